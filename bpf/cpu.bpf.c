@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+
+/* cpu.bpf.c - where is the target's CPU time spent?
+ *
+ * A clock on each CPU ticks at a prime rate near ten times the sampling rate; each tick is kept
+ * by a coin of its own. A regular clock at 100 Hz would beat with a target that works in 10 ms
+ * slots and see always the same one. */
+
+#include "emit.bpf.h"
+
+SEC("perf_event")
+int pp_on_tick(struct bpf_perf_event_data *ctx)
+{
+	struct pp_event e = {
+		.collector = PP_CPU,
+		.max_frames = PP_MAX_FRAMES,
+		.v = { 1, config.period_ns },
+	};
+	struct pp_process *p;
+
+	if (bpf_get_prandom_u32() >= config.keep)
+		return 0;
+	p = pp_target();
+	if (!p)
+		return 0;
+	e.kernel = !(ctx->regs.cs & 3);
+	return pp_add(ctx, p, &e);
+}
+
+/* dlclose and dlopen of equal sizes between two ticks would leave exec_vm as it was: look at each
+ * mmap too. Attached only while a capture is open. */
+SEC("tp_btf/vm_unmapped_area")
+int BPF_PROG(pp_on_mmap, unsigned long addr, struct vm_unmapped_area_info *info)
+{
+	struct pp_process *p = pp_target();
+	u64 exec_vm;
+
+	if (!p)
+		return 0;
+	exec_vm = ((struct task_struct *)bpf_get_current_task_btf())->mm->exec_vm;
+	if (exec_vm != p->exec_vm)
+		pp_stale(p, PP_NOTICE_MAPPINGS, exec_vm);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

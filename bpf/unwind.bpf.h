@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#pragma once
+
+/* unwind.bpf.h - from registers to the frames of a user stack.
+ *
+ * Reads rows that the symbolizer made of .eh_frame (hints by granule of text, then rows, then an
+ * interned rule); falls back to the frame pointer where no row covers the code. Never guesses: a
+ * walk that cannot go on says why in struct pp_walk.end. Owns no memory: the state stands in the
+ * caller's scratch, because the 512 bytes of BPF stack would not hold it. */
+
+#include "maps.bpf.h"
+#include "unwind-x86_64.bpf.h"
+
+/* A frame record further than this above the stack pointer is not believed. */
+#define PP_MAX_FRAME_RECORD (1ull << 20)
+#define PP_NOWHERE 1ull /* an address that cannot be read */
+
+struct pp_walk {
+	u64 ip, sp, fp, bx;
+	u64 fp_at, bx_at; /* not 0: the register was saved there and has not been read yet */
+	u64 frame;	  /* out: the frame that step() left */
+	u64 instance;	  /* of the uprobe return instances, the next one to use */
+	u32 first, n;	  /* the process's mappings */
+	u32 mapping;	  /* where the last frame was found */
+	u32 object;	  /* of that mapping, 0: none */
+	u32 end;	  /* enum pp_end */
+	u8 adjust;	  /* 1: ip is a return address, look up the call before it */
+	u8 leaf;	  /* all of r[] still holds */
+	u8 pad[2];
+	u64 r[PP_N_REGISTERS];
+};
+
+/* Position in the list, or -1. */
+PP_GLOBAL int pp_find_mapping(u32 first, u32 n, u64 pc)
+{
+	u32 zero = 0;
+	struct pp_mapping_list *l = bpf_map_lookup_elem(&pp_mapping, &zero);
+	u64 low = first, left = n;
+
+	if (!l)
+		return -1;
+	for (int i = 0; i < 14 && left > 1; i++) {
+		u64 half = left >> 1, middle = low + half;
+
+		PP_MASK(middle, PP_MAX_MAPPINGS);
+		if (l->m[middle].start <= pc)
+			low = middle;
+		left -= half;
+	}
+	PP_MASK(low, PP_MAX_MAPPINGS);
+	if (!n || pc < l->m[low].start || pc >= l->m[low].end)
+		return -1;
+	return low;
+}
+
+PP_INLINE struct pp_chunk *pp_chunk_of(u32 word)
+{
+	u32 slab = word >> (PP_CHUNK_BITS + PP_SLAB_BITS);
+	u32 chunk = word >> PP_CHUNK_BITS & ((1 << PP_SLAB_BITS) - 1);
+	void *inner = bpf_map_lookup_elem(&pp_slabs, &slab);
+
+	return inner ? bpf_map_lookup_elem(inner, &chunk) : NULL;
+}
+
+/* The rule of the last row at or before `low` in the granule whose hint is word `hint`, or -1. */
+PP_GLOBAL int pp_find_rule(u32 hint, u32 low)
+{
+	u32 key = low << PP_RULE_BITS | ((1u << PP_RULE_BITS) - 1);
+	struct pp_chunk *c = pp_chunk_of(hint);
+	u64 at, left, i = hint;
+	u32 next;
+
+	if (!c)
+		return -1;
+	PP_MASK(i, 1 << PP_CHUNK_BITS);
+	at = c->w[i];
+	if (++i >> PP_CHUNK_BITS) {
+		c = pp_chunk_of(hint + 1);
+		if (!c)
+			return -1;
+	}
+	PP_MASK(i, 1 << PP_CHUNK_BITS);
+	next = c->w[i];
+	left = next - (u32)at;
+	c = pp_chunk_of(at);
+	if (!c)
+		return -1;
+	PP_MASK(at, 1 << PP_CHUNK_BITS);
+	for (int t = 0; t < 10 && left > 1; t++) {
+		u64 half = left >> 1, middle = at + half;
+
+		PP_MASK(middle, 1 << PP_CHUNK_BITS);
+		if (c->w[middle] <= key)
+			at = middle;
+		left -= half;
+		asm volatile("" : "+r"(left));
+		PP_MASK(at, 1 << PP_CHUNK_BITS);
+	}
+	return c->w[at] & ((1u << PP_RULE_BITS) - 1);
+}
+
+/* Reads a saved register when a rule needs it, not before: in code without frame pointers most
+ * are never needed. 1: it is there. */
+PP_GLOBAL int pp_need_fp(struct pp_walk *w)
+{
+	u64 v;
+
+	if (!w)
+		return 0;
+	if (!w->fp_at)
+		return 1;
+	if (bpf_probe_read_user(&v, 8, (void *)w->fp_at))
+		return 0;
+	w->fp = v;
+	w->fp_at = 0;
+	return 1;
+}
+
+PP_INLINE int pp_need_bx(struct pp_walk *w)
+{
+	if (w->bx_at && bpf_probe_read_user(&w->bx, 8, (void *)w->bx_at))
+		return 0;
+	w->bx_at = 0;
+	return 1;
+}
+
+PP_INLINE int pp_stop(struct pp_walk *w, u32 end)
+{
+	w->end = end;
+	return 1;
+}
+
+/* One frame record up: code without rows (a JIT's, assembler, a file without .eh_frame). */
+PP_GLOBAL int pp_step_frame_pointer(struct pp_walk *w, u32 otherwise)
+{
+	u64 record[2];
+
+	if (!w)
+		return 1;
+	if (!pp_need_fp(w))
+		return pp_stop(w, otherwise);
+	if (!w->fp) /* the psABI's mark of the outermost frame */
+		return pp_stop(w, PP_END_ZERO);
+	if (w->fp < w->sp || (w->fp & 7) || w->fp - w->sp > PP_MAX_FRAME_RECORD ||
+	    bpf_probe_read_user(record, sizeof(record), (void *)w->fp))
+		return pp_stop(w, otherwise);
+	w->sp = w->fp + 16;
+	w->fp = record[0];
+	w->ip = record[1];
+	w->bx_at = 0;
+	w->adjust = 1;
+	w->leaf = 0;
+	return w->ip ? 0 : pp_stop(w, PP_END_ZERO);
+}
+
+/* A return address inside the uprobes' trampoline page: the true one is in the task's list of
+ * return instances. 1: w->ip is the caller's now. */
+PP_GLOBAL int pp_leave_trampoline(struct pp_walk *w)
+{
+	struct task_struct *t = (void *)bpf_get_current_task();
+	struct return_instance *i;
+	u64 page, ip = 0;
+
+	if (!w || !bpf_core_type_exists(struct return_instance) ||
+	    !bpf_core_type_exists(struct xol_area))
+		return 0;
+	page = BPF_CORE_READ(t, mm, uprobes_state.xol_area, vaddr);
+	if (!page || (w->ip & ~4095ull) != page)
+		return 0;
+	i = (void *)w->instance;
+	if (!i)
+		i = BPF_CORE_READ(t, utask, return_instances);
+	for (int k = 0; k < 8 && i; k++) {
+		ip = BPF_CORE_READ(i, orig_ret_vaddr);
+		i = BPF_CORE_READ(i, next);
+		if ((ip & ~4095ull) != page) /* else chained: the next one knows */
+			break;
+	}
+	w->instance = (u64)i;
+	if (!ip || (ip & ~4095ull) == page)
+		return 0;
+	w->ip = ip;
+	w->adjust = 1;
+	return 1;
+}
+
+/* Finds w->mapping for the pc and sets w->frame; 0 when no mapping holds it. */
+PP_GLOBAL int pp_locate(struct pp_walk *w)
+{
+	int k;
+
+	if (!w)
+		return 0;
+	k = pp_find_mapping(w->first, w->n, w->ip - w->adjust);
+	if (k < 0 && pp_leave_trampoline(w))
+		k = pp_find_mapping(w->first, w->n, w->ip - 1);
+	if (k < 0) {
+		w->object = 0;
+		w->frame = PP_RAW(w->ip - w->adjust);
+		return 0;
+	}
+	w->mapping = k;
+	return 1;
+}
+
+/* The CFA by a rule; 0 with w->end set when it cannot be had. */
+PP_INLINE u64 pp_cfa(struct pp_walk *w, const struct pp_rule *q)
+{
+	s64 offset = q->cfa_offset;
+	u64 at;
+
+	switch (q->kind) {
+	case PP_RULE_SP:
+		return w->sp + offset;
+	case PP_RULE_FP:
+		if (pp_need_fp(w))
+			return w->fp + offset;
+		pp_stop(w, PP_END_BAD_FRAME_POINTER);
+		return 0;
+	case PP_RULE_PLT:
+		return w->sp + 8 + ((w->ip & 15) >= (u64)q->aux ? 8 : 0);
+	case PP_RULE_DEREF_FP:
+	case PP_RULE_DEREF_SP:
+		at = w->sp;
+		if (q->kind == PP_RULE_DEREF_FP) {
+			if (!pp_need_fp(w)) {
+				pp_stop(w, PP_END_BAD_FRAME_POINTER);
+				return 0;
+			}
+			at = w->fp;
+		}
+		if (!bpf_probe_read_user(&at, 8, (void *)(at + offset)))
+			return at + (s64)q->aux;
+		pp_stop(w, PP_END_UNREADABLE);
+		return 0;
+	case PP_RULE_BX:
+		if (pp_need_bx(w))
+			return w->bx + offset;
+		pp_stop(w, PP_END_UNREADABLE);
+		return 0;
+	case PP_RULE_REGISTER:
+		if (w->leaf)
+			return w->r[q->reg & 15] + offset;
+		pp_stop(w, PP_END_LEAF_REGISTER);
+		return 0;
+	}
+	pp_stop(w, PP_END_BAD_CFA);
+	return 0;
+}
+
+/* Where the caller's fp and rbx are, by the rule. A lost one stops the walk only if it is needed. */
+PP_INLINE int pp_restore(struct pp_walk *w, const struct pp_rule *q, u64 cfa)
+{
+	if (q->bx_saved == PP_SAVED_CFA)
+		w->bx_at = cfa + (s64)q->bx_offset;
+	else if (q->bx_saved == PP_SAVED_LOST)
+		w->bx_at = PP_NOWHERE;
+	if (q->fp_saved == PP_SAVED_CFA) {
+		w->fp_at = cfa + (s64)q->fp_offset;
+	} else if (q->fp_saved == PP_SAVED_FP) {
+		if (!pp_need_fp(w))
+			return pp_stop(w, PP_END_BAD_FRAME_POINTER);
+		w->fp_at = w->fp + (s64)q->fp_offset;
+	} else if (q->fp_saved == PP_SAVED_LOST) {
+		w->fp_at = PP_NOWHERE;
+	}
+	return 0;
+}
+
+PP_GLOBAL int pp_step_signal(struct pp_walk *w)
+{
+	if (!w)
+		return 1;
+	if (pp_signal_registers(w->r, w->sp))
+		return pp_stop(w, PP_END_UNREADABLE);
+	w->ip = w->r[PP_REG_IP];
+	w->sp = w->r[PP_REG_SP];
+	w->fp = w->r[PP_REG_FP];
+	w->bx = w->r[PP_REG_BX];
+	w->fp_at = w->bx_at = 0;
+	w->adjust = 0;
+	w->leaf = 1; /* any stack pointer is believed: the handler may have had its own stack */
+	return 0;
+}
+
+PP_GLOBAL int pp_step_rule(struct pp_walk *w, u32 rule)
+{
+	struct pp_rule *q = bpf_map_lookup_elem(&pp_rule, &rule);
+	u64 cfa, ra;
+
+	if (!w || !q)
+		return 1;
+	if (q->kind == PP_RULE_GAP)
+		return pp_step_frame_pointer(w, PP_END_GAP);
+	if (q->kind == PP_RULE_OUTERMOST)
+		return pp_stop(w, PP_END_OUTERMOST);
+	if (q->kind == PP_RULE_SIGNAL) {
+		w->frame += w->adjust; /* nothing called the trampoline: its pc is exact */
+		return pp_step_signal(w);
+	}
+	cfa = pp_cfa(w, q);
+	if (!cfa)
+		return 1;
+	if (q->reg & PP_RA_REGISTER) {
+		if (!w->leaf)
+			return pp_stop(w, PP_END_LEAF_REGISTER);
+		ra = w->r[q->aux & 15];
+	} else if (bpf_probe_read_user(&ra, 8, (void *)(cfa - 8))) {
+		return pp_stop(w, PP_END_UNREADABLE);
+	}
+	if (pp_restore(w, q, cfa))
+		return 1;
+	if (cfa <= w->sp && !w->leaf)
+		return pp_stop(w, PP_END_BACKWARDS);
+	w->sp = cfa;
+	w->ip = ra;
+	w->adjust = 1;
+	w->leaf = 0;
+	return ra ? 0 : pp_stop(w, PP_END_ZERO);
+}
+
+/* One frame up: sets w->frame to the one left. Not 0: it was the last, w->end says why. */
+PP_GLOBAL int pp_step(struct pp_walk *w)
+{
+	u32 zero = 0;
+	struct pp_mapping_list *l = bpf_map_lookup_elem(&pp_mapping, &zero);
+	u64 k, pc, granule;
+	struct pp_mapping *m;
+	int rule;
+
+	if (!w || !l)
+		return 1;
+	k = w->mapping;
+	PP_MASK(k, PP_MAX_MAPPINGS);
+	pc = w->ip - w->adjust;
+	if (pc < l->m[k].start || pc >= l->m[k].end) {
+		if (!pp_locate(w))
+			return pp_stop(w, PP_END_NO_MAPPING);
+		k = w->mapping;
+		PP_MASK(k, PP_MAX_MAPPINGS);
+		pc = w->ip - w->adjust;
+	}
+	m = &l->m[k];
+	w->object = m->object;
+	w->frame = m->object ? PP_FRAME(m->object, pc - m->bias) : PP_RAW(pc);
+	if (m->kind == PP_MAPPING_FRAME_POINTER || m->kind == PP_MAPPING_ANONYMOUS)
+		return pp_step_frame_pointer(w, PP_END_BAD_FRAME_POINTER);
+	if (m->kind != PP_MAPPING_TABLE)
+		return pp_stop(w, PP_END_NO_TABLE);
+	pc -= m->base;
+	granule = pc >> PP_GRANULE_BITS;
+	if (granule >= m->n_granules)
+		return pp_step_frame_pointer(w, PP_END_GAP);
+	rule = pp_find_rule(m->hint + granule, pc & ((1 << PP_GRANULE_BITS) - 1));
+	if (rule < 0)
+		return pp_step_frame_pointer(w, PP_END_GAP);
+	return pp_step_rule(w, rule);
+}

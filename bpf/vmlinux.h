@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#pragma once
+
+/* vmlinux.h - the few kernel types that our programs read.
+ *
+ * Written by hand: only the members we use, in no particular order, because CO-RE finds each of
+ * them by name in the BTF of the kernel that loads the program. So no build machine needs BTF,
+ * and the list shows what we depend on. Enums and struct bpf_* of the user ABI come from
+ * linux/bpf.h. A member that not every kernel has is asked for in compat.bpf.h. */
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s16 s16;
+typedef __s32 s32;
+typedef __s64 s64;
+
+#define __VMLINUX_H__ /* bpf_tracing.h: kernel names of the registers */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax;
+	unsigned long ip, cs, flags, sp, ss;
+};
+#endif
+
+struct bpf_perf_event_data {
+	struct pt_regs regs;
+};
+
+struct pid_namespace {
+	struct {
+		unsigned int inum;
+	} ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+struct xol_area {
+	unsigned long vaddr;
+};
+
+struct mm_struct {
+	unsigned long exec_vm;
+	struct {
+		struct xol_area *xol_area;
+	} uprobes_state;
+};
+
+struct return_instance {
+	unsigned long orig_ret_vaddr;
+	struct return_instance *next;
+};
+
+struct uprobe_task {
+	struct return_instance *return_instances;
+};
+
+struct task_struct {
+	int pid, tgid;
+	unsigned int flags;
+	char comm[16];
+	u64 start_boottime;
+	u64 self_exec_id;
+	struct task_struct *group_leader;
+	struct mm_struct *mm;
+	struct pid *thread_pid;
+	struct uprobe_task *utask;
+};
+
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	u64 session_id;
+	u64 seq_num;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+struct vm_unmapped_area_info;
+
+#pragma clang attribute pop

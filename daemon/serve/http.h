@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* http.h - HTTP/1.1 on the sockets that the broker bound.
+ *
+ * Owns the listeners and their connections: a thread a connection, with a blocking handler. Refuses
+ * before the handler sees anything: methods, foreign Host headers (DNS rebinding), cross-site
+ * browser requests, unknown peers of Unix sockets, too many connections, slow or large request
+ * heads and bodies. Knows no targets and no maps; the handler answers. libmicrohttpd is seen by
+ * http.c alone. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/bytes.h"
+#include "daemon/serve/query.h"
+
+struct http_request {
+	const char *path;  /* percent-decoded and clean: begins with '/', no "//", ".", ".." */
+	const char *raw_query; /* behind the '?', undecoded; "" */
+	struct query query;
+	bool head, post;
+	const void *body; /* POST */
+	size_t n_body;
+	int client_fd; /* poll it for POLLRDHUP while working; see http_wait */
+	int stop_fd;   /* readable when the daemon stops */
+};
+
+enum http_kind {
+	HTTP_TEXT,	/* text/plain; charset=utf-8, nosniff */
+	HTTP_HTML,	/* text/html; charset=utf-8, nosniff */
+	HTTP_BINARY,	/* application/octet-stream, nosniff, attachment; filename */
+	HTTP_ERROR,	/* text, and X-Go-Pprof: 1 */
+	HTTP_REDIRECT,	/* text/html; Location */
+};
+
+struct http_response {
+	unsigned status;
+	enum http_kind kind;
+	struct bytes body;
+	char filename[64];  /* HTTP_BINARY */
+	struct bytes location; /* HTTP_REDIRECT */
+	const char *allow;  /* with 405 */
+	bool hang_up;	    /* no answer: the client is gone */
+};
+
+/* Fills the answer. Called from many threads. */
+typedef void http_handler(void *context, const struct http_request *q, struct http_response *ret);
+
+struct http_limits {
+	unsigned max_connections, max_per_address;
+	unsigned idle_timeout_s; /* between two bytes of a client */
+	unsigned head_timeout_s; /* for a whole request head */
+	size_t max_head, max_body; /* bytes */
+};
+
+extern const struct http_limits http_default_limits;
+
+struct http_peers {
+	const uid_t *uids; /* who may use Unix sockets, besides root */
+	size_t n_uids;
+	const char *const *hosts; /* more names that the Host header may bear; "*": any */
+	size_t n_hosts;
+};
+
+struct http;
+
+/* Takes the listening sockets (also on failure). Serves from before it returns. `peers` is
+ * borrowed until http_free. 0 or -errno. */
+int http_new(int *listen_fds, size_t n, const struct http_limits *limits,
+	     const struct http_peers *peers, http_handler *handler, void *context,
+	     struct http **ret);
+/* Ends open requests (stop_fd becomes readable) and waits for them. */
+void http_free(struct http *h);
+DEFINE_CLEANUP(struct http, http_free)
+
+/* Answers of the contract: a status and one line of text. */
+void http_error(struct http_response *ret, unsigned status, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+enum http_wait { HTTP_WAITED, HTTP_CLIENT_GONE, HTTP_STOPPING, HTTP_EXTRA };
+/* Sleeps until the monotonic clock reads until_ns, the client hangs up, the daemon stops, or
+ * extra_fd (-1: none) becomes readable. */
+enum http_wait http_wait(const struct http_request *q, int64_t until_ns, int extra_fd);

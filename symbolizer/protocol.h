@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* protocol.h - what serve asks of the symbolizer child, over records (base/record.h).
+ *
+ * Every question brings the file's descriptor; the child keeps what it parsed under the object's
+ * id and may forget it at any time. One question is answered at a time: any number of records of
+ * the kinds below, then SYMBOLIZER_END. Serve treats every answer as hostile, because the
+ * child has read a stranger's file. */
+
+#include <stdint.h>
+
+#include "base/record.h"
+#include "symbolizer/rows.h"
+
+enum symbolizer_kind {
+	SYMBOLIZER_FILE,   /* an ELF file */
+	SYMBOLIZER_VDSO,   /* the child's own vdso, which is every process's; no descriptor */
+	SYMBOLIZER_KERNEL, /* /proc/kallsyms, opened by someone who may see addresses */
+};
+
+enum symbolizer_demangle { DEMANGLE_NONE, DEMANGLE_SIMPLE, DEMANGLE_FULL };
+
+enum symbolizer_record {
+	/* questions: struct symbolizer_question */
+	SYMBOLIZER_INFO = 1, /* -> SYMBOLIZER_INFO: struct symbolizer_info */
+	SYMBOLIZER_ROWS,     /* -> SYMBOLIZER_RULE: struct unwind_rule[], SYMBOLIZER_ROW:
+			      *    struct unwind_row[], END: struct symbolizer_rows_end */
+	SYMBOLIZER_NAMES,    /* followed by uint64_t addresses[n]; -> SYMBOLIZER_FRAME */
+	/* answers only */
+	SYMBOLIZER_RULE,
+	SYMBOLIZER_ROW,
+	SYMBOLIZER_FRAME,
+	SYMBOLIZER_END, /* status: 0 or -errno */
+};
+
+struct symbolizer_question {
+	uint32_t object; /* serve's id, never reused */
+	uint32_t kind;	 /* enum symbolizer_kind */
+	uint32_t demangle; /* enum symbolizer_demangle */
+	uint32_t n;	 /* addresses that follow, at most SYMBOLIZER_MAX_ADDRESSES */
+};
+
+#define SYMBOLIZER_MAX_ADDRESSES 512
+#define SYMBOLIZER_MAX_SEGMENTS 32
+#define SYMBOLIZER_MAX_BUILD_ID 64
+#define SYMBOLIZER_MAX_NAME 1024 /* bytes, of one name */
+#define SYMBOLIZER_MAX_PATH 4096
+#define SYMBOLIZER_MAX_INLINED 64 /* frames at one address */
+
+struct symbolizer_segment { /* PT_LOAD */
+	uint64_t vaddr, offset, filesz, memsz;
+	uint32_t flags; /* PF_* */
+	uint32_t pad;
+};
+
+struct symbolizer_info {
+	uint16_t type, machine; /* ET_*, EM_* */
+	uint32_t n_segments, n_build_id;
+	uint32_t pad;
+	struct symbolizer_segment segments[SYMBOLIZER_MAX_SEGMENTS];
+	uint8_t build_id[SYMBOLIZER_MAX_BUILD_ID];
+};
+
+struct symbolizer_rows_end {
+	uint64_t low, high; /* executable addresses; row offsets count from low */
+	uint32_t n_rows, n_rules;
+	uint32_t n_fdes, n_bad_fdes, n_unsupported;
+	uint32_t pad;
+};
+
+/* SYMBOLIZER_FRAME holds any number of these, each followed by its three strings without NULs
+ * and padded to 8 bytes. All frames of one address follow each other, innermost first; an
+ * address without a name has none. */
+struct symbolizer_frame {
+	uint32_t index; /* of the address in the question */
+	uint32_t line, start_line; /* 0: unknown */
+	uint16_t n_name, n_system_name, n_file;
+	uint16_t pad;
+	uint32_t pad2;
+	uint64_t shown; /* SYMBOLIZER_KERNEL: the address to show instead, which tells nothing of
+			 * where this kernel was loaded; else 0 */
+};
