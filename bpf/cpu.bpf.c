@@ -23,7 +23,7 @@ int pp_on_tick(struct bpf_perf_event_data *ctx)
 	p = pp_target();
 	if (!p)
 		return 0;
-	e.kernel = !(ctx->regs.cs & 3);
+	e.kernel = pp_in_kernel(ctx);
 	return pp_add(ctx, p, &e);
 }
 

@@ -176,6 +176,8 @@ PP_INLINE u32 pp_stack_of(void *ctx, struct pp_process *p, const struct pp_event
 		pp_kernel_stack(ctx, &s->words);
 	pp_walk_init(&s->walk, p);
 	pp_walk_stack(s, e->max_frames);
+	if (s->walk.end == PP_END_NO_MAPPING) /* writable code is not in exec_vm */
+		pp_stale(p, PP_NOTICE_MAPPINGS, p->exec_vm);
 	row = pp_stack_put(&s->words);
 	__sync_lock_test_and_set(&s->taken, 0);
 	return row ? row : PP_NO_STACK(PP_END_TABLE_FULL);
@@ -194,7 +196,6 @@ PP_INLINE int pp_add(void *ctx, struct pp_process *p, const struct pp_event *e)
 	key.half = key.epoch & 1;
 	key.v[0] = e->v[0];
 	key.v[1] = e->v[1];
-	pp_bump(PP_STAT_EVENTS);
 	__sync_fetch_and_add(&p->n_events, 1);
 	if (t->self_exec_id != p->exec_id) {
 		pp_stale(p, PP_NOTICE_EXEC, t->self_exec_id);

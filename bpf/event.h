@@ -37,7 +37,6 @@ enum pp_map {
 	PP_MAP_COUNT,	 /* ARRAY of struct pp_count, two halves */
 	PP_MAP_NAME,	 /* ARRAY of struct pp_name, two halves */
 	PP_MAP_CONTROL,	 /* ARRAY, one struct pp_control */
-	PP_MAP_STATISTIC, /* PERCPU_ARRAY of u64 by enum pp_statistic */
 	PP_MAP_RING,	 /* RINGBUF of struct pp_notice */
 	PP_N_MAPS,
 };
@@ -70,8 +69,8 @@ enum pp_end {
 	PP_END_BACKWARDS, /* the stack pointer did not move up */
 	PP_END_EXEC,	  /* the process has executed a new program, its tables are not here yet */
 	PP_END_NO_SCRATCH, /* every scratch slot was taken */
-	PP_END_NO_REGISTERS,
-	PP_END_TABLE_FULL, /* user space's or the kernel's stack table had no room */
+	PP_END_TABLE_FULL, /* the stack table had no room */
+	PP_END_OTHER,	  /* user space had no room: stacks merged */
 	PP_N_ENDS,
 };
 
@@ -174,17 +173,8 @@ struct pp_name {
 	__u64 pad;
 };
 
-/* Two halves: programs read `epoch` once an event and use half epoch & 1 of every table. */
-struct pp_control {
-	__u64 epoch;	 /* written by serve */
-	__u64 n_words[2]; /* written by the kernel, reset by serve: words taken of each half */
-	__u64 n_counts[2];
-	__u64 n_stacks[2];
-	__u64 noted;	 /* epoch + 1 of the last PP_NOTICE_FILLING */
-};
-
+/* Things that ought not to happen, counted. Written by the kernel. */
 enum pp_statistic {
-	PP_STAT_EVENTS,	      /* events kept for a target */
 	PP_STAT_LOST_COUNT,   /* the count table was full: an event that no profile shows */
 	PP_STAT_STACK_FULL,   /* the stack table was full: counted, without its stack */
 	PP_STAT_NAME_FULL,
@@ -193,6 +183,16 @@ enum pp_statistic {
 	PP_STAT_NOTICE_LOST,
 	PP_STAT_DUPLICATE,    /* a row that another CPU was just writing: stored twice */
 	PP_N_STATISTICS,
+};
+
+/* Two halves: programs read `epoch` once an event and use half epoch & 1 of every table. */
+struct pp_control {
+	__u64 epoch;	 /* written by serve */
+	__u64 n_words[2]; /* written by the kernel, reset by serve: words taken of each half */
+	__u64 n_counts[2];
+	__u64 n_stacks[2];
+	__u64 noted;	 /* epoch + 1 of the last PP_NOTICE_FILLING */
+	__u64 statistics[PP_N_STATISTICS];
 };
 
 enum pp_notice_type {

@@ -37,13 +37,6 @@ PP_ARRAY(pp_name, 2 << PP_NAME_BITS, BPF_F_MMAPABLE, struct pp_name);
 PP_ARRAY(pp_control, 1, BPF_F_MMAPABLE, struct pp_control);
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, PP_N_STATISTICS);
-	__type(key, u32);
-	__type(value, u64);
-} pp_statistic SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 64 * 1024);
 } pp_ring SEC(".maps");
@@ -65,12 +58,19 @@ struct {
 	__array(values, struct pp_slab_template);
 } pp_slabs SEC(".maps");
 
-PP_INLINE void pp_bump(u32 statistic)
+PP_INLINE struct pp_control *pp_controls(void)
 {
-	u64 *v = bpf_map_lookup_elem(&pp_statistic, &statistic);
+	u32 zero = 0;
 
-	if (v)
-		__sync_fetch_and_add(v, 1);
+	return bpf_map_lookup_elem(&pp_control, &zero);
+}
+
+PP_INLINE void pp_bump(enum pp_statistic which)
+{
+	struct pp_control *c = pp_controls();
+
+	if (c)
+		__sync_fetch_and_add(&c->statistics[which], 1);
 }
 
 PP_INLINE void pp_notice(u32 type, u32 target, u64 value)

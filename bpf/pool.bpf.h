@@ -19,13 +19,6 @@ PP_INLINE u64 pp_mix(u64 h, u64 v)
 	return h ^ h >> 32;
 }
 
-PP_INLINE struct pp_control *pp_controls(void)
-{
-	u32 zero = 0;
-
-	return bpf_map_lookup_elem(&pp_control, &zero);
-}
-
 /* Tells user space, once an epoch, that a table of this half is 75 % full. */
 PP_INLINE void pp_filling(struct pp_control *c, u64 epoch, u64 used, u64 size)
 {
@@ -94,8 +87,11 @@ PP_GLOBAL int pp_stack_fill(struct pp_words *s, u32 row)
 	}
 	pp_filling(c, s->epoch, at, size);
 	pp_filling(c, s->epoch, __sync_fetch_and_add(&c->n_stacks[half], 1), config.n_stacks);
-	if (at + n > size || (at & ((1 << PP_POOL_BITS) - 1)) + n > 1 << PP_POOL_BITS)
+	if (at + n > size || (at & ((1 << PP_POOL_BITS) - 1)) + n > 1 << PP_POOL_BITS) {
+		pp_bump(PP_STAT_STACK_FULL);
+		e->hash = 0; /* free again: the worst that can come of it is a duplicate */
 		return 0;
+	}
 	at += half ? size : 0;
 	if (pp_words_copy(s, at >> PP_POOL_BITS, at & ((1 << PP_POOL_BITS) - 1)))
 		return 0;

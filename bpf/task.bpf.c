@@ -8,16 +8,19 @@
 #include "compat.bpf.h"
 #include "identity.h"
 
-const volatile struct pp_identity_query query = { 0 };
+PP_ARRAY(pp_query, 1, 0, struct pp_identity_query);
 
 SEC("iter/task")
 int pp_identify(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
 	struct pp_identity found = { 0 };
+	struct pp_identity_query *query;
 	struct pid *p;
+	u32 zero = 0;
 
-	if (!t || t->pid != t->tgid)
+	query = bpf_map_lookup_elem(&pp_query, &zero);
+	if (!query || !t || t->pid != t->tgid)
 		return 0;
 	p = t->thread_pid;
 	if (!p)
@@ -26,7 +29,7 @@ int pp_identify(struct bpf_iter__task *ctx)
 		struct upid u = { 0 };
 
 		bpf_core_read(&u, sizeof(u), &p->numbers[i]);
-		if (u.nr != query.pid || BPF_CORE_READ(u.ns, ns.inum) != query.namespace_inode)
+		if (u.nr != query->pid || BPF_CORE_READ(u.ns, ns.inum) != query->namespace_inode)
 			continue;
 		found.tgid = t->tgid;
 		found.start_boottime = t->start_boottime;

@@ -18,9 +18,10 @@ PP_INLINE void pp_registers(u64 *r, const struct pt_regs *g)
 	r[16] = g->ip;
 }
 
-PP_INLINE int pp_user_mode(const struct pt_regs *g)
+/* Of the interrupted context: privilege level 0 is the kernel. */
+PP_INLINE int pp_in_kernel(const struct bpf_perf_event_data *ctx)
 {
-	return (g->cs & 3) == 3;
+	return !(ctx->regs.cs & 3);
 }
 
 /* rt_sigframe, after the return address that the handler popped: struct ucontext, whose

@@ -86,7 +86,7 @@ PP_GLOBAL int pp_find_rule(u32 hint, u32 low)
 	if (!c)
 		return -1;
 	PP_MASK(at, 1 << PP_CHUNK_BITS);
-	for (int t = 0; t < 10 && left > 1; t++) {
+	for (int t = 0; t < 11 && left > 1; t++) {
 		u64 half = left >> 1, middle = at + half;
 
 		PP_MASK(middle, 1 << PP_CHUNK_BITS);

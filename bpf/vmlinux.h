@@ -21,6 +21,17 @@ typedef __s64 s64;
 
 #define __VMLINUX_H__ /* bpf_tracing.h: kernel names of the registers */
 
+/* The context of perf_event programs is user ABI: not to be relocated. x86_64: asm/ptrace.h. */
+#if defined(__TARGET_ARCH_x86)
+struct pp_context_registers {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax;
+	unsigned long ip, cs, flags, sp, ss;
+};
+#endif
+struct bpf_perf_event_data {
+	struct pp_context_registers regs;
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 #if defined(__TARGET_ARCH_x86)
@@ -29,10 +40,6 @@ struct pt_regs {
 	unsigned long ip, cs, flags, sp, ss;
 };
 #endif
-
-struct bpf_perf_event_data {
-	struct pt_regs regs;
-};
 
 struct pid_namespace {
 	struct {

@@ -6,33 +6,37 @@
  * Serve asks, one record at a time (base/record.h); the broker answers with the same type and
  * serial, a status (0, -errno) and descriptors. Everything the broker does is one of these, for a
  * process that was named to it on its command line. No path ever crosses: files are named by
- * target and address range, /proc files by an enum. */
+ * target and address range, /proc files by an enum.
+ * Unasked records come only at the start, so that afterwards every record has its answer. */
 
 #include <stdint.h>
 
 #include "base/record.h"
 
 enum broker_request {
-	BROKER_START = 1, /* broker -> serve, unasked, first: struct broker_start, then the payload
-			   * below it; fds: listeners */
+	BROKER_START = 1, /* broker -> serve, unasked, first: struct broker_start, then n_text
+			   * bytes; fds: listeners; in one-shot mode the output and an eventfd
+			   * that ends the window early */
 	BROKER_TARGET,	  /* broker -> serve, unasked, one a target: struct broker_target; fd: pidfd */
 	BROKER_MAPS,	  /* waits until programs are loaded; answer: struct broker_maps; fds: maps in
 			   * the order of enum pp_map */
+	BROKER_IDENTIFY,  /* uint32_t target -> struct broker_target, as the kernel has it now */
 	BROKER_PROC,	  /* struct broker_proc -> fd */
 	BROKER_OBJECT,	  /* struct broker_range -> struct broker_file; fd */
 	BROKER_KALLSYMS,  /* -> fd */
 	BROKER_SLAB,	  /* uint32_t index -> fd of a new slab of unwind rows, in its place */
-	BROKER_ARM,	  /* uint32_t collector; attaches for as long as serve wants */
+	BROKER_ARM,	  /* uint32_t collector; attaches for as long as serve wants; an error's
+			   * answer bears its text */
 	BROKER_DISARM,	  /* uint32_t collector */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
-	BROKER_READY,	  /* serve -> broker: it listens */
-	BROKER_RESULT,	  /* serve -> broker in one-shot mode: status, text of an error */
+	BROKER_READY,	  /* serve -> broker, no answer: it listens */
+	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
 };
 
 #define BROKER_MAX_TARGETS 64
 #define BROKER_MAX_TEXT 512
 
-enum broker_proc_file { BROKER_PROC_MAPS, BROKER_PROC_CMDLINE, BROKER_PROC_STATUS, BROKER_N_PROC };
+enum broker_proc_file { BROKER_PROC_MAPS, BROKER_PROC_AUXV, BROKER_PROC_CMDLINE, BROKER_N_PROC };
 
 struct broker_start {
 	uint32_t n_targets;
@@ -51,15 +55,14 @@ struct broker_target {
 	uint32_t index; /* how later requests name it */
 	int32_t pid;	/* in the broker's own PID namespace */
 	uint32_t uid;
-	uint32_t host_tgid; /* 0 until BROKER_MAPS has been answered */
+	uint32_t host_tgid; /* these three by BROKER_IDENTIFY */
 	uint64_t start_boottime, exec_id;
 	char comm[16];
 };
 
 struct broker_maps {
 	uint32_t n_stacks, n_counts, n_pool_chunks; /* of one half */
-	uint32_t n_targets;
-	struct broker_target targets[BROKER_MAX_TARGETS]; /* with host_tgid */
+	uint32_t ring_size;			    /* bytes of records */
 };
 
 struct broker_proc {

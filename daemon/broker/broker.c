@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/broker/broker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
+static uint32_t start_text(const struct options *o, char *to, size_t max)
+{
+	static const char *const formats[] = { [FORMAT_PPROF] = "pprof",
+					       [FORMAT_TOP] = "top",
+					       [FORMAT_FOLDED] = "folded" };
+	size_t n = 0;
+
+	if (o->record) {
+		n += (size_t)snprintf(to, max, "%s", o->profile) + 1;
+		if (n < max)
+			n += (size_t)snprintf(to + n, max - n, "seconds=%u&format=%s", o->seconds,
+					      formats[o->format]) + 1;
+		return n <= max ? (uint32_t)n : 0;
+	}
+	for (unsigned i = 0; i < o->n_hosts; i++) {
+		size_t k = strlen(o->hosts[i]) + 1;
+
+		if (n + k > max)
+			break;
+		memcpy(to + n, o->hosts[i], k);
+		n += k;
+	}
+	return (uint32_t)n;
+}
+
+static struct broker_target describe(const struct broker *b, unsigned i)
+{
+	const struct process *p = &b->processes[i];
+	struct broker_target t = { .index = i,
+				   .pid = p->pid,
+				   .uid = p->uid,
+				   .host_tgid = p->host_tgid,
+				   .start_boottime = p->start_boottime,
+				   .exec_id = p->exec_id };
+
+	memcpy(t.comm, p->comm, sizeof(t.comm));
+	return t;
+}
+
+static int send_start(const struct broker *b, struct record *r)
+{
+	const struct options *o = b->options;
+	struct broker_start s = { .n_targets = b->n_processes,
+				  .hz = o->hz,
+				  .period_ns = 1000000000ull / o->hz,
+				  .owner_uid = getuid(),
+				  .insecure = o->insecure,
+				  .one_shot = o->record };
+
+	s.n_text = start_text(o, (char *)r->data + sizeof(s), RECORD_MAX - sizeof(s));
+	memcpy(r->data, &s, sizeof(s));
+	r->n = (uint32_t)sizeof(s) + s.n_text;
+	if (o->record) {
+		r->fds[r->n_fds++] = b->output;
+		r->fds[r->n_fds++] = b->finish;
+	}
+	for (size_t i = 0; i < b->n_listeners; i++)
+		r->fds[r->n_fds++] = b->listeners[i].fd;
+	return record_send(b->serve.socket, r);
+}
+
+int broker_start_serve(struct broker *b)
+{
+	static struct record r;
+	int err = child_start("pprofd-serve", &b->serve);
+
+	if (err < 0)
+		return err;
+	r = (struct record){ .type = BROKER_START };
+	err = send_start(b, &r);
+	for (unsigned i = 0; i < b->n_processes && err == 0; i++) {
+		struct broker_target t = describe(b, i);
+
+		r = (struct record){ .type = BROKER_TARGET, .n = sizeof(t), .n_fds = 1 };
+		memcpy(r.data, &t, sizeof(t));
+		r.fds[0] = b->processes[i].pidfd;
+		err = record_send(b->serve.socket, &r);
+	}
+	return err;
+}
+
+/* Each answer sets r->status; descriptors it puts into r->fds are ours unless it says `give`. */
+struct answer {
+	struct record *r;
+	bool give; /* close r->fds once they are sent */
+};
+
+static void give_fd(struct answer *a, int fd)
+{
+	if (fd < 0) {
+		a->r->status = fd;
+		return;
+	}
+	a->r->fds[a->r->n_fds++] = fd;
+	a->give = true;
+}
+
+static void answer_maps(struct broker *b, struct answer *a)
+{
+	struct kernel_sizes sizes;
+	struct broker_maps m;
+
+	kernel_sizes(b->kernel, &sizes);
+	m = (struct broker_maps){ sizes.n_stacks, sizes.n_counts, sizes.n_pool_chunks,
+				  sizes.ring_size };
+	memcpy(a->r->data, &m, sizeof(m));
+	a->r->n = sizeof(m);
+	for (int i = 0; i < PP_N_MAPS; i++)
+		a->r->fds[a->r->n_fds++] = kernel_map(b->kernel, (enum pp_map)i);
+}
+
+static void answer_identify(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+	struct broker_target t = { 0 };
+
+	a->r->status = -EINVAL;
+	if (target && *target < b->n_processes) {
+		a->r->status = kernel_identify(b->kernel, &b->processes[*target]);
+		t = describe(b, *target);
+	}
+	memcpy(a->r->data, &t, sizeof(t));
+	a->r->n = sizeof(t);
+}
+
+static void answer_proc(struct broker *b, struct answer *a)
+{
+	const struct broker_proc *q = record_payload(a->r, struct broker_proc);
+
+	if (!q || q->target >= b->n_processes || q->file >= BROKER_N_PROC)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, process_open_proc(&b->processes[q->target],
+					     (enum broker_proc_file)q->file));
+	a->r->n = 0;
+}
+
+static void answer_object(struct broker *b, struct answer *a)
+{
+	const struct broker_range *q = record_payload(a->r, struct broker_range);
+	struct broker_file file = { 0 };
+
+	if (!q || q->target >= b->n_processes)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, process_open_mapped(&b->processes[q->target], q->start, q->end, &file));
+	memcpy(a->r->data, &file, sizeof(file));
+	a->r->n = sizeof(file);
+}
+
+static void answer_symbolizer(struct broker *b, struct answer *a)
+{
+	child_stop(&b->symbolizer);
+	a->r->n = 0;
+	a->r->status = child_start("pprofd-symbolizer", &b->symbolizer);
+	if (a->r->status == 0)
+		give_fd(a, TAKE_FD(b->symbolizer.socket));
+}
+
+static void answer_arm(struct broker *b, struct answer *a)
+{
+	const uint32_t *collector = record_payload(a->r, uint32_t);
+	char error[KERNEL_MAX_TEXT] = "";
+
+	if (!collector)
+		a->r->status = -EINVAL;
+	else if (a->r->type == BROKER_DISARM)
+		kernel_disarm(b->kernel, (enum pp_collector)*collector);
+	else
+		a->r->status = kernel_arm(b->kernel, (enum pp_collector)*collector, error);
+	a->r->n = (uint32_t)strlen(error);
+	memcpy(a->r->data, error, a->r->n);
+}
+
+static void answer_slab(struct broker *b, struct answer *a)
+{
+	const uint32_t *index = record_payload(a->r, uint32_t);
+
+	if (index)
+		give_fd(a, kernel_slab(b->kernel, *index));
+	else
+		a->r->status = -EINVAL;
+	a->r->n = 0;
+}
+
+static void take_result(struct broker *b, const struct record *r)
+{
+	size_t n = r->n < sizeof(b->error) ? r->n : sizeof(b->error) - 1;
+
+	b->done = true;
+	b->status = r->status;
+	memcpy(b->error, r->data, n);
+	b->error[n] = '\0';
+}
+
+int broker_answer(struct broker *b)
+{
+	static struct record r;
+	struct answer a = { .r = &r };
+	int err = record_receive(b->serve.socket, &r, 0);
+
+	if (err < 0)
+		return err == -ETIMEDOUT ? 0 : err;
+	record_close_fds(&r);
+	r.status = r.type == BROKER_RESULT ? r.status : 0;
+	switch (r.type) {
+	case BROKER_READY:
+		b->ready = true;
+		return 0;
+	case BROKER_RESULT:
+		take_result(b, &r);
+		return 0;
+	case BROKER_MAPS:
+		answer_maps(b, &a);
+		break;
+	case BROKER_IDENTIFY:
+		answer_identify(b, &a);
+		break;
+	case BROKER_PROC:
+		answer_proc(b, &a);
+		break;
+	case BROKER_OBJECT:
+		answer_object(b, &a);
+		break;
+	case BROKER_KALLSYMS:
+		r.n = 0;
+		err = open("/proc/kallsyms", O_RDONLY | O_CLOEXEC);
+		give_fd(&a, err < 0 ? -errno : err);
+		break;
+	case BROKER_SLAB:
+		answer_slab(b, &a);
+		break;
+	case BROKER_ARM:
+	case BROKER_DISARM:
+		answer_arm(b, &a);
+		break;
+	case BROKER_SYMBOLIZER:
+		answer_symbolizer(b, &a);
+		break;
+	default:
+		return -EBADMSG;
+	}
+	err = record_send(b->serve.socket, &r);
+	if (a.give)
+		record_close_fds(&r);
+	return err;
+}

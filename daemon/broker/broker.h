@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* broker.h - answers serve's requests with what it may not get itself.
+ *
+ * Serve is treated as hostile: whatever it asks, it gets nothing but maps of ours, files that one of
+ * the named processes has mapped, and four files of /proc. */
+
+#include "daemon/broker/child.h"
+#include "daemon/broker/kernel.h"
+#include "daemon/broker/options.h"
+
+struct broker {
+	const struct options *options;
+	struct process *processes;
+	unsigned n_processes;
+	struct listener listeners[OPTIONS_MAX_LISTENERS * 2];
+	size_t n_listeners;
+	int output, finish; /* one-shot: where the profile goes; eventfd */
+	struct kernel *kernel;
+	struct child serve, symbolizer;
+	bool ready, done;
+	int status; /* of the one-shot run */
+	char error[BROKER_MAX_TEXT];
+};
+
+/* Starts serve and tells it what it is to do. 0 or -errno. */
+int broker_start_serve(struct broker *b);
+/* Answers one request of serve's; negative: serve is gone, or talks nonsense. */
+int broker_answer(struct broker *b);

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/broker/diagnose.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define MAX_KEPT 160
+
+/* One broker, one loading: what libbpf said last. */
+static char said[MAX_KEPT];
+
+int diagnose_libbpf(enum libbpf_print_level level, const char *format, va_list ap)
+{
+	char line[MAX_KEPT];
+
+	if (level != LIBBPF_WARN)
+		return 0;
+	vsnprintf(line, sizeof(line), format, ap);
+	line[strcspn(line, "\n")] = '\0';
+	/* the first lines name the cause, later ones what failed because of it */
+	if (!*said && strncmp(line, "libbpf: ", 8) == 0)
+		snprintf(said, sizeof(said), "%s", line + 8);
+	return 0;
+}
+
+static int read_number(const char *path, int otherwise)
+{
+	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[16] = "";
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		return otherwise;
+	return atoi(text);
+}
+
+static int lacks(const char *names[], size_t max)
+{
+	static const struct {
+		unsigned capability;
+		const char *name;
+	} wanted[] = {
+		{ CAP_BPF, "CAP_BPF" },
+		{ CAP_PERFMON, "CAP_PERFMON" },
+	};
+	int n = 0;
+
+	capng_get_caps_process();
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]) && (size_t)n < max; i++)
+		if (!capng_have_capability(CAPNG_EFFECTIVE, wanted[i].capability))
+			names[n++] = wanted[i].name;
+	return n;
+}
+
+static int lacks_capability(unsigned capability)
+{
+	capng_get_caps_process();
+	return !capng_have_capability(CAPNG_EFFECTIVE, capability);
+}
+
+static const char *lockdown(void)
+{
+	_cleanup_(closep) int fd = open("/sys/kernel/security/lockdown", O_RDONLY | O_CLOEXEC);
+	char text[80] = "";
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 || !strstr(text, "[confidentiality]"))
+		return "";
+	return " (kernel lockdown is in confidentiality mode, which forbids it)";
+}
+
+void diagnose_load(const char *btf, int err, char *to, size_t n)
+{
+	const char *missing[2];
+	int n_missing = lacks(missing, 2);
+
+	if ((err == -EPERM || err == -EACCES) && n_missing)
+		snprintf(to, n, "not permitted: %s%s%s missing (run as root, or grant CAP_BPF, "
+			 "CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_CHECKPOINT_RESTORE)",
+			 missing[0], n_missing > 1 ? " and " : "",
+			 n_missing > 1 ? missing[1] : "");
+	else if (err == -EPERM || err == -EACCES)
+		snprintf(to, n, "the kernel does not permit BPF programs: %s%s%s", strerror(-err),
+			 lockdown(), *said ? "" : "");
+	else if (btf && access(btf, R_OK) < 0)
+		snprintf(to, n, "--btf %s: %s", btf, strerror(errno));
+	else if (!btf && access("/sys/kernel/btf/vmlinux", R_OK) < 0)
+		snprintf(to, n, "no kernel type information: /sys/kernel/btf/vmlinux: %s (a kernel "
+			 "with CONFIG_DEBUG_INFO_BTF is needed, or --btf FILE)",
+			 strerror(errno));
+	else
+		snprintf(to, n, "cannot load BPF programs: %s%s%s%s (Linux 6.1 or newer is needed)",
+			 strerror(-err), *said ? ": " : "", said, lockdown());
+}
+
+void diagnose_perf(int err, char *to, size_t n)
+{
+	int paranoid = read_number("/proc/sys/kernel/perf_event_paranoid", 2);
+
+	if ((err == -EACCES || err == -EPERM) && lacks_capability(CAP_PERFMON))
+		snprintf(to, n, "not permitted: CAP_PERFMON missing");
+	else if ((err == -EACCES || err == -EPERM) && paranoid > 2)
+		snprintf(to, n, "not permitted: kernel.perf_event_paranoid is %d; set it to 2 "
+			 "(sysctl kernel.perf_event_paranoid=2) or grant CAP_SYS_ADMIN",
+			 paranoid);
+	else
+		snprintf(to, n, "perf_event_open: %s", strerror(-err));
+}
+
+void diagnose_process(int pid, int err, char *to, size_t n)
+{
+	if (err == -EACCES || err == -EPERM)
+		snprintf(to, n, "process %d: not permitted%s", pid,
+			 lacks_capability(CAP_SYS_PTRACE) ?
+				 ": CAP_SYS_PTRACE missing (it belongs to another user)" :
+				 "");
+	else
+		snprintf(to, n, "process %d: %s", pid, strerror(-err));
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* diagnose.h - turns an errno of the kernel into what a person can do about it. One line each. */
+
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <bpf/libbpf.h>
+
+/* Keeps libbpf's last warnings instead of printing them. */
+int diagnose_libbpf(enum libbpf_print_level level, const char *format, va_list ap);
+
+void diagnose_load(const char *btf, int err, char *to, size_t n);
+void diagnose_perf(int err, char *to, size_t n);
+void diagnose_process(int pid, int err, char *to, size_t n);

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/broker/kernel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/vec.h"
+#include "bpf/identity.h"
+#include "bpf_objects.h"
+#include "daemon/broker/diagnose.h"
+
+#define NS_PER_S 1000000000ull
+
+static const char *const map_names[PP_N_MAPS] = {
+	[PP_MAP_TARGETS] = "pp_targets",     [PP_MAP_PROCESS] = "pp_process",
+	[PP_MAP_MAPPING] = "pp_mapping",     [PP_MAP_RULE] = "pp_rule",
+	[PP_MAP_STACK] = "pp_stack",	     [PP_MAP_WORD] = "pp_word",
+	[PP_MAP_COUNT] = "pp_count",	     [PP_MAP_NAME] = "pp_name",
+	[PP_MAP_CONTROL] = "pp_control",     [PP_MAP_RING] = "pp_ring",
+};
+
+struct kernel {
+	struct bpf_object *cpu, *task;
+	const char *btf;
+	int maps[PP_N_MAPS], slabs, query; /* borrowed from the objects */
+	uint64_t clock_period_ns;
+	struct pp_config config;
+	struct bpf_link *on_mmap, *identify;
+	VEC(int) events; /* armed: one a CPU */
+};
+
+/* The clock runs at a prime rate about ten times the sampling rate, so that it beats with nothing
+ * that the target does by the clock. */
+static uint64_t clock_rate(unsigned hz)
+{
+	static const uint64_t primes[] = { 997, 1999, 4999, 9973 };
+
+	for (size_t i = 0; i < sizeof(primes) / sizeof(primes[0]); i++)
+		if (primes[i] >= 9 * hz)
+			return primes[i];
+	return 9973;
+}
+
+static uint32_t power_of_two(uint64_t n)
+{
+	uint32_t p = 1;
+
+	while (p < n)
+		p *= 2;
+	return p;
+}
+
+static int configure(struct kernel *k, unsigned hz)
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	struct pp_config *c = &k->config;
+
+	k->clock_period_ns = NS_PER_S / clock_rate(hz);
+	c->period_ns = NS_PER_S / hz;
+	c->keep = (uint32_t)(((unsigned __int128)k->clock_period_ns << 32) / c->period_ns);
+	if (n_cpus < 4)
+		n_cpus = 4;
+	if (n_cpus > 16)
+		n_cpus = 16;
+	c->n_stacks = power_of_two(2048ull * (unsigned)n_cpus);
+	c->n_counts = 2 * c->n_stacks;
+	c->n_pool_chunks = c->n_stacks * 32 >> PP_POOL_BITS; /* 32 frames a stack on average */
+	return getrandom(&c->seed, sizeof(c->seed), 0) == sizeof(c->seed) ? 0 : -EIO;
+}
+
+static int set_sizes(struct kernel *k, struct bpf_object *o)
+{
+	const struct pp_config *c = &k->config;
+	const struct {
+		enum pp_map map;
+		uint32_t entries;
+	} sizes[] = {
+		{ PP_MAP_STACK, 2 * c->n_stacks },
+		{ PP_MAP_WORD, 2 * c->n_pool_chunks },
+		{ PP_MAP_COUNT, 2 * c->n_counts },
+	};
+	struct bpf_map *m = bpf_object__find_map_by_name(o, ".rodata");
+
+	/* the only constant of the program is `config`: it begins its section */
+	if (!m || bpf_map__value_size(m) != sizeof(*c) || bpf_map__set_initial_value(m, c, sizeof(*c)))
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		m = bpf_object__find_map_by_name(o, map_names[sizes[i].map]);
+		if (!m || bpf_map__set_max_entries(m, sizes[i].entries))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int open_object(const struct kernel *k, const void *image, size_t n, struct bpf_object **ret)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options, .btf_custom_path = k->btf);
+
+	*ret = bpf_object__open_mem(image, n, &options);
+	return *ret ? 0 : -errno;
+}
+
+static int load_cpu(struct kernel *k)
+{
+	int r = open_object(k, bpf_object_cpu, bpf_object_cpu_size, &k->cpu);
+
+	if (r < 0)
+		return r;
+	r = set_sizes(k, k->cpu);
+	if (r < 0)
+		return r;
+	r = bpf_object__load(k->cpu);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < PP_N_MAPS; i++) {
+		k->maps[i] = bpf_object__find_map_fd_by_name(k->cpu, map_names[i]);
+		if (k->maps[i] < 0)
+			return -EINVAL;
+	}
+	k->slabs = bpf_object__find_map_fd_by_name(k->cpu, "pp_slabs");
+	return k->slabs < 0 ? -EINVAL : 0;
+}
+
+static int load_task(struct kernel *k)
+{
+	int r = open_object(k, bpf_object_task, bpf_object_task_size, &k->task);
+
+	if (r < 0)
+		return r;
+	r = bpf_object__load(k->task);
+	if (r < 0)
+		return r;
+	k->query = bpf_object__find_map_fd_by_name(k->task, "pp_query");
+	k->identify = bpf_program__attach(
+		bpf_object__find_program_by_name(k->task, "pp_identify"));
+	return k->query < 0 ? -EINVAL : k->identify ? 0 : -errno;
+}
+
+int kernel_load(const char *btf, unsigned hz, struct kernel **ret, char *error)
+{
+	_cleanup_(kernel_freep) struct kernel *k = calloc(1, sizeof(*k));
+	int r;
+
+	if (!k)
+		return -ENOMEM;
+	k->btf = btf;
+	libbpf_set_print(diagnose_libbpf);
+	r = configure(k, hz);
+	if (r == 0)
+		r = load_cpu(k);
+	if (r == 0)
+		r = load_task(k);
+	if (r < 0) {
+		diagnose_load(btf, r, error, KERNEL_MAX_TEXT);
+		return r;
+	}
+	*ret = TAKE_PTR(k);
+	return 0;
+}
+
+void kernel_free(struct kernel *k)
+{
+	if (!k)
+		return;
+	kernel_disarm(k, PP_CPU);
+	bpf_link__destroy(k->identify);
+	bpf_object__close(k->task);
+	bpf_object__close(k->cpu);
+	free(k);
+}
+
+void kernel_sizes(const struct kernel *k, struct kernel_sizes *ret)
+{
+	*ret = (struct kernel_sizes){ k->config.n_stacks, k->config.n_counts,
+				      k->config.n_pool_chunks,
+				      bpf_map__max_entries(bpf_object__find_map_by_name(
+					      k->cpu, map_names[PP_MAP_RING])) };
+}
+
+int kernel_map(const struct kernel *k, enum pp_map map)
+{
+	return k->maps[map];
+}
+
+int kernel_slab(struct kernel *k, uint32_t index)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
+	_cleanup_(closep) int fd = -1;
+
+	if (index >= PP_MAX_SLABS)
+		return -EINVAL;
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "pp_slab", 4, 4u << PP_CHUNK_BITS,
+			    1u << PP_SLAB_BITS, &options);
+	if (fd < 0)
+		return -errno;
+	if (bpf_map_update_elem(k->slabs, &index, &fd, BPF_ANY) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+int kernel_identify(struct kernel *k, struct process *p)
+{
+	struct pp_identity_query query = { .pid = (uint32_t)p->pid };
+	_cleanup_(closep) int fd = -1;
+	struct pp_identity found;
+	struct stat st;
+	uint32_t zero = 0;
+	ssize_t n;
+
+	if (stat("/proc/self/ns/pid", &st) < 0)
+		return -errno;
+	query.namespace_inode = (uint32_t)st.st_ino;
+	if (bpf_map_update_elem(k->query, &zero, &query, BPF_ANY) < 0)
+		return -errno;
+	fd = bpf_iter_create(bpf_link__fd(k->identify));
+	if (fd < 0)
+		return -errno;
+	n = read(fd, &found, sizeof(found));
+	if (n < 0)
+		return -errno;
+	if (n != sizeof(found) || !process_alive(p))
+		return -ESRCH;
+	p->host_tgid = found.tgid;
+	p->start_boottime = found.start_boottime;
+	p->exec_id = found.exec_id;
+	return 0;
+}
+
+static int open_clock(struct kernel *k, int cpu, int program)
+{
+	struct perf_event_attr a = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(a),
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+		.sample_period = k->clock_period_ns,
+		.disabled = 1,
+		.exclude_idle = 1,
+	};
+	_cleanup_(closep) int fd =
+		(int)syscall(SYS_perf_event_open, &a, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, PERF_EVENT_IOC_SET_BPF, program) < 0 ||
+	    ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) < 0)
+		return -errno;
+	if (vec_push(&k->events, fd) < 0)
+		return -ENOMEM;
+	TAKE_FD(fd);
+	return 0;
+}
+
+int kernel_arm(struct kernel *k, enum pp_collector c, char *error)
+{
+	int n = libbpf_num_possible_cpus(), r = 0;
+	int program;
+
+	if (c != PP_CPU)
+		return -EINVAL;
+	if (k->events.n)
+		return 0;
+	program = bpf_program__fd(bpf_object__find_program_by_name(k->cpu, "pp_on_tick"));
+	for (int cpu = 0; cpu < n && r == 0; cpu++) {
+		r = open_clock(k, cpu, program);
+		if (r == -ENODEV) /* offline */
+			r = 0;
+	}
+	if (r == 0 && !k->events.n)
+		r = -ENODEV;
+	if (r < 0) {
+		diagnose_perf(r, error, KERNEL_MAX_TEXT);
+		kernel_disarm(k, c);
+		return r;
+	}
+	/* only sharpens what exec_vm shows at each sample: absence is no failure */
+	k->on_mmap = bpf_program__attach(bpf_object__find_program_by_name(k->cpu, "pp_on_mmap"));
+	return 0;
+}
+
+void kernel_disarm(struct kernel *k, enum pp_collector c)
+{
+	if (c != PP_CPU)
+		return;
+	bpf_link__destroy(k->on_mmap);
+	k->on_mmap = NULL;
+	for (size_t i = 0; i < k->events.n; i++)
+		close(k->events.data[i]);
+	vec_deinit(&k->events);
+}

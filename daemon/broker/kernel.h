@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* kernel.h - our programs and tables in the kernel.
+ *
+ * Owns every BPF object, map, link and perf event; libbpf is seen by kernel.c alone. A collector is
+ * attached only between kernel_arm and kernel_disarm, and everything ends with this process: no
+ * link is pinned. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "bpf/event.h"
+#include "daemon/broker/process.h"
+
+struct kernel;
+
+struct kernel_sizes {
+	uint32_t n_stacks, n_counts, n_pool_chunks; /* of one half */
+	uint32_t ring_size;
+};
+
+/* Loads the programs. `error` (KERNEL_MAX_TEXT) tells in one line what is missing and what to do.
+ * 0 or -errno. */
+#define KERNEL_MAX_TEXT 400
+int kernel_load(const char *btf, unsigned hz, struct kernel **ret, char *error);
+void kernel_free(struct kernel *k);
+DEFINE_CLEANUP(struct kernel, kernel_free)
+
+void kernel_sizes(const struct kernel *k, struct kernel_sizes *ret);
+/* Borrowed descriptor. */
+int kernel_map(const struct kernel *k, enum pp_map map);
+/* A new slab of unwind rows, in its place in the outer map: descriptor or -errno. */
+int kernel_slab(struct kernel *k, uint32_t index);
+
+/* Fills in what only the kernel knows of a process. 0, -ESRCH, -errno. */
+int kernel_identify(struct kernel *k, struct process *p);
+
+/* Attaches or detaches a collector's programs. 0 or -errno, with `error` as above. */
+int kernel_arm(struct kernel *k, enum pp_collector c, char *error);
+void kernel_disarm(struct kernel *k, enum pp_collector c);

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* listen.h - binds the sockets that serve will listen on.
+ *
+ * The broker never accepts a connection: it binds, because ports and paths may need its rights,
+ * and hands the sockets on. */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define LISTEN_MAX_TEXT 300
+
+struct listener {
+	int fd;
+	char shown[LISTEN_MAX_TEXT]; /* for people: http://127.0.0.1:6060, unix:/run/x */
+	bool assumed_loopback;	     /* ":6060" was taken for loopback */
+};
+
+enum listen_result {
+	LISTEN_BOUND,
+	LISTEN_BAD_ADDRESS, /* not understood, or unknown host */
+	LISTEN_INSECURE,    /* not loopback, and --insecure was not given */
+};
+
+/* Binds ADDR: ":PORT", "HOST:PORT", "[ADDR]:PORT", "unix:PATH". A host name with several addresses
+ * (localhost) binds each of them, on one port. Appends to `to`. Answers enum listen_result, or
+ * -errno of bind(2); `error` (LISTEN_MAX_TEXT) says in one line what is wrong. */
+int listen_bind(const char *address, bool insecure, struct listener *to, size_t max, size_t *n,
+		char *error);

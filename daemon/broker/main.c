@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* main.c - pprofd, the broker: what the user starts. Holds the capabilities; starts serve, which
+ * has the sockets, and the symbolizer, which has the strangers' files; then waits for requests. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "daemon/broker/broker.h"
+#include "daemon/broker/diagnose.h"
+
+/* Serve is started again when it dies, but not for ever. */
+#define MAX_RESTARTS 5
+#define RESTART_WINDOW_S 60
+
+static int complain(const char *text)
+{
+	fprintf(stderr, "pprofd: %s\n", text);
+	return 1;
+}
+
+static int check_process(pid_t pid, struct process *ret)
+{
+	char text[200];
+	int r = process_open(pid, ret);
+
+	switch (r) {
+	case PROCESS_OK:
+		return 0;
+	case PROCESS_NONE:
+		snprintf(text, sizeof(text), "no process %d", pid);
+		break;
+	case PROCESS_KERNEL:
+		snprintf(text, sizeof(text), "%d (%.15s) is a kernel thread", pid, ret->comm);
+		break;
+	case PROCESS_THREAD:
+		snprintf(text, sizeof(text), "%d is a thread of process %d: give --pid %d", pid,
+			 ret->pid, ret->pid);
+		break;
+	case PROCESS_32_BIT:
+		snprintf(text, sizeof(text), "%d (%.15s) is a 32-bit program: not supported", pid,
+			 ret->comm);
+		break;
+	case PROCESS_ZOMBIE:
+		snprintf(text, sizeof(text), "%d (%.15s) has ended", pid, ret->comm);
+		break;
+	default:
+		diagnose_process(pid, r, text, sizeof(text));
+	}
+	return complain(text);
+}
+
+static int open_processes(struct broker *b, struct process *processes)
+{
+	const struct options *o = b->options;
+
+	for (unsigned i = 0; i < o->n_pids; i++) {
+		bool again = false;
+
+		for (unsigned k = 0; k < i; k++)
+			again |= o->pids[k] == o->pids[i];
+		if (again)
+			continue;
+		if (check_process(o->pids[i], &processes[b->n_processes]))
+			return 1;
+		b->n_processes++;
+	}
+	return 0;
+}
+
+static int open_listeners(struct broker *b)
+{
+	char error[LISTEN_MAX_TEXT];
+	size_t max = sizeof(b->listeners) / sizeof(b->listeners[0]);
+
+	for (unsigned i = 0; i < b->options->n_listeners; i++) {
+		int r = listen_bind(b->options->listeners[i], b->options->insecure, b->listeners,
+				    max, &b->n_listeners, error);
+
+		if (r != LISTEN_BOUND) {
+			complain(error);
+			return r > 0 ? EXIT_BAD_USAGE : 1;
+		}
+	}
+	return 0;
+}
+
+/* `record`: the file is not emptied before there is something to write into it. */
+static int open_output(struct broker *b, struct options *o)
+{
+	char text[LISTEN_MAX_TEXT];
+
+	if (!o->record)
+		return 0;
+	if (o->format == FORMAT_AUTO)
+		o->format = !o->output && isatty(STDOUT_FILENO) ? FORMAT_TOP : FORMAT_PPROF;
+	b->finish = eventfd(0, EFD_CLOEXEC);
+	b->output = o->output ? open(o->output, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) :
+				fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+	if (b->output >= 0 && b->finish >= 0)
+		return 0;
+	snprintf(text, sizeof(text), "%s: %s", o->output ? o->output : "standard output",
+		 strerror(errno));
+	return complain(text);
+}
+
+static int load(struct broker *b)
+{
+	char error[KERNEL_MAX_TEXT];
+
+	if (kernel_load(b->options->btf, b->options->hz, &b->kernel, error) < 0)
+		return complain(error);
+	return 0;
+}
+
+static void say_ready(struct broker *b)
+{
+	b->ready = false;
+	for (size_t i = 0; i < b->n_listeners; i++) {
+		const struct listener *l = &b->listeners[i];
+
+		fprintf(stderr, "pprofd: serving %s%s%s\n", l->shown,
+			strncmp(l->shown, "unix:", 5) ? "/debug/pprof/" : "",
+			l->assumed_loopback ? " (loopback only; --insecure serves every address)" :
+					      "");
+	}
+}
+
+/* Serve has ended: everything that it had armed is taken off; it starts afresh. */
+static int restart_serve(struct broker *b, unsigned *n, time_t *since)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	kernel_disarm(b->kernel, PP_CPU);
+	child_stop(&b->serve);
+	child_stop(&b->symbolizer);
+	if (b->options->record)
+		return complain("pprofd-serve has died");
+	if (now.tv_sec - *since > RESTART_WINDOW_S) {
+		*since = now.tv_sec;
+		*n = 0;
+	}
+	if (++*n > MAX_RESTARTS)
+		return complain("pprofd-serve keeps dying");
+	complain("pprofd-serve has died and is started again");
+	return broker_start_serve(b) < 0 ? complain("cannot start pprofd-serve") : 0;
+}
+
+/* Answers requests until a signal, or until the one-shot run is over. */
+static int run(struct broker *b, int signals)
+{
+	struct pollfd f[2] = { { .fd = signals, .events = POLLIN }, { .events = POLLIN } };
+	unsigned n_restarts = 0;
+	time_t since = 0;
+
+	while (!b->done) {
+		f[1].fd = b->serve.socket;
+		if (poll(f, 2, -1) < 0 && errno != EINTR)
+			return complain(strerror(errno));
+		if (f[0].revents) {
+			struct signalfd_siginfo info;
+			uint64_t one = 1;
+
+			if (read(signals, &info, sizeof(info)) != sizeof(info) ||
+			    !b->options->record || info.ssi_signo != SIGINT)
+				return 0;
+			if (write(b->finish, &one, sizeof(one)) < 0)
+				return 0;
+		}
+		if (f[1].revents && broker_answer(b) < 0 &&
+		    restart_serve(b, &n_restarts, &since))
+			return 1;
+		if (b->ready)
+			say_ready(b);
+	}
+	return b->status ? complain(b->error) : 0;
+}
+
+static int block_signals(void)
+{
+	sigset_t s;
+
+	sigemptyset(&s);
+	sigaddset(&s, SIGTERM);
+	sigaddset(&s, SIGINT);
+	sigaddset(&s, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_BLOCK, &s, NULL);
+	return signalfd(-1, &s, SFD_CLOEXEC);
+}
+
+static void end(struct broker *b)
+{
+	struct stat st;
+
+	child_stop(&b->serve);
+	child_stop(&b->symbolizer);
+	kernel_free(b->kernel);
+	for (size_t i = 0; i < b->n_listeners; i++)
+		if (!strncmp(b->listeners[i].shown, "unix:", 5))
+			unlink(b->listeners[i].shown + 5);
+	if (b->options->output && b->status && fstat(b->output, &st) == 0 && st.st_size == 0)
+		unlink(b->options->output);
+}
+
+int main(int argc, char **argv)
+{
+	static struct process processes[BROKER_MAX_TARGETS];
+	static struct options o;
+	static struct broker b = { .options = &o,
+				   .processes = processes,
+				   .output = -1,
+				   .finish = -1,
+				   .serve = CHILD_NONE,
+				   .symbolizer = CHILD_NONE,
+				   .status = -1 };
+	int signals, r;
+
+	options_parse(argc, argv, &o);
+	signals = block_signals();
+	r = open_processes(&b, processes);
+	if (!r)
+		r = open_listeners(&b);
+	if (!r)
+		r = open_output(&b, &o);
+	if (!r) {
+		privilege_drop();
+		r = broker_start_serve(&b) < 0 ? complain("cannot start pprofd-serve") : 0;
+	}
+	if (!r)
+		r = load(&b);
+	if (!r)
+		r = run(&b, signals);
+	end(&b);
+	return r;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/broker/options.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "version.h"
+
+enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT };
+
+const char *argp_program_version = "pprofd " PPROFD_VERSION;
+
+static const struct argp_option common[] = {
+	{ "pid", 'p', "PID", 0, "the process to profile; may be given several times", 0 },
+	{ "hz", KEY_HZ, "N", 0, "CPU samples a second and CPU, 1 to 1000 (default 100)", 0 },
+	{ "btf", KEY_BTF, "FILE", 0, "kernel type information, where /sys/kernel/btf/vmlinux is absent",
+	  0 },
+	{ 0 },
+};
+
+static const struct argp_option serving[] = {
+	{ "listen", 'l', "ADDR", 0,
+	  "where to serve HTTP: :6060 (loopback), HOST:PORT, [::1]:0, unix:/PATH; may be given "
+	  "several times (default localhost:6060)",
+	  0 },
+	{ "insecure", KEY_INSECURE, NULL, 0,
+	  "serve addresses other than loopback although there is no authentication", 0 },
+	{ "allow-host", KEY_ALLOW_HOST, "NAME", 0,
+	  "a name by which clients reach this server, for its Host check; * for any", 0 },
+	{ 0 },
+};
+
+static const struct argp_option recording[] = {
+	{ "seconds", 's', "N", 0, "length of the window, 1 to 3600 (default 10)", 0 },
+	{ "output", 'o', "FILE", 0, "write the profile there", 0 },
+	{ "format", KEY_FORMAT, "FORMAT", 0,
+	  "pprof, top or folded (default: top to a terminal, else pprof)", 0 },
+	{ 0 },
+};
+
+static unsigned number(struct argp_state *state, const char *arg, const char *what, unsigned max)
+{
+	char *end;
+	unsigned long v;
+
+	errno = 0;
+	v = strtoul(arg, &end, 10);
+	if (errno || *end || end == arg || *arg == '-' || v < 1 || v > max)
+		argp_error(state, "--%s %s: a number from 1 to %u is wanted", what, arg, max);
+	return (unsigned)v;
+}
+
+static error_t parse_common(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+
+	switch (key) {
+	case 'p':
+		if (o->n_pids == BROKER_MAX_TARGETS)
+			argp_error(state, "more than %d processes", BROKER_MAX_TARGETS);
+		o->pids[o->n_pids++] = (pid_t)number(state, arg, "pid", 1u << 22);
+		return 0;
+	case KEY_HZ:
+		o->hz = number(state, arg, "hz", 1000);
+		return 0;
+	case KEY_BTF:
+		o->btf = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!o->n_pids)
+			argp_error(state, "which process? Give --pid PID");
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static error_t parse_serving(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = o;
+		return 0;
+	case 'l':
+		if (o->n_listeners == OPTIONS_MAX_LISTENERS)
+			argp_error(state, "more than %d addresses", OPTIONS_MAX_LISTENERS);
+		o->listeners[o->n_listeners++] = arg;
+		return 0;
+	case KEY_INSECURE:
+		o->insecure = true;
+		return 0;
+	case KEY_ALLOW_HOST:
+		if (o->n_hosts == OPTIONS_MAX_HOSTS || strlen(arg) > 253)
+			argp_error(state, "--allow-host %s: too long, or too many", arg);
+		o->hosts[o->n_hosts++] = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "%s: not understood (pprofd record PROFILE writes one profile)",
+			   arg);
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static void parse_format(struct argp_state *state, struct options *o, const char *arg)
+{
+	static const char *const names[] = { [FORMAT_PPROF] = "pprof",
+					     [FORMAT_TOP] = "top",
+					     [FORMAT_FOLDED] = "folded" };
+
+	for (int f = FORMAT_PPROF; f <= FORMAT_FOLDED; f++) {
+		if (!strcmp(arg, names[f])) {
+			o->format = (enum options_format)f;
+			return;
+		}
+	}
+	argp_error(state, "--format %s: pprof, top or folded is wanted", arg);
+}
+
+static error_t parse_recording(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = o;
+		return 0;
+	case 's':
+		o->seconds = number(state, arg, "seconds", OPTIONS_MAX_SECONDS);
+		return 0;
+	case 'o':
+		o->output = arg;
+		return 0;
+	case KEY_FORMAT:
+		parse_format(state, o, arg);
+		return 0;
+	case ARGP_KEY_ARG:
+		if (o->profile)
+			argp_error(state, "%s: one profile at a time", arg);
+		o->profile = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!o->profile)
+			argp_error(state, "which profile? For example: pprofd record profile");
+		if (o->n_pids > 1)
+			argp_error(state, "one process at a time");
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct argp common_argp = { .options = common, .parser = parse_common };
+static const struct argp_child children[] = { { &common_argp, 0, NULL, 0 }, { 0 } };
+
+static const struct argp serving_argp = {
+	.options = serving,
+	.parser = parse_serving,
+	.children = children,
+	.doc = "Serve the /debug/pprof/ endpoints of a Go program for any running native process, "
+	       "from outside.\v"
+	       "Then: go tool pprof http://localhost:6060/debug/pprof/profile\n"
+	       "\n`pprofd record profile --pid PID` writes one profile and ends; see "
+	       "`pprofd record --help`.",
+};
+
+static const struct argp recording_argp = {
+	.options = recording,
+	.parser = parse_recording,
+	.children = children,
+	.args_doc = "PROFILE",
+	.doc = "Write one profile of a running process and end.\v"
+	       "An interrupt (Ctrl-C) ends the window early; what was seen so far is written.",
+};
+
+void options_parse(int argc, char **argv, struct options *ret)
+{
+	struct options o = { .hz = 100, .seconds = 10 };
+	const struct argp *argp = &serving_argp;
+
+	argp_err_exit_status = EXIT_BAD_USAGE;
+	if (argc > 1 && !strcmp(argv[1], "record")) {
+		o.record = true;
+		argp = &recording_argp;
+		argv++, argc--;
+		argv[0] = (char *)"pprofd record";
+	}
+	argp_parse(argp, argc, argv, 0, NULL, &o);
+	if (!o.record && !o.n_listeners)
+		o.listeners[o.n_listeners++] = "localhost:6060";
+	*ret = o;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* options.h - the command line, as values. Checks shapes only: whether the process exists or the
+ * port is free is found out later, by whoever needs it. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/broker/listen.h"
+#include "daemon/protocol.h"
+
+#define OPTIONS_MAX_LISTENERS 16
+#define OPTIONS_MAX_HOSTS 32
+#define OPTIONS_MAX_SECONDS 3600
+
+enum { EXIT_BAD_USAGE = 2 };
+
+enum options_format { FORMAT_AUTO, FORMAT_PPROF, FORMAT_TOP, FORMAT_FOLDED };
+
+struct options {
+	pid_t pids[BROKER_MAX_TARGETS];
+	unsigned n_pids;
+	const char *listeners[OPTIONS_MAX_LISTENERS];
+	unsigned n_listeners;
+	const char *hosts[OPTIONS_MAX_HOSTS];
+	unsigned n_hosts;
+	unsigned hz;
+	bool insecure;
+	const char *btf;
+	/* pprofd record */
+	bool record;
+	const char *profile;
+	unsigned seconds;
+	const char *output;
+	enum options_format format;
+};
+
+/* Never returns for --help, --version and bad usage (one line, exit status 2). */
+void options_parse(int argc, char **argv, struct options *ret);

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/broker/process.h"
+
+#include <dirent.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+
+#define PF_KTHREAD 0x00200000 /* linux/sched.h */
+#define OPEN_TIMEOUT_MS 2000
+#define MAX_STUCK 3
+
+static int pidfd_open(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+bool process_alive(const struct process *p)
+{
+	struct pollfd f = { .fd = p->pidfd, .events = POLLIN };
+
+	return poll(&f, 1, 0) == 0;
+}
+
+static int read_file(int dir, const char *name, char *to, size_t n)
+{
+	_cleanup_(closep) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	ssize_t got;
+
+	if (fd < 0)
+		return -errno;
+	got = read(fd, to, n - 1);
+	if (got < 0)
+		return -errno;
+	to[got] = '\0';
+	return (int)got;
+}
+
+static int open_dir(pid_t pid)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The thread whose /proc files tell of the memory: the leader, or where the leader has ended
+ * before the others, one of them. */
+static int open_memory_dir(const struct process *p)
+{
+	_cleanup_(closep) int dir = open_dir(p->pid);
+	char text[16];
+	struct dirent *d;
+	DIR *tasks;
+	int fd, found = -ESRCH;
+
+	if (dir < 0)
+		return dir;
+	if (read_file(dir, "maps", text, sizeof(text)) != 0)
+		return TAKE_FD(dir);
+	fd = openat(dir, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	tasks = fd < 0 ? NULL : fdopendir(fd);
+	if (!tasks)
+		return close_fd(&fd), -ESRCH;
+	while (found < 0 && (d = readdir(tasks))) {
+		pid_t tid = (pid_t)atoi(d->d_name);
+
+		if (tid <= 0 || tid == p->pid)
+			continue;
+		found = open_dir(tid);
+		if (found >= 0 && read_file(found, "maps", text, sizeof(text)) <= 0)
+			close_fd(&found), found = -ESRCH;
+	}
+	closedir(tasks);
+	return found;
+}
+
+static int check_status(int dir, struct process *p)
+{
+	char text[4096], *line;
+	unsigned uid;
+	int tgid = 0, r = read_file(dir, "status", text, sizeof(text));
+
+	if (r < 0)
+		return r == -ENOENT || r == -ESRCH ? PROCESS_NONE : r;
+	line = strstr(text, "\nTgid:");
+	if (line)
+		sscanf(line, "\nTgid: %d", &tgid);
+	if (tgid != p->pid) {
+		p->pid = tgid;
+		return PROCESS_THREAD;
+	}
+	line = strstr(text, "\nUid:");
+	if (line && sscanf(line, "\nUid: %u", &uid) == 1)
+		p->uid = uid;
+	return PROCESS_OK;
+}
+
+/* proc(5): pid (comm) state ppid pgrp session tty tpgid flags ...; comm may hold anything. */
+static int check_stat(int dir, struct process *p)
+{
+	char text[1024], state, *open, *close;
+	unsigned long flags;
+	size_t n;
+	int r = read_file(dir, "stat", text, sizeof(text));
+
+	if (r < 0)
+		return r == -ENOENT || r == -ESRCH ? PROCESS_NONE : r;
+	open = strchr(text, '(');
+	close = strrchr(text, ')');
+	if (!open || !close || sscanf(close + 1, " %c %*d %*d %*d %*d %*d %lu", &state, &flags) != 2)
+		return -EBADMSG;
+	n = (size_t)(close - open - 1);
+	memcpy(p->comm, open + 1, n < sizeof(p->comm) ? n : sizeof(p->comm) - 1);
+	if (flags & PF_KTHREAD)
+		return PROCESS_KERNEL;
+	return state == 'X' ? PROCESS_NONE : PROCESS_OK;
+}
+
+/* A process whose leader alone has ended is still one to profile. */
+static int check_program(int dir, const struct process *p)
+{
+	unsigned char ident[EI_NIDENT];
+	_cleanup_(closep) int memory = open_memory_dir(p);
+	_cleanup_(closep) int fd = -1;
+
+	if (memory == -ESRCH)
+		return PROCESS_ZOMBIE;
+	fd = openat(memory < 0 ? dir : memory, "exe", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return errno == EACCES || errno == EPERM ? -errno : PROCESS_OK;
+	if (pread(fd, ident, sizeof(ident), 0) == sizeof(ident) && !memcmp(ident, ELFMAG, SELFMAG) &&
+	    ident[EI_CLASS] != ELFCLASS64)
+		return PROCESS_32_BIT;
+	return PROCESS_OK;
+}
+
+int process_open(pid_t pid, struct process *ret)
+{
+	struct process p = { .pid = pid, .pidfd = -1 };
+	_cleanup_(closep) int dir = open_dir(pid), pidfd = -1;
+	int r;
+
+	if (dir < 0)
+		return dir == -ENOENT ? PROCESS_NONE : dir;
+	r = check_status(dir, &p);
+	if (r == PROCESS_OK)
+		r = check_stat(dir, &p);
+	if (r == PROCESS_OK) {
+		pidfd = pidfd_open(pid);
+		if (pidfd < 0)
+			return pidfd == -ESRCH ? PROCESS_NONE : pidfd;
+		r = check_program(dir, &p);
+	}
+	if (r == PROCESS_OK)
+		p.pidfd = TAKE_FD(pidfd);
+	if (r >= 0)
+		*ret = p;
+	return r;
+}
+
+int process_open_proc(const struct process *p, enum broker_proc_file file)
+{
+	static const char *const names[BROKER_N_PROC] = {
+		[BROKER_PROC_MAPS] = "maps",
+		[BROKER_PROC_AUXV] = "auxv",
+		[BROKER_PROC_CMDLINE] = "cmdline",
+	};
+	_cleanup_(closep) int dir = open_memory_dir(p);
+	_cleanup_(closep) int fd = -1;
+
+	if (dir < 0)
+		return dir == -ENOENT ? -ESRCH : dir;
+	fd = openat(dir, names[file], O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	/* while the pidfd says that it lives, the number was its own */
+	return process_alive(p) ? TAKE_FD(fd) : -ESRCH;
+}
+
+/* What the killable child leaves for its parent, in shared memory. */
+struct opened {
+	int fd, status;
+	struct broker_file file;
+};
+
+/* Without CAP_CHECKPOINT_RESTORE the link cannot be followed, but it can be read: then by path,
+ * below the target's own root. */
+static int open_by_path(int dir, const char *range)
+{
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+	_cleanup_(closep) int root = -1;
+	char name[64], path[4096];
+	ssize_t n;
+	int fd;
+
+	snprintf(name, sizeof(name), "map_files/%s", range);
+	n = readlinkat(dir, name, path, sizeof(path) - 1);
+	if (n < 0)
+		return -errno;
+	path[n] = '\0';
+	root = openat(dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return -errno;
+	fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_mapped(int dir, const char *range, struct broker_file *ret)
+{
+	_cleanup_(closep) int at = -1;
+	char name[64];
+	struct stat st;
+	int fd;
+
+	snprintf(name, sizeof(name), "map_files/%s", range);
+	at = openat(dir, name, O_PATH | O_CLOEXEC);
+	if (at < 0 && (errno == EPERM || errno == EACCES))
+		at = open_by_path(dir, range);
+	else if (at < 0)
+		at = -errno;
+	if (at < 0)
+		return at;
+	/* O_PATH first: opening a device for good may do something */
+	if (fstat(at, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EMEDIUMTYPE;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", at);
+	fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return -errno;
+	*ret = (struct broker_file){
+		.dev = st.st_dev,
+		.ino = st.st_ino,
+		.size = (uint64_t)st.st_size,
+		.mtime_ns = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec,
+		.ctime_ns = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec,
+	};
+	return fd;
+}
+
+/* Runs open_mapped in a process that shares our descriptors and nothing else, and can be killed. */
+static int open_in_child(int dir, const char *range, struct opened *shared)
+{
+	struct pollfd f = { .fd = -1, .events = POLLIN };
+	int pidfd = -1;
+	pid_t child = (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_PIDFD | SIGCHLD, NULL, &pidfd,
+				     NULL, 0);
+
+	if (child < 0)
+		return -errno;
+	if (child == 0) {
+		shared->fd = open_mapped(dir, range, &shared->file);
+		shared->status = 1;
+		_exit(0);
+	}
+	f.fd = pidfd;
+	if (poll(&f, 1, OPEN_TIMEOUT_MS) == 0)
+		kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	close(pidfd);
+	return shared->status ? shared->fd : -ETIMEDOUT;
+}
+
+int process_open_mapped(struct process *p, uint64_t start, uint64_t end, struct broker_file *ret)
+{
+	_cleanup_(closep) int dir = -1;
+	struct opened *shared;
+	char range[40];
+	int fd;
+
+	if (p->n_stuck >= MAX_STUCK)
+		return -ETIMEDOUT;
+	dir = open_memory_dir(p);
+	if (dir < 0)
+		return dir == -ENOENT ? -ESRCH : dir;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (shared == MAP_FAILED)
+		return -errno;
+	snprintf(range, sizeof(range), "%" PRIx64 "-%" PRIx64, start, end);
+	fd = open_in_child(dir, range, shared);
+	if (fd >= 0)
+		*ret = shared->file;
+	munmap(shared, sizeof(*shared));
+	p->n_stuck += fd == -ETIMEDOUT;
+	if (fd >= 0 && !process_alive(p))
+		close_fd(&fd), fd = -ESRCH;
+	return fd;
+}

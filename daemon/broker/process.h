@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* process.h - the processes named on the command line, and their files.
+ *
+ * Owns a pidfd for each, so that a number used again is never mistaken for the old process. Opens
+ * /proc files from a fixed list and files that are mapped there, by address; never a path that
+ * someone gave. Opening may block where the target's file system is its own (FUSE), so it
+ * happens in a child that can be killed. */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "daemon/protocol.h"
+
+struct process {
+	pid_t pid;
+	int pidfd;
+	uid_t uid;
+	char comm[16];
+	uint32_t host_tgid; /* as BPF programs see it; 0: not resolved yet */
+	uint64_t start_boottime, exec_id;
+	unsigned n_stuck; /* opens that its file system never answered; few are waited for */
+};
+
+enum process_result {
+	PROCESS_OK,
+	PROCESS_NONE,	/* no such process */
+	PROCESS_KERNEL, /* a kernel thread */
+	PROCESS_THREAD, /* a thread, not a process; pid in ret->pid */
+	PROCESS_32_BIT,
+	PROCESS_ZOMBIE,
+};
+
+/* enum process_result or -errno. */
+int process_open(pid_t pid, struct process *ret);
+bool process_alive(const struct process *p);
+
+/* A descriptor, or -errno (-ESRCH: it has ended). */
+int process_open_proc(const struct process *p, enum broker_proc_file file);
+/* The regular file behind one line of /proc/PID/maps, read-only: descriptor and its fstat; or
+ * -errno; -EMEDIUMTYPE: not a regular file; -ETIMEDOUT: its file system does not answer. */
+int process_open_mapped(struct process *p, uint64_t start, uint64_t end,
+			struct broker_file *ret);

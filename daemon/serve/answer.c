@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/answer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/serve/clock.h"
+#include "daemon/serve/encode.h"
+#include "daemon/serve/index.h"
+#include "daemon/serve/path.h"
+#include "daemon/serve/profile.h"
+#include "daemon/serve/session.h"
+#include "daemon/serve/text.h"
+
+#define MAX_CMDLINE (2u << 20)
+
+struct asking {
+	struct answers *a;
+	struct target *target;
+	const struct http_request *q;
+	struct http_response *ret;
+};
+
+static void not_found(struct http_response *ret)
+{
+	ret->status = 404;
+	ret->kind = HTTP_TEXT;
+	bytes_puts(&ret->body, "404 page not found\n");
+}
+
+static void method_not_allowed(struct http_response *ret)
+{
+	ret->status = 405;
+	ret->kind = HTTP_TEXT;
+	ret->allow = "GET, HEAD";
+	bytes_puts(&ret->body, "Method Not Allowed\n");
+}
+
+static void gone(const struct asking *s)
+{
+	http_error(s->ret, 404, "process %d (%s) has ended", s->target->pid, s->target->comm);
+}
+
+static void answer_cmdline(const struct asking *s)
+{
+	struct core *c = s->a->core;
+	_cleanup_(closep) int fd = broker_open_proc(&c->broker, s->target->index,
+						    BROKER_PROC_CMDLINE);
+	struct bytes *b = &s->ret->body;
+	char buffer[4096];
+	ssize_t n = 0;
+
+	if (fd < 0) {
+		if (fd == -ESRCH)
+			gone(s);
+		else
+			http_error(s->ret, 500, "cannot read the command line: %s", strerror(-fd));
+		return;
+	}
+	while (b->n < MAX_CMDLINE && (n = read(fd, buffer, sizeof(buffer))) > 0)
+		bytes_add(b, buffer, (size_t)n);
+	if (b->n && b->data[b->n - 1] == '\0')
+		b->n--; /* Go joins the arguments by NULs and puts none behind the last */
+	s->ret->status = 200;
+	s->ret->kind = HTTP_TEXT;
+}
+
+static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd)
+{
+	const struct asking *s = context;
+	/* one descriptor more than the client and the end of the daemon can be watched */
+	int extra = s->a->finish_fd >= 0 ? s->a->finish_fd : target_fd;
+
+	switch (http_wait(s->q, until_ns, extra)) {
+	case HTTP_WAITED:
+		return SESSION_WAITED;
+	case HTTP_CLIENT_GONE:
+		return SESSION_WAIT_CLIENT_GONE;
+	case HTTP_STOPPING:
+		return SESSION_WAIT_STOPPING;
+	case HTTP_EXTRA:
+		return target_alive(s->target) ? SESSION_WAITED : SESSION_WAIT_TARGET;
+	}
+	return SESSION_WAITED;
+}
+
+/* Go: an int64 in base 10, else 30; ours is at most an hour. */
+static int64_t window_seconds(const struct query *q)
+{
+	const char *text = query_get(q, "seconds");
+	int64_t v;
+
+	if (!text || !query_int(text, &v) || v <= 0)
+		return ANSWER_DEFAULT_SECONDS;
+	return v < ANSWER_MAX_SECONDS ? v : ANSWER_MAX_SECONDS;
+}
+
+static void encode(const struct asking *s, const struct capture *capture, const struct naming *n)
+{
+	const char *format = query_get(&s->q->query, "format");
+	struct http_response *ret = s->ret;
+	int r;
+
+	ret->status = 200;
+	ret->kind = HTTP_TEXT;
+	if (format && !strcmp(format, "top")) {
+		r = text_top(capture, n, &ret->body);
+	} else if (format && !strcmp(format, "folded")) {
+		r = text_folded(capture, n, &ret->body);
+	} else {
+		r = encode_pprof(capture, n, &ret->body);
+		ret->kind = HTTP_BINARY;
+		snprintf(ret->filename, sizeof(ret->filename), "%s", capture->profile->name);
+	}
+	if (r < 0)
+		http_error(ret, 500, "cannot encode the profile: %s", strerror(-r));
+}
+
+static void answer_result(const struct asking *s, const struct session *session, int r)
+{
+	switch (r) {
+	case SESSION_GONE:
+		gone(s);
+		return;
+	case SESSION_NO_KERNEL:
+		http_error(s->ret, 500, "Could not enable CPU profiling: BPF programs are not loaded");
+		return;
+	case SESSION_REFUSED:
+		http_error(s->ret, 500, "Could not enable CPU profiling: %s", session->error);
+		return;
+	case SESSION_CLIENT_GONE:
+		s->ret->hang_up = true;
+		return;
+	case SESSION_STOPPING:
+		http_error(s->ret, 503, "pprofd is stopping");
+		return;
+	}
+	http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));
+}
+
+static bool known_format(const char *format)
+{
+	return !format || !strcmp(format, "pprof") || !strcmp(format, "top") ||
+	       !strcmp(format, "folded");
+}
+
+static void capture_window(struct asking *s, const struct profile *p)
+{
+	_cleanup_(capture_freep) struct capture *capture = NULL;
+	const char *kernel = query_get(&s->q->query, "kernel");
+	struct session session = { .core = s->a->core,
+				   .target = s->target,
+				   .profile = p,
+				   .kernel = !kernel || strcmp(kernel, "0"),
+				   .wait = wait_for,
+				   .context = s };
+	struct naming n = { 0 };
+	int r;
+
+	session.window_ns = window_seconds(&s->q->query) * NS_PER_S;
+	r = session_run(&session, &capture);
+	if (r != SESSION_OK) {
+		answer_result(s, &session, r);
+		return;
+	}
+	r = namer_run(s->a->core, s->target, capture, &n);
+	session_close(&session);
+	if (r < 0)
+		http_error(s->ret, 500, "failed to name the profile: %s", strerror(-r));
+	else
+		encode(s, capture, &n);
+	naming_free(&n);
+}
+
+static void answer_window(struct asking *s, const struct profile *p)
+{
+	if (!known_format(query_get(&s->q->query, "format"))) {
+		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
+		return;
+	}
+	if (__atomic_add_fetch(&s->a->n_captures, 1, __ATOMIC_RELAXED) > ANSWER_MAX_CAPTURES)
+		http_error(s->ret, 503, "%d captures are running already", ANSWER_MAX_CAPTURES);
+	else
+		capture_window(s, p);
+	__atomic_sub_fetch(&s->a->n_captures, 1, __ATOMIC_RELAXED);
+}
+
+static void answer_profile(struct asking *s, const char *name)
+{
+	const struct profile *p = profile_find(name);
+
+	if (!p)
+		http_error(s->ret, 404, "Unknown profile");
+	else if (p->arm == PROFILE_WINDOWED)
+		answer_window(s, p);
+	else
+		answer_cmdline(s);
+}
+
+static uint64_t count_of(void *context, const struct profile *p)
+{
+	return 0; /* of cmdline and profile, as in Go */
+}
+
+/* "/pid/1234/debug/pprof/..." -> the target, and the rest of the path; NULL: no such path. With one
+ * target, the path without "/pid/1234" is its too. */
+static const char *find_target(struct core *c, const char *path, struct target **ret)
+{
+	char *end;
+	long pid;
+
+	*ret = c->n_targets == 1 ? &c->targets[0] : NULL;
+	if (strncmp(path, "/pid/", 5))
+		return path;
+	pid = strtol(path + 5, &end, 10);
+	*ret = pid > 0 && end != path + 5 && *end == '/' ? core_target(c, (int32_t)pid) : NULL;
+	return end;
+}
+
+static void answer_targets(const struct asking *s)
+{
+	struct core *c = s->a->core;
+	struct index_target list[BROKER_MAX_TARGETS];
+
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		list[i] = (struct index_target){ .pid = c->targets[i].pid,
+						 .name = c->targets[i].comm,
+						 .ended = !target_alive(&c->targets[i]) };
+	s->ret->status = 200;
+	s->ret->kind = HTTP_HTML;
+	index_targets(&s->ret->body, list, c->n_targets);
+}
+
+void answer(void *context, const struct http_request *q, struct http_response *ret)
+{
+	static const char prefix[] = "/debug/pprof/";
+	struct asking s = { .a = context, .q = q, .ret = ret };
+	const char *rest = find_target(s.a->core, q->path, &s.target);
+
+	if (q->post) {
+		method_not_allowed(ret);
+		return;
+	}
+	if (!strcmp(q->path, "/")) {
+		answer_targets(&s);
+		return;
+	}
+	if (!s.target && !strncmp(rest, prefix, sizeof(prefix) - 1) && rest == q->path) {
+		http_error(ret, 404, "there are several processes: / lists them");
+		return;
+	}
+	if (!s.target || strncmp(rest, prefix, sizeof(prefix) - 1)) {
+		not_found(ret);
+		return;
+	}
+	rest += sizeof(prefix) - 1;
+	if (*rest) {
+		answer_profile(&s, rest);
+		return;
+	}
+	ret->status = 200;
+	ret->kind = HTTP_HTML;
+	index_page(&ret->body, count_of, NULL);
+}

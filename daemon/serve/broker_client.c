@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/broker_client.h"
+
+#include <errno.h>
+#include <string.h>
+
+void broker_init(struct broker_client *b, int fd)
+{
+	b->fd = fd;
+	b->serial = 0;
+	pthread_mutex_init(&b->lock, NULL);
+}
+
+int broker_hear(struct broker_client *b, enum broker_request type, struct record *r)
+{
+	int err = record_receive(b->fd, r, -1);
+
+	if (err == 0 && r->type != type)
+		return record_close_fds(r), -EBADMSG;
+	return err;
+}
+
+/* Sends n bytes and leaves the answer in b->record. The lock is held by the caller. */
+static int ask(struct broker_client *b, enum broker_request type, const void *data, size_t n)
+{
+	struct record *r = &b->record;
+	int err;
+
+	r->type = type;
+	r->serial = ++b->serial;
+	r->status = 0;
+	r->n_fds = 0;
+	r->n = (uint32_t)n;
+	if (n)
+		memcpy(r->data, data, n);
+	err = record_send(b->fd, r);
+	if (err == 0)
+		err = record_receive(b->fd, r, -1);
+	if (err < 0)
+		return err;
+	if (r->type != (uint32_t)type || r->serial != b->serial)
+		return record_close_fds(r), -EBADMSG;
+	return r->status;
+}
+
+/* The one descriptor of the answer. */
+static int take_fd(struct broker_client *b, int status)
+{
+	int fd = -EBADMSG;
+
+	if (status == 0 && b->record.n_fds == 1)
+		fd = TAKE_FD(b->record.fds[0]);
+	record_close_fds(&b->record);
+	return status < 0 ? status : fd;
+}
+
+static int ask_fd(struct broker_client *b, enum broker_request type, const void *data, size_t n)
+{
+	int fd;
+
+	pthread_mutex_lock(&b->lock);
+	fd = take_fd(b, ask(b, type, data, n));
+	pthread_mutex_unlock(&b->lock);
+	return fd;
+}
+
+int broker_maps(struct broker_client *b, struct broker_maps *ret, int ret_fds[PP_N_MAPS])
+{
+	struct record *r = &b->record;
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_MAPS, NULL, 0);
+	if (err == 0 && (r->n_fds != PP_N_MAPS || r->n != sizeof(*ret)))
+		err = -EBADMSG;
+	if (err == 0) {
+		memcpy(ret, r->data, sizeof(*ret));
+		memcpy(ret_fds, r->fds, PP_N_MAPS * sizeof(int));
+		r->n_fds = 0;
+	}
+	record_close_fds(r);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
+int broker_identify(struct broker_client *b, uint32_t target, struct broker_target *ret)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_IDENTIFY, &target, sizeof(target));
+	if (err == 0 && b->record.n != sizeof(*ret))
+		err = -EBADMSG;
+	if (err == 0)
+		memcpy(ret, b->record.data, sizeof(*ret));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
+int broker_open_proc(struct broker_client *b, uint32_t target, enum broker_proc_file file)
+{
+	struct broker_proc q = { target, file };
+
+	return ask_fd(b, BROKER_PROC, &q, sizeof(q));
+}
+
+int broker_open_object(struct broker_client *b, uint32_t target, uint64_t start, uint64_t end,
+		       struct broker_file *ret)
+{
+	struct broker_range q = { .target = target, .start = start, .end = end };
+	int status, fd;
+
+	pthread_mutex_lock(&b->lock);
+	status = ask(b, BROKER_OBJECT, &q, sizeof(q));
+	if (status == 0 && b->record.n == sizeof(*ret))
+		memcpy(ret, b->record.data, sizeof(*ret));
+	else if (status == 0)
+		status = -EBADMSG;
+	fd = take_fd(b, status);
+	pthread_mutex_unlock(&b->lock);
+	return fd;
+}
+
+int broker_open_kallsyms(struct broker_client *b)
+{
+	return ask_fd(b, BROKER_KALLSYMS, NULL, 0);
+}
+
+int broker_slab(struct broker_client *b, uint32_t index)
+{
+	return ask_fd(b, BROKER_SLAB, &index, sizeof(index));
+}
+
+static int ask_collector(struct broker_client *b, enum broker_request type, enum pp_collector c,
+			 char *error)
+{
+	uint32_t collector = c;
+	int status;
+
+	pthread_mutex_lock(&b->lock);
+	status = ask(b, type, &collector, sizeof(collector));
+	if (status < 0 && error) {
+		size_t n = b->record.n < BROKER_MAX_TEXT ? b->record.n : BROKER_MAX_TEXT - 1;
+
+		memcpy(error, b->record.data, n);
+		error[n] = '\0';
+	}
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return status;
+}
+
+int broker_arm(struct broker_client *b, enum pp_collector c, char *error)
+{
+	return ask_collector(b, BROKER_ARM, c, error);
+}
+
+int broker_disarm(struct broker_client *b, enum pp_collector c)
+{
+	return ask_collector(b, BROKER_DISARM, c, NULL);
+}
+
+int broker_symbolizer(struct broker_client *b)
+{
+	return ask_fd(b, BROKER_SYMBOLIZER, NULL, 0);
+}
+
+int broker_tell(struct broker_client *b, enum broker_request type, int32_t status, const char *text)
+{
+	struct record *r = &b->record;
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	r->type = type;
+	r->serial = ++b->serial;
+	r->status = status;
+	r->n_fds = 0;
+	r->n = (uint32_t)strlen(text);
+	memcpy(r->data, text, r->n);
+	err = record_send(b->fd, r);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* broker_client.h - asks the broker for what serve may not get itself (daemon/protocol.h).
+ *
+ * Owns our end of the socket. Safe from many threads; a call blocks until the broker has answered. */
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "bpf/event.h"
+#include "daemon/protocol.h"
+
+struct broker_client {
+	int fd;
+	pthread_mutex_t lock; /* guards the conversation, serial and record */
+	uint32_t serial;
+	struct record record;
+};
+
+void broker_init(struct broker_client *b, int fd);
+
+/* What the broker sends first; fds in r->fds are the caller's. 0 or -errno. */
+int broker_hear(struct broker_client *b, enum broker_request type, struct record *r);
+
+int broker_maps(struct broker_client *b, struct broker_maps *ret, int ret_fds[PP_N_MAPS]);
+int broker_identify(struct broker_client *b, uint32_t target, struct broker_target *ret);
+int broker_open_proc(struct broker_client *b, uint32_t target, enum broker_proc_file file);
+int broker_open_object(struct broker_client *b, uint32_t target, uint64_t start, uint64_t end,
+		       struct broker_file *ret);
+int broker_open_kallsyms(struct broker_client *b);
+int broker_slab(struct broker_client *b, uint32_t index);
+/* `error` (BROKER_MAX_TEXT) says why not. */
+int broker_arm(struct broker_client *b, enum pp_collector c, char *error);
+int broker_disarm(struct broker_client *b, enum pp_collector c);
+int broker_symbolizer(struct broker_client *b);
+/* Without an answer. */
+int broker_tell(struct broker_client *b, enum broker_request type, int32_t status, const char *text);

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/collect/cpu.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/serve/frame.h"
+
+/* How the stacks of a window ended, by reason and file. */
+#define MAX_REASONS 64
+
+struct reason {
+	uint64_t marker;
+	int64_t n;
+};
+
+struct tally {
+	int64_t n_samples, n_truncated, n_broken;
+	struct reason reasons[MAX_REASONS];
+	size_t n_reasons;
+};
+
+void cpu_figures(const struct session *s, struct cpu_figures *ret)
+{
+	const struct core *c = s->core;
+	const struct pp_process *p = &c->tables.processes[s->target->index];
+
+	for (int i = 0; i < PP_N_STATISTICS; i++)
+		ret->statistics[i] = pool_statistic(&c->pool, (enum pp_statistic)i);
+	ret->n_events = __atomic_load_n(&p->n_events, __ATOMIC_RELAXED);
+	ret->n_stale = __atomic_load_n(&p->n_stale, __ATOMIC_RELAXED);
+	ret->n_other = c->totals.n_other;
+	ret->n_not_kept = c->pool.n_not_kept + c->pool.n_bad;
+	ret->n_images = s->target->images.n;
+}
+
+static void tally_stack(struct tally *t, const uint64_t *words, uint32_t n, int64_t samples)
+{
+	uint64_t last = n ? words[n - 1] : 0;
+
+	t->n_samples += samples;
+	if (frame_kind(last) != FRAME_MARKER)
+		return;
+	if (frame_end_truncated(frame_end(last)))
+		t->n_truncated += samples;
+	else
+		t->n_broken += samples;
+	for (size_t i = 0; i < t->n_reasons; i++) {
+		if (t->reasons[i].marker != last)
+			continue;
+		t->reasons[i].n += samples;
+		return;
+	}
+	if (t->n_reasons < MAX_REASONS)
+		t->reasons[t->n_reasons++] = (struct reason){ last, samples };
+}
+
+/* Without its kernel frames a stack may have none left: then the kernel's entry is all there is. */
+static void drop_kernel(const uint64_t **words, uint32_t *n)
+{
+	while (*n > 1 && frame_kind(**words) == FRAME_KERNEL) {
+		++*words;
+		--*n;
+	}
+}
+
+static int add_sample(const struct session *s, struct capture *to, const struct total *row,
+		      const int64_t d[2])
+{
+	const struct totals *totals = &s->core->totals;
+	const char *name = totals->names.data[row->name].text;
+	struct capture_sample sample = { .values = { d[0], d[1] } };
+	struct capture_label label = { 0 };
+	const uint64_t *words;
+	char shown[2 * TOTALS_NAME];
+	uint32_t n;
+
+	words = stacks_words(&totals->stacks, row->stack, &n);
+	if (!s->kernel)
+		drop_kernel(&words, &n);
+	sample.stack = capture_stack(to, words, n);
+	utf8_copy(shown, sizeof(shown), name, strnlen(name, TOTALS_NAME));
+	label.key = capture_string(to, "thread", 6);
+	label.value = capture_string(to, shown, strlen(shown));
+	if (sample.stack == HASH_NONE || label.key == HASH_NONE || label.value == HASH_NONE)
+		return -ENOMEM;
+	if (*shown)
+		sample.labels = capture_label_set(to, &label, 1);
+	return sample.labels == HASH_NONE ? -ENOMEM : capture_add(to, sample);
+}
+
+static void say_reasons(const struct session *s, struct capture *to, const struct tally *t)
+{
+	for (size_t i = 0; i < t->n_reasons; i++) {
+		uint32_t id = frame_marker_object(t->reasons[i].marker);
+		const struct object *x = objects_find(&s->core->objects, id);
+
+		capture_comment(to, "%s: %lld samples%s%s",
+				frame_end_text(frame_end(t->reasons[i].marker)),
+				(long long)t->reasons[i].n, x ? " in " : "",
+				x ? object_short_name(x) : "");
+	}
+}
+
+static void say_losses(const struct session *s, struct capture *to, const struct cpu_figures *then)
+{
+	struct cpu_figures now;
+	const uint64_t *a = now.statistics, *b = then->statistics;
+
+	cpu_figures(s, &now);
+	capture_comment(to, "lost: %llu samples (count table full), %llu (no memory); "
+			"without a stack: %llu (stack table full), %llu (no scratch); "
+			"merged into [other]: %llu; thread names lost: %llu",
+			(unsigned long long)(a[PP_STAT_LOST_COUNT] - b[PP_STAT_LOST_COUNT]),
+			(unsigned long long)(now.n_not_kept - then->n_not_kept),
+			(unsigned long long)(a[PP_STAT_STACK_FULL] - b[PP_STAT_STACK_FULL]),
+			(unsigned long long)(a[PP_STAT_NO_SCRATCH] - b[PP_STAT_NO_SCRATCH]),
+			(unsigned long long)(now.n_other - then->n_other),
+			(unsigned long long)(a[PP_STAT_NAME_FULL] - b[PP_STAT_NAME_FULL]));
+	if (now.n_stale > then->n_stale)
+		capture_comment(to, "mappings: %llu samples were taken while the process was "
+				"mapping or unmapping code",
+				(unsigned long long)(now.n_stale - then->n_stale));
+	if (s->target->n_left_out)
+		capture_comment(to, "mappings: %llu beyond the limit are not followed",
+				(unsigned long long)s->target->n_left_out);
+	if (now.n_images > then->n_images && then->n_images)
+		capture_comment(to, "the process executed a new program during the window");
+}
+
+int cpu_capture(const struct session *s, const struct totals_before *before,
+		const struct cpu_figures *then, struct capture *to)
+{
+	const struct totals *totals = &s->core->totals;
+	struct tally t = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < totals->rows.n && r == 0; i++) {
+		const struct total *row = &totals->rows.data[i];
+		int64_t d[2] = { row->v[0], row->v[1] };
+		const uint64_t *words;
+		uint32_t n;
+
+		if (row->collector != PP_CPU || !target_has_image(s->target, row->target))
+			continue;
+		for (int k = 0; k < 2 && i < before->n; k++)
+			d[k] -= before->v[i][k];
+		if (!d[0] && !d[1])
+			continue;
+		words = stacks_words(&totals->stacks, row->stack, &n);
+		tally_stack(&t, words, n, d[0]);
+		r = add_sample(s, to, row, d);
+	}
+	if (r < 0)
+		return r;
+	capture_comment(to, "process %d (%s): %lld samples, %lld with complete stacks, %lld "
+			"truncated at %d frames, %lld broken",
+			s->target->pid, s->target->comm, (long long)t.n_samples,
+			(long long)(t.n_samples - t.n_truncated - t.n_broken),
+			(long long)t.n_truncated, PP_MAX_FRAMES, (long long)t.n_broken);
+	say_reasons(s, to, &t);
+	say_losses(s, to, then);
+	return 0;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* cpu.h - CPU samples: from rows of totals to a capture. */
+
+#include "daemon/serve/session.h"
+
+/* Kernel-side figures at one moment, to tell what a window lost. */
+struct cpu_figures {
+	uint64_t statistics[PP_N_STATISTICS];
+	uint64_t n_events, n_stale, n_other, n_not_kept;
+	size_t n_images;
+};
+
+/* The lock is held for these two. */
+void cpu_figures(const struct session *s, struct cpu_figures *ret);
+/* Adds the samples since `before` and the comments that say what is missing. 0 or -ENOMEM. */
+int cpu_capture(const struct session *s, const struct totals_before *before,
+		const struct cpu_figures *then, struct capture *to);

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/core.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+
+#include "daemon/serve/clock.h"
+#include "daemon/serve/log.h"
+
+void core_init(struct core *c, int broker_fd)
+{
+	memset(c, 0, sizeof(*c));
+	broker_init(&c->broker, broker_fd);
+	pthread_mutex_init(&c->scan_lock, NULL);
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->kernel_changed, NULL);
+	pthread_mutex_init(&c->symbolizer_lock, NULL);
+	pthread_mutex_init(&c->arm_lock, NULL);
+	c->symbolizer.fd = -1;
+	c->ring.fd = -1;
+	c->next_image = 1;
+	c->stop_fd = eventfd(0, EFD_CLOEXEC);
+	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (getrandom(&c->secret, sizeof(c->secret), 0) != sizeof(c->secret))
+		c->secret = (uint64_t)realtime_ns();
+}
+
+static int slab(void *context, uint32_t index)
+{
+	struct core *c = context;
+
+	return broker_slab(&c->broker, index);
+}
+
+static int load(struct core *c)
+{
+	struct broker_maps sizes;
+	int fds[PP_N_MAPS];
+	int r = broker_maps(&c->broker, &sizes, fds);
+
+	if (r < 0)
+		return r;
+	r = tables_init(&c->tables, fds[PP_MAP_PROCESS], fds[PP_MAP_MAPPING], fds[PP_MAP_RULE], slab,
+			c);
+	if (r == 0)
+		r = pool_init(&c->pool, &sizes, fds);
+	if (r == 0)
+		r = ring_init(&c->ring, TAKE_FD(fds[PP_MAP_RING]), sizes.ring_size);
+	c->targets_fd = TAKE_FD(fds[PP_MAP_TARGETS]);
+	for (int i = 0; i < PP_N_MAPS; i++)
+		close_fd(&fds[i]);
+	return r;
+}
+
+int core_load(struct core *c)
+{
+	int r = load(c);
+
+	if (r == 0) {
+		pthread_mutex_lock(&c->symbolizer_lock);
+		core_restart_symbolizer(c);
+		pthread_mutex_unlock(&c->symbolizer_lock);
+	}
+	pthread_mutex_lock(&c->lock);
+	c->kernel = r == 0 ? CORE_READY : CORE_FAILED;
+	pthread_cond_broadcast(&c->kernel_changed);
+	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+bool core_wait_kernel(struct core *c)
+{
+	bool ready;
+
+	pthread_mutex_lock(&c->lock);
+	while (c->kernel == CORE_LOADING)
+		pthread_cond_wait(&c->kernel_changed, &c->lock);
+	ready = c->kernel == CORE_READY;
+	pthread_mutex_unlock(&c->lock);
+	return ready;
+}
+
+bool core_symbolizer_failed(int err)
+{
+	return err == -EPIPE || err == -ETIMEDOUT || err == -EBADMSG;
+}
+
+void core_restart_symbolizer(struct core *c)
+{
+	int fd = broker_symbolizer(&c->broker);
+
+	if (fd < 0)
+		log_line("the symbolizer cannot be started: %s", strerror(-fd));
+	symbolizer_replace(&c->symbolizer, fd < 0 ? -1 : fd);
+}
+
+struct target *core_target(struct core *c, int32_t pid)
+{
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		if (c->targets[i].pid == pid)
+			return &c->targets[i];
+	return NULL;
+}
+
+static struct target *target_of_image(struct core *c, uint32_t image)
+{
+	struct target *found = NULL;
+
+	pthread_mutex_lock(&c->lock);
+	for (uint32_t i = 0; i < c->n_targets && !found; i++)
+		if (target_has_image(&c->targets[i], image))
+			found = &c->targets[i];
+	pthread_mutex_unlock(&c->lock);
+	return found;
+}
+
+static void on_notice(void *context, const struct pp_notice *n)
+{
+	struct core *c = context;
+	struct target *t;
+
+	if (n->type == PP_NOTICE_FILLING) {
+		pthread_mutex_lock(&c->lock);
+		if ((c->pool.control->epoch & 1) == (n->value & 1))
+			pool_flip(&c->pool, &c->totals);
+		pthread_mutex_unlock(&c->lock);
+		return;
+	}
+	t = target_of_image(c, n->target);
+	if (!t)
+		return;
+	pthread_mutex_lock(&c->scan_lock);
+	target_notice(c, t, n);
+	pthread_mutex_unlock(&c->scan_lock);
+}
+
+/* Scans that had to wait for their pace; milliseconds until the next, -1: none. */
+static int run_due(struct core *c)
+{
+	int64_t now = monotonic_ns(), next = 0;
+
+	pthread_mutex_lock(&c->scan_lock);
+	for (uint32_t i = 0; i < c->n_targets; i++) {
+		struct target *t = &c->targets[i];
+
+		if (t->due_ns && t->due_ns <= now)
+			target_scan(c, t, false);
+		if (t->due_ns && (!next || t->due_ns < next))
+			next = t->due_ns;
+	}
+	pthread_mutex_unlock(&c->scan_lock);
+	return next ? (int)((next - now) / NS_PER_MS) + 1 : -1;
+}
+
+void core_watch(struct core *c)
+{
+	struct pollfd f[2] = { { .fd = c->ring.fd, .events = POLLIN },
+			       { .fd = c->stop_fd, .events = POLLIN } };
+
+	for (;;) {
+		int r = poll(f, 2, run_due(c));
+
+		if (r < 0 && errno != EINTR)
+			return;
+		if (f[1].revents)
+			return;
+		if (r > 0 && f[0].revents)
+			ring_read(&c->ring, on_notice, c);
+	}
+}

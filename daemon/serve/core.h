@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* core.h - what serve is made of, as one value that is passed along.
+ *
+ * Owns every part. Locks, in the order in which they are taken:
+ *   scan_lock        one scan of a process at a time; tables, every target's mapping list
+ *   lock             totals, pool, images, counters; short, never held while waiting for anything
+ *                    but the grace period of a flip
+ *   symbolizer_lock  the conversation with the symbolizer and the cache of names
+ * (the broker's client has a lock of its own, innermost). The registry of objects is written under
+ * scan_lock and lock, so either is enough to read it. arm_lock stands apart: it orders
+ * arming and disarming and is never taken inside another. */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/serve/broker_client.h"
+#include "daemon/serve/namer.h"
+#include "daemon/serve/object.h"
+#include "daemon/serve/pool.h"
+#include "daemon/serve/ring.h"
+#include "daemon/serve/table.h"
+#include "daemon/serve/target.h"
+#include "daemon/serve/totals.h"
+
+enum core_kernel { CORE_LOADING, CORE_READY, CORE_FAILED };
+
+struct core {
+	struct broker_client broker;
+	uint32_t hz;
+	uint64_t period_ns;
+	int stop_fd; /* readable: the daemon ends */
+	uint64_t secret; /* of addresses that must tell nothing */
+
+	pthread_mutex_t scan_lock;
+	struct tables tables;
+	struct target targets[BROKER_MAX_TARGETS];
+	uint32_t n_targets;
+
+	pthread_mutex_t lock;
+	pthread_cond_t kernel_changed;
+	enum core_kernel kernel;
+	struct objects objects;
+	struct pool pool;
+	struct totals totals;
+	uint32_t n_windows;  /* open captures: totals may not be cleared */
+	uint32_t next_image; /* ids in the kernel's counts */
+
+	pthread_mutex_t symbolizer_lock;
+	struct symbolizer symbolizer;
+	struct namer namer;
+
+	pthread_mutex_t arm_lock;
+	uint32_t n_armed[8]; /* by collector */
+
+	int targets_fd; /* PP_MAP_TARGETS */
+	struct ring ring;
+	int wake_fd; /* eventfd: the watcher looks again */
+};
+
+void core_init(struct core *c, int broker_fd);
+
+/* Asks the broker for the kernel's maps; from then on targets can be scanned. 0 or -errno. */
+int core_load(struct core *c);
+/* Waits for core_load in another thread. False: it failed. */
+bool core_wait_kernel(struct core *c);
+
+/* The thread that hears of exec, new mappings and filling tables; returns when stop_fd is. */
+void core_watch(struct core *c);
+
+struct target *core_target(struct core *c, int32_t pid);
+
+/* After the symbolizer has failed: a new one. The symbolizer_lock is held. */
+void core_restart_symbolizer(struct core *c);
+/* Whether an answer of the symbolizer's means that it is of no more use. */
+bool core_symbolizer_failed(int err);

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* main.c - pprofd-serve: started by the broker with one socket as descriptor 3, and nothing else. */
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "daemon/serve/answer.h"
+#include "daemon/serve/log.h"
+#include "daemon/serve/sandbox.h"
+
+#define SOCKET_FD 3
+#define MAX_LISTENERS RECORD_MAX_FDS
+#define MAX_HOSTS 64
+
+/* What the broker says first. */
+struct orders {
+	struct broker_start start;
+	char text[RECORD_MAX]; /* NUL-terminated strings */
+	int fds[MAX_LISTENERS];
+	size_t n_fds;
+};
+
+static int hear_start(struct core *c, struct record *r, struct orders *ret)
+{
+	int err = broker_hear(&c->broker, BROKER_START, r);
+
+	if (err < 0)
+		return err;
+	if (r->n < sizeof(ret->start))
+		return -EBADMSG;
+	memcpy(&ret->start, r->data, sizeof(ret->start));
+	if (ret->start.n_text != r->n - sizeof(ret->start) ||
+	    ret->start.n_targets > BROKER_MAX_TARGETS)
+		return -EBADMSG;
+	memcpy(ret->text, r->data + sizeof(ret->start), ret->start.n_text);
+	ret->text[ret->start.n_text < RECORD_MAX ? ret->start.n_text : RECORD_MAX - 1] = '\0';
+	memcpy(ret->fds, r->fds, r->n_fds * sizeof(int));
+	ret->n_fds = r->n_fds;
+	c->hz = ret->start.hz;
+	c->period_ns = ret->start.period_ns;
+	return 0;
+}
+
+static int hear_target(struct core *c, struct record *r)
+{
+	struct target *t = &c->targets[c->n_targets];
+	const struct broker_target *from;
+	int err = broker_hear(&c->broker, BROKER_TARGET, r);
+
+	if (err < 0)
+		return err;
+	from = record_payload(r, struct broker_target);
+	if (!from || r->n_fds != 1)
+		return -EBADMSG;
+	*t = (struct target){ .index = from->index,
+			      .pid = from->pid,
+			      .uid = from->uid,
+			      .pidfd = r->fds[0] };
+	utf8_copy(t->comm, sizeof(t->comm), from->comm, strnlen(from->comm, sizeof(from->comm)));
+	c->n_targets++;
+	return 0;
+}
+
+static int hear_orders(struct core *c, struct orders *ret)
+{
+	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
+	int err = r ? hear_start(c, r, ret) : -ENOMEM;
+
+	for (uint32_t i = 0; err == 0 && i < ret->start.n_targets; i++)
+		err = hear_target(c, r);
+	return err;
+}
+
+static void write_all(int fd, const struct bytes *b)
+{
+	for (size_t i = 0; i < b->n;) {
+		ssize_t n = write(fd, b->data + i, b->n - i);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return;
+		i += (size_t)n;
+	}
+}
+
+/* One request, asked by the command line instead of a client; its answer goes to a file. */
+static void run_once(struct core *c, const struct orders *o)
+{
+	const char *name = o->text, *query = name + strlen(name) + 1;
+	struct answers a = { .core = c, .finish_fd = o->fds[1] };
+	struct http_request q = { .raw_query = query, .client_fd = -1, .stop_fd = c->stop_fd };
+	struct http_response ret = { 0 };
+	char error[BROKER_MAX_TEXT] = "no memory";
+	_cleanup_(freep) char *path = NULL;
+
+	if (asprintf(&path, "/debug/pprof/%s", name) < 0)
+		path = NULL;
+	q.path = path;
+	if (path && core_wait_kernel(c) && query_parse(query, &q.query) == 0)
+		answer(&a, &q, &ret);
+	if (ret.status == 200 && !ret.body.bad) {
+		if (ftruncate(o->fds[0], 0) < 0 && errno != EINVAL)
+			log_line("cannot empty the output: %s", strerror(errno));
+		write_all(o->fds[0], &ret.body);
+		broker_tell(&c->broker, BROKER_RESULT, 0, "");
+	} else {
+		if (ret.body.n)
+			snprintf(error, sizeof(error), "%.*s", (int)ret.body.n - 1, ret.body.data);
+		broker_tell(&c->broker, BROKER_RESULT, -1, error);
+	}
+	query_deinit(&q.query);
+	bytes_deinit(&ret.body);
+}
+
+static void *watch(void *context)
+{
+	core_watch(context);
+	return NULL;
+}
+
+/* The kernel's side is loaded while HTTP is already served: requests wait for it. */
+static int start_watching(struct core *c, pthread_t *ret)
+{
+	int err = core_load(c);
+
+	if (err < 0)
+		return err;
+	return -pthread_create(ret, NULL, watch, c);
+}
+
+static size_t host_list(const struct orders *o, const char *hosts[MAX_HOSTS])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < o->start.n_text && n < MAX_HOSTS; i += strlen(o->text + i) + 1)
+		hosts[n++] = o->text + i;
+	return n;
+}
+
+/* Tables are made before anybody asks, so that the first answer need not wait for them. */
+static void scan_targets(struct core *c)
+{
+	for (uint32_t i = 0; i < c->n_targets; i++) {
+		pthread_mutex_lock(&c->scan_lock);
+		target_scan(c, &c->targets[i], true);
+		pthread_mutex_unlock(&c->scan_lock);
+	}
+	malloc_trim(0);
+}
+
+static int serve(struct core *c, struct orders *o)
+{
+	const char *hosts[MAX_HOSTS];
+	uid_t uids[1 + BROKER_MAX_TARGETS] = { o->start.owner_uid };
+	struct http_peers peers = { .uids = uids, .n_uids = 1, .hosts = hosts };
+	struct answers a = { .core = c, .finish_fd = -1 };
+	_cleanup_(http_freep) struct http *h = NULL;
+	pthread_t watcher;
+	int err;
+
+	peers.n_hosts = host_list(o, hosts);
+	for (uint32_t i = 0; i < c->n_targets && c->n_targets == 1; i++)
+		uids[peers.n_uids++] = c->targets[i].uid; /* one's own process is one's own business */
+	err = http_new(o->fds, o->n_fds, &http_default_limits, &peers, answer, &a, &h);
+	if (err < 0) {
+		log_line("cannot serve HTTP: %s", strerror(-err));
+		return err;
+	}
+	broker_tell(&c->broker, BROKER_READY, 0, "");
+	err = start_watching(c, &watcher);
+	if (err < 0)
+		return err;
+	scan_targets(c);
+	pthread_join(watcher, NULL);
+	return 0;
+}
+
+static int record(struct core *c, struct orders *o)
+{
+	pthread_t watcher;
+	uint64_t one = 1;
+	int err = o->n_fds == 2 ? start_watching(c, &watcher) : -EBADMSG;
+
+	if (err < 0)
+		return err;
+	run_once(c, o);
+	if (write(c->stop_fd, &one, sizeof(one)) == sizeof(one))
+		pthread_join(watcher, NULL);
+	return 0;
+}
+
+static int begin(void)
+{
+	struct rlimit files;
+	sigset_t all;
+
+	mallopt(M_ARENA_MAX, 2); /* a thread a connection must not mean an arena a thread */
+	signal(SIGPIPE, SIG_IGN);
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	return sandbox_enter_serve();
+}
+
+int main(void)
+{
+	static struct core core;
+	static struct orders orders;
+	socklen_t n = sizeof(int);
+	int type, err;
+
+	if (getsockopt(SOCKET_FD, SOL_SOCKET, SO_TYPE, &type, &n) < 0) {
+		fprintf(stderr, "pprofd-serve is started by pprofd\n");
+		return 2;
+	}
+	core_init(&core, SOCKET_FD);
+	err = hear_orders(&core, &orders);
+	if (err == 0)
+		err = begin();
+	if (err < 0) {
+		log_line("pprofd-serve cannot start: %s", strerror(-err));
+		return 1;
+	}
+	return (orders.start.one_shot ? record(&core, &orders) : serve(&core, &orders)) < 0;
+}

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/namer.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/serve/core.h"
+#include "daemon/serve/frame.h"
+#include "daemon/serve/log.h"
+
+/* Shown addresses above those of files (object.c: below 2^52). */
+#define KERNEL_BASE (1ull << 52)
+#define KERNEL_HIDDEN (KERNEL_BASE + (1ull << 50))
+#define MARKER_BASE (KERNEL_BASE + (1ull << 51))
+/* Under which the symbolizer knows the kernel; no file gets that far. */
+#define KERNEL_OBJECT (PP_MAX_OBJECT - 1)
+
+/* What we need of an object while it is not ours to look at. */
+struct named_object {
+	uint32_t id;
+	enum symbolizer_kind kind;
+	int fd;
+	bool failed;
+};
+
+struct job {
+	struct core *c;
+	const struct target *t;
+	struct naming *n;
+	VEC(uint64_t) pending; /* words of one object, not in the cache */
+	uint32_t fixed;	       /* the object that is shown at its own addresses */
+	VEC(uint32_t) mapped;  /* object of each mapping */
+	int error;
+};
+
+/* One answer of the symbolizer's, on its way into the cache. */
+struct batch {
+	struct job *job;
+	const uint64_t *words;
+	struct cached_address addresses[SYMBOLIZER_MAX_ADDRESSES];
+	int error;
+};
+
+static void on_frame(void *context, const struct symbolizer_frame *f, const char *name,
+		     const char *system_name, const char *file)
+{
+	struct batch *b = context;
+	struct names_cache *cache = &b->job->c->namer.cache;
+	struct cached_address *a = &b->addresses[f->index];
+
+	a->shown = f->shown;
+	if (!f->n_name || b->error)
+		return;
+	if (a->n_lines && a->first_line + a->n_lines != cache->lines.n)
+		return; /* not in a row: the child breaks its own rule */
+	if (!a->n_lines)
+		a->first_line = (uint32_t)cache->lines.n;
+	b->error = names_cache_add_line(cache, f, name, system_name, file);
+	a->n_lines += b->error == 0;
+}
+
+/* Asks for one batch; the symbolizer_lock is held. Negative: give the object up. */
+static int ask(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
+{
+	struct symbolizer_object question = { o->id, o->kind, o->fd };
+	struct batch b = { .job = j, .words = words };
+	uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES];
+	int r;
+
+	for (uint32_t i = 0; i < n; i++) {
+		addresses[i] = o->kind == SYMBOLIZER_KERNEL ? words[i] : frame_address(words[i]);
+		b.addresses[i].word = words[i];
+	}
+	r = symbolizer_ask_names(&j->c->symbolizer, &question, DEMANGLE_SIMPLE, addresses, n,
+				 on_frame, &b);
+	for (uint32_t i = 0; i < n && b.error == 0 && r == 0; i++)
+		b.error = names_cache_add_address(&j->c->namer.cache, b.addresses[i]);
+	return r < 0 ? r : b.error;
+}
+
+/* The symbolizer_lock is held. */
+static void on_kernel_failure(struct core *c, int err)
+{
+	if (!c->namer.kernel_hidden)
+		log_line("kernel frames go without names: /proc/kallsyms %s",
+			 err == -EPERM ? "hides addresses (kernel.kptr_restrict, or CAP_SYSLOG is "
+					 "missing)" :
+					 strerror(-err));
+	c->namer.kernel_hidden = true;
+}
+
+/* Marks the file, so that the symbolizer is not sent there again. */
+static void on_failure(struct core *c, uint32_t id, int err)
+{
+	struct object *x;
+
+	pthread_mutex_lock(&c->lock);
+	x = objects_find(&c->objects, id);
+	if (x && !x->names_failed)
+		log_line("%s: the symbolizer failed on it (%s); its frames go without names",
+			 x->name, strerror(-err));
+	if (x)
+		x->names_failed = true;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static bool find_object(struct core *c, uint32_t id, struct named_object *ret)
+{
+	struct object *x;
+
+	pthread_mutex_lock(&c->lock);
+	x = objects_find(&c->objects, id);
+	if (x)
+		*ret = (struct named_object){ x->id, x->kind, x->fd,
+					      x->names_failed || x->not_elf ||
+						      (x->kind == SYMBOLIZER_FILE && x->fd < 0) };
+	pthread_mutex_unlock(&c->lock);
+	return x && !ret->failed;
+}
+
+static int ask_batch(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
+{
+	struct core *c = j->c;
+	int r;
+
+	pthread_mutex_lock(&c->symbolizer_lock);
+	r = ask(j, o, words, n);
+	if (core_symbolizer_failed(r))
+		core_restart_symbolizer(c);
+	if (r < 0 && o->kind == SYMBOLIZER_KERNEL)
+		on_kernel_failure(c, r);
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	if (core_symbolizer_failed(r) && o->kind != SYMBOLIZER_KERNEL)
+		on_failure(c, o->id, r);
+	return r;
+}
+
+static bool kernel_object(struct core *c, int *fd, struct named_object *ret)
+{
+	bool hidden;
+
+	pthread_mutex_lock(&c->symbolizer_lock);
+	hidden = c->namer.kernel_hidden;
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	*fd = hidden ? -1 : broker_open_kallsyms(&c->broker);
+	*ret = (struct named_object){ KERNEL_OBJECT, SYMBOLIZER_KERNEL, *fd, false };
+	return *fd >= 0;
+}
+
+/* All pending words are of one object. The lock is let go between batches, so that a capture with
+ * many new names does not keep others waiting. */
+static void ask_pending(struct job *j)
+{
+	_cleanup_(closep) int kallsyms = -1;
+	struct named_object o;
+	bool usable;
+
+	if (!j->pending.n)
+		return;
+	usable = frame_kind(j->pending.data[0]) == FRAME_KERNEL ?
+			 kernel_object(j->c, &kallsyms, &o) :
+			 find_object(j->c, frame_object(j->pending.data[0]), &o);
+	for (size_t i = 0; usable && i < j->pending.n;) {
+		size_t n = j->pending.n - i;
+
+		if (n > SYMBOLIZER_MAX_ADDRESSES)
+			n = SYMBOLIZER_MAX_ADDRESSES;
+		usable = ask_batch(j, &o, j->pending.data + i, (uint32_t)n) == 0;
+		i += n;
+	}
+}
+
+static int by_word(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static uint32_t group(uint64_t word)
+{
+	return frame_kind(word) == FRAME_KERNEL ? KERNEL_OBJECT : frame_object(word);
+}
+
+/* Every frame word once, in ascending order: those of one object stand together. */
+static int collect(struct job *j, const struct capture *capture)
+{
+	struct naming *n = j->n;
+	size_t kept = 0;
+
+	if (vec_reserve(&n->words, capture->words.n + 1) < 0)
+		return -ENOMEM;
+	if (capture->words.n)
+		memcpy(n->words.data, capture->words.data, capture->words.n * sizeof(uint64_t));
+	n->words.n = capture->words.n;
+	if (!n->words.n)
+		return 0;
+	qsort(n->words.data, n->words.n, sizeof(uint64_t), by_word);
+	for (size_t i = 0; i < n->words.n; i++)
+		if (!i || n->words.data[i] != n->words.data[i - 1])
+			n->words.data[kept++] = n->words.data[i];
+	n->words.n = kept;
+	for (size_t i = 0; i < kept; i++)
+		if (hash_put(&n->word_index, hash_u64(HASH_SEED, n->words.data[i]), (uint32_t)i) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+static int ask_unknown(struct job *j)
+{
+	struct core *c = j->c;
+	const struct naming *n = j->n;
+
+	for (size_t i = 0; i < n->words.n; i++) {
+		uint64_t word = n->words.data[i];
+		enum frame_kind kind = frame_kind(word);
+		bool known;
+
+		if (kind != FRAME_FILE && kind != FRAME_KERNEL)
+			continue;
+		if (j->pending.n && group(word) != group(j->pending.data[0])) {
+			ask_pending(j);
+			j->pending.n = 0;
+		}
+		pthread_mutex_lock(&c->symbolizer_lock);
+		known = names_cache_find(&c->namer.cache, word);
+		pthread_mutex_unlock(&c->symbolizer_lock);
+		if (!known && vec_push(&j->pending, word) < 0)
+			return -ENOMEM;
+	}
+	ask_pending(j);
+	return 0;
+}
+
+static char *own(struct job *j, char *text)
+{
+	if (text && vec_push(&j->n->owned, text) == 0)
+		return text;
+	free(text);
+	j->error = -ENOMEM;
+	return (char *)"";
+}
+
+static const char *copy_text(struct job *j, struct cached_text t)
+{
+	return own(j, strndup(j->c->namer.cache.text.data + t.first, t.n));
+}
+
+/* cache's function -> index in the naming, + 1 */
+static uint32_t take_function(struct job *j, uint32_t *taken, uint32_t function)
+{
+	const struct cached_function *f = &j->c->namer.cache.functions.data[function];
+	struct naming_function to;
+
+	if (taken[function])
+		return taken[function] - 1;
+	to.name = copy_text(j, f->name);
+	to.system_name = copy_text(j, f->system_name);
+	to.file = copy_text(j, f->file);
+	to.start_line = f->start_line;
+	if (vec_push(&j->n->functions, to) < 0)
+		j->error = -ENOMEM;
+	taken[function] = (uint32_t)j->n->functions.n;
+	return taken[function] - 1;
+}
+
+static void add_stub(struct job *j, struct naming_location *l, char *name)
+{
+	const char *shown = own(j, name);
+	struct naming_function f = { shown, shown, "", 0 };
+	uint32_t i;
+
+	/* stubs of one function stand close together: the words are sorted */
+	for (i = (uint32_t)j->n->functions.n; i > 0 && i + 8 > j->n->functions.n; i--)
+		if (!strcmp(j->n->functions.data[i - 1].name, f.name) &&
+		    !*j->n->functions.data[i - 1].file)
+			break;
+	if (i == 0 || i + 8 <= j->n->functions.n) {
+		if (vec_push(&j->n->functions, f) < 0)
+			j->error = -ENOMEM;
+		i = (uint32_t)j->n->functions.n;
+	}
+	if (vec_push(&j->n->lines, ((struct naming_line){ i - 1, 0 })) < 0)
+		j->error = -ENOMEM;
+	l->n_lines = 1;
+}
+
+static char *__attribute__((format(printf, 1, 2))) text_of(const char *format, ...)
+{
+	char *text = NULL;
+	va_list ap;
+
+	va_start(ap, format);
+	if (vasprintf(&text, format, ap) < 0)
+		text = NULL;
+	va_end(ap);
+	return text;
+}
+
+static void stub(struct job *j, struct naming_location *l, uint64_t word,
+		 const struct cached_address *a)
+{
+	const struct object *x = NULL;
+
+	switch (frame_kind(word)) {
+	case FRAME_KERNEL:
+		add_stub(j, l, strdup("[kernel]"));
+		return;
+	case FRAME_RAW:
+		add_stub(j, l, strdup("[anonymous code]"));
+		return;
+	case FRAME_MARKER:
+		x = objects_find(&j->c->objects, frame_marker_object(word));
+		add_stub(j, l, text_of("[%s%s%s]", frame_end_text(frame_end(word)), x ? " " : "",
+				       x ? object_short_name(x) : ""));
+		return;
+	case FRAME_FILE:
+		x = objects_find(&j->c->objects, frame_object(word));
+		/* all code of one nameless function under one name, where its start is known */
+		add_stub(j, l, text_of("%s+0x%lx", x ? object_short_name(x) : "[gone]",
+				       (unsigned long)(a && a->shown ? a->shown :
+								       frame_address(word))));
+		return;
+	}
+}
+
+static uint64_t shown_base(const struct job *j, const struct object *x)
+{
+	return x->fixed && x->id == j->fixed ? 0 : x->slot;
+}
+
+static uint64_t shown_address(const struct job *j, uint64_t word, const struct cached_address *a)
+{
+	const struct object *x;
+
+	switch (frame_kind(word)) {
+	case FRAME_KERNEL:
+		if (a && a->n_lines)
+			return KERNEL_BASE + (a->shown & ((1ull << 49) - 1));
+		/* hidden: told apart by a number that tells nothing */
+		return KERNEL_HIDDEN + (hash_u64(j->c->secret, word) & ((1ull << 48) - 1));
+	case FRAME_RAW:
+		return frame_pc(word);
+	case FRAME_MARKER:
+		x = objects_find(&j->c->objects, frame_marker_object(word));
+		return MARKER_BASE + ((uint64_t)frame_end(word) << 32) + (x ? x->slot >> 34 : 0);
+	case FRAME_FILE:
+		x = objects_find(&j->c->objects, frame_object(word));
+		return frame_address(word) + (x ? shown_base(j, x) : 0);
+	}
+	return 0;
+}
+
+static const char *hex(struct job *j, const uint8_t *bytes, uint32_t n)
+{
+	char *text = malloc(2ul * n + 1);
+
+	for (uint32_t i = 0; text && i < n; i++)
+		snprintf(text + 2ul * i, 3, "%02x", bytes[i]);
+	if (text)
+		text[2ul * n] = '\0';
+	return own(j, text);
+}
+
+static void push_mapping(struct job *j, struct naming_mapping m, uint32_t object)
+{
+	if (vec_push(&j->n->mappings, m) < 0 || vec_push(&j->mapped, object) < 0)
+		j->error = -ENOMEM;
+}
+
+/* One mapping for each executable segment. */
+static void add_mappings(struct job *j, const struct object *x)
+{
+	uint64_t base = shown_base(j, x);
+	char file[SYMBOLIZER_MAX_PATH];
+	struct naming_mapping m = { .build_id = hex(j, x->info.build_id, x->info.n_build_id) };
+	size_t before = j->n->mappings.n;
+
+	utf8_copy(file, sizeof(file), x->name, strlen(x->name));
+	m.file = own(j, strdup(file));
+	for (uint32_t i = 0; i < x->info.n_segments; i++) {
+		const struct symbolizer_segment *s = &x->info.segments[i];
+
+		if (!(s->flags & PF_X))
+			continue;
+		m.start = base + (s->vaddr & ~4095ull);
+		m.limit = base + ((s->vaddr + s->memsz + 4095) & ~4095ull);
+		m.offset = s->offset & ~4095ull;
+		push_mapping(j, m, x->id);
+	}
+	if (j->n->mappings.n > before)
+		return;
+	m.start = base;
+	m.limit = base + (1ull << 34);
+	push_mapping(j, m, x->id);
+}
+
+static uint32_t mapping_of(struct job *j, uint64_t word, uint64_t shown)
+{
+	uint32_t object = group(word), any = 0;
+	const struct object *x;
+
+	if (frame_kind(word) == FRAME_RAW || frame_kind(word) == FRAME_MARKER)
+		return 0;
+	for (uint32_t pass = 0; pass < 2; pass++) {
+		for (uint32_t i = 0; i < j->mapped.n; i++) {
+			const struct naming_mapping *m = &j->n->mappings.data[i];
+
+			if (j->mapped.data[i] != object)
+				continue;
+			any = i + 1;
+			if (shown >= m->start && shown < m->limit)
+				return i + 1;
+		}
+		if (any)
+			return any;
+		x = objects_find(&j->c->objects, object);
+		if (object == KERNEL_OBJECT)
+			push_mapping(j, (struct naming_mapping){ .start = KERNEL_BASE,
+								 .limit = MARKER_BASE,
+								 .file = "[kernel.kallsyms]",
+								 .build_id = "" },
+				     object);
+		else if (x)
+			add_mappings(j, x);
+	}
+	return any;
+}
+
+static void flag_mapping(struct job *j, const struct naming_location *l)
+{
+	struct naming_mapping *m;
+
+	if (!l->mapping)
+		return;
+	m = &j->n->mappings.data[l->mapping - 1];
+	m->has_inline_frames |= l->n_lines > 1;
+	for (uint32_t i = 0; i < l->n_lines; i++) {
+		const struct naming_line *line = &j->n->lines.data[l->first_line + i];
+
+		m->has_line_numbers |= line->line != 0;
+		m->has_file_names |= *j->n->functions.data[line->function].file != 0;
+	}
+}
+
+static void add_location(struct job *j, uint64_t word, uint32_t *taken)
+{
+	const struct cached_address *a = names_cache_find(&j->c->namer.cache, word);
+	struct naming_location l = { .first_line = (uint32_t)j->n->lines.n };
+
+	l.address = shown_address(j, word, a);
+	l.mapping = mapping_of(j, word, l.address);
+	for (uint32_t i = 0; a && i < a->n_lines; i++) {
+		struct cached_line from = j->c->namer.cache.lines.data[a->first_line + i];
+		struct naming_line to = { take_function(j, taken, from.function), from.line };
+
+		if (vec_push(&j->n->lines, to) < 0)
+			j->error = -ENOMEM;
+	}
+	l.n_lines = (uint32_t)j->n->lines.n - l.first_line;
+	if (!l.n_lines)
+		stub(j, &l, word, a);
+	if (vec_push(&j->n->locations, l) < 0)
+		j->error = -ENOMEM;
+	if (!j->error)
+		flag_mapping(j, &l);
+}
+
+/* The cache and the objects, as they are now, to a naming of its own. Both locks are held. */
+static int build(struct job *j)
+{
+	struct core *c = j->c;
+	size_t n_functions = c->namer.cache.functions.n;
+	_cleanup_(freep) uint32_t *taken = calloc(n_functions + 1, sizeof(*taken));
+	const struct object *main = objects_find(&c->objects, j->t->main_object);
+
+	if (!taken)
+		return -ENOMEM;
+	if (main) {
+		j->fixed = main->fixed ? main->id : 0;
+		add_mappings(j, main);
+	}
+	for (size_t i = 0; i < j->n->words.n && !j->error; i++)
+		add_location(j, j->n->words.data[i], taken);
+	return j->error;
+}
+
+int namer_run(struct core *c, const struct target *t, const struct capture *capture,
+	      struct naming *ret)
+{
+	struct naming n = { 0 };
+	struct job j = { .c = c, .t = t, .n = &n };
+	int r;
+
+	pthread_mutex_lock(&c->symbolizer_lock);
+	if (!c->namer.n_running++) /* what another is about to use is not thrown away */
+		names_cache_bound(&c->namer.cache);
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	r = collect(&j, capture);
+	if (r == 0)
+		r = ask_unknown(&j);
+	if (r == 0) {
+		pthread_mutex_lock(&c->lock);
+		pthread_mutex_lock(&c->symbolizer_lock);
+		r = build(&j);
+		pthread_mutex_unlock(&c->symbolizer_lock);
+		pthread_mutex_unlock(&c->lock);
+	}
+	pthread_mutex_lock(&c->symbolizer_lock);
+	c->namer.n_running--;
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	vec_deinit(&j.pending);
+	vec_deinit(&j.mapped);
+	if (r < 0)
+		naming_free(&n);
+	else
+		*ret = n;
+	return r;
+}
+
+void namer_deinit(struct namer *n)
+{
+	names_cache_deinit(&n->cache);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* namer.h - gives the frames of a capture their names, addresses and mappings.
+ *
+ * Owns the cache of names. Asks the symbolizer once for all frames it does not know. What cannot be
+ * named gets a stub (libfoo.so+0x1231), so an answer never hangs on a file that the symbolizer
+ * fails on. Addresses in answers are synthetic: they tell nothing of where the target or the kernel
+ * was loaded, and the same code has the same address in every run. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/serve/capture.h"
+#include "daemon/serve/names_cache.h"
+#include "daemon/serve/naming.h"
+
+struct core;
+struct target;
+
+struct namer {
+	struct names_cache cache;
+	uint32_t n_running;
+	bool kernel_hidden; /* /proc/kallsyms shows no addresses; said once */
+};
+
+/* Names every frame of the capture; mapping 0 is the target's main executable. Takes
+ * symbolizer_lock and lock, in turn. The capture's window must still be open (core.n_windows):
+ * it keeps the objects. 0 or -ENOMEM. */
+int namer_run(struct core *c, const struct target *t, const struct capture *capture,
+	      struct naming *ret);
+void namer_deinit(struct namer *n);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* object.h - the files that code comes from: ELF files, the vdso, the kernel.
+ *
+ * Owns one descriptor each, so that a file can still be named when its process has ended, and the
+ * words of its unwind rows in the kernel. An object is one file as it was at one time: keyed by
+ * device, inode, times and size, never by a build-id alone, which can be forged. Ids are never
+ * used again. Guarded by the core lock. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/vec.h"
+#include "daemon/protocol.h"
+#include "daemon/serve/table.h"
+#include "symbolizer/client.h"
+
+#define OBJECT_MAX 4096 /* at one time */
+
+enum object_rows {
+	OBJECT_ROWS_UNKNOWN,
+	OBJECT_ROWS_READY,
+	OBJECT_ROWS_NONE,   /* the file has none: frame pointers */
+	OBJECT_ROWS_FAILED, /* not an ELF file we can read, or no room */
+};
+
+struct object {
+	uint32_t id;
+	enum symbolizer_kind kind;
+	struct broker_file file; /* its identity */
+	int fd;
+	char *name;	     /* path as the first target calls it; "[vdso]" */
+	uint32_t n_users;    /* mapping lists that refer to it */
+	bool not_elf, names_failed;
+	struct symbolizer_info info;
+	enum object_rows rows;
+	struct table_place place; /* OBJECT_ROWS_READY */
+	uint64_t slot;	     /* base of its addresses in answers, when it is not `fixed` */
+	bool fixed;	     /* loaded where it says: its addresses give nothing away */
+	bool unshowable;     /* larger than a slot: addresses are told apart as they come */
+	uint32_t n_bad_fdes, n_unsupported;
+	uint64_t text_bytes;
+};
+
+struct objects {
+	VEC(struct object *) all; /* by id - 1; NULL: forgotten */
+	uint32_t n;		  /* that are not forgotten */
+	uint64_t n_refused;	  /* past OBJECT_MAX */
+};
+
+/* The object of this identity; takes the descriptor either way. NULL: no room. */
+struct object *objects_get(struct objects *o, enum symbolizer_kind kind,
+			   const struct broker_file *file, int fd, const char *name);
+struct object *objects_find(struct objects *o, uint32_t id);
+/* When nobody refers to it any more. */
+void objects_forget(struct objects *o, struct object *x);
+void objects_deinit(struct objects *o);
+
+/* Gives the object its place among the addresses that answers show, once its info is known: the same
+ * file gets the same one in every run, unless another has taken it. */
+void objects_place_shown(struct objects *o, struct object *x);
+
+/* The address in the file of the first byte of a mapping that starts at this file offset. */
+bool object_address_at(const struct object *x, uint64_t offset, uint64_t *ret);
+/* What a mapping of it is called: the last part of its path. */
+const char *object_short_name(const struct object *x);

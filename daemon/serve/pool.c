@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/pool.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define POOL_CHUNK_WORDS (1ul << PP_POOL_BITS)
+#define N_NAMES (1u << PP_NAME_BITS)
+
+static size_t stacks_size(const struct pool *p)
+{
+	return 2ul * p->n_stacks * sizeof(struct pp_stack);
+}
+
+static size_t words_size(const struct pool *p)
+{
+	return 2 * p->n_pool_chunks * POOL_CHUNK_WORDS * sizeof(uint64_t);
+}
+
+static size_t counts_size(const struct pool *p)
+{
+	return 2ul * p->n_counts * sizeof(struct pp_count);
+}
+
+static int map(int fd, size_t n, void *ret)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*(void **)ret = p;
+	return 0;
+}
+
+int pool_init(struct pool *p, const struct broker_maps *sizes, const int fds[PP_N_MAPS])
+{
+	int r;
+
+	*p = (struct pool){ .n_stacks = sizes->n_stacks,
+			    .n_counts = sizes->n_counts,
+			    .n_pool_chunks = sizes->n_pool_chunks };
+	r = map(fds[PP_MAP_STACK], stacks_size(p), &p->stacks);
+	if (r == 0)
+		r = map(fds[PP_MAP_WORD], words_size(p), &p->words);
+	if (r == 0)
+		r = map(fds[PP_MAP_COUNT], counts_size(p), &p->counts);
+	if (r == 0)
+		r = map(fds[PP_MAP_NAME], 2 * N_NAMES * sizeof(struct pp_name), &p->names);
+	if (r == 0)
+		r = map(fds[PP_MAP_CONTROL], sizeof(struct pp_control), &p->control);
+	for (int i = 0; i < 2 && r == 0; i++) {
+		struct pool_half *h = &p->halves[i];
+
+		h->folded = calloc(p->n_counts, sizeof(*h->folded));
+		h->row = calloc(p->n_counts, sizeof(*h->row));
+		if (!h->folded || !h->row)
+			r = -ENOMEM;
+	}
+	return r;
+}
+
+void pool_deinit(struct pool *p)
+{
+	if (p->stacks)
+		munmap(p->stacks, stacks_size(p));
+	if (p->words)
+		munmap(p->words, words_size(p));
+	if (p->counts)
+		munmap(p->counts, counts_size(p));
+	if (p->names)
+		munmap(p->names, 2 * N_NAMES * sizeof(struct pp_name));
+	if (p->control)
+		munmap(p->control, sizeof(struct pp_control));
+	for (int i = 0; i < 2; i++) {
+		free(p->halves[i].folded);
+		free(p->halves[i].row);
+	}
+}
+
+/* The words of a count row, in the order and form of captures; 0: the row makes no sense. */
+static uint32_t stack_of(const struct pool *p, unsigned half, uint32_t stack,
+			 uint64_t words[PP_MAX_WORDS])
+{
+	uint64_t meta, at, n, size = p->n_pool_chunks * POOL_CHUNK_WORDS;
+
+	if (stack >= PP_NO_STACK(0)) {
+		words[0] = PP_MARKER(stack & 0xff, 0);
+		return 1;
+	}
+	if (!stack || stack - 1 < half * p->n_stacks || stack - 1 >= (half + 1) * p->n_stacks)
+		return 0;
+	meta = __atomic_load_n(&p->stacks[stack - 1].meta, __ATOMIC_ACQUIRE);
+	at = meta & ((1ull << 40) - 1);
+	n = meta >> 40 & 0xffff;
+	if (!(meta & PP_READY) || !n || n > PP_MAX_WORDS || at < half * size ||
+	    at + n > (half + 1) * size)
+		return 0;
+	memcpy(words, p->words + at, n * sizeof(*words));
+	for (uint32_t i = 1; i < n; i++) /* the kernel's frames are return addresses: -1 */
+		if (words[i] >> 56 == PP_FRAME_KERNEL)
+			words[i]--;
+	return (uint32_t)n;
+}
+
+static const char *name_of(const struct pool *p, unsigned half, uint32_t item)
+{
+	static const char none[TOTALS_NAME] = "";
+
+	if (!item || item - 1 < half * N_NAMES || item - 1 >= (half + 1) * N_NAMES ||
+	    !(p->names[item - 1].tag & PP_FILLED))
+		return none;
+	return (const char *)p->names[item - 1].text;
+}
+
+static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const struct pp_count *c)
+{
+	uint64_t words[PP_MAX_WORDS];
+	uint32_t n = stack_of(p, half, c->stack, words);
+	char name[TOTALS_NAME];
+
+	if (!n) {
+		p->n_bad++;
+		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);
+		n = 1;
+	}
+	memcpy(name, name_of(p, half, c->item), sizeof(name));
+	return totals_row(t, c->target, c->collector, words, n, name);
+}
+
+static void fold_half(struct pool *p, struct totals *t, unsigned half)
+{
+	struct pp_count *counts = p->counts + (size_t)half * p->n_counts;
+	struct pool_half *h = &p->halves[half];
+
+	for (uint32_t i = 0; i < p->n_counts; i++) {
+		struct pp_count *c = &counts[i];
+		int64_t v[2], d[2];
+
+		if (!(__atomic_load_n(&c->tag, __ATOMIC_ACQUIRE) & PP_FILLED))
+			continue;
+		for (int k = 0; k < 2; k++) {
+			v[k] = __atomic_load_n(&c->v[k], __ATOMIC_RELAXED);
+			d[k] = v[k] - h->folded[i][k];
+		}
+		if (!d[0] && !d[1])
+			continue;
+		if (!h->row[i]) {
+			uint32_t row = find_row(p, t, half, c);
+
+			if (row == HASH_NONE) {
+				p->n_not_kept++;
+				continue;
+			}
+			h->row[i] = row + 1;
+		}
+		for (int k = 0; k < 2; k++) {
+			t->rows.data[h->row[i] - 1].v[k] += d[k];
+			h->folded[i][k] = v[k];
+		}
+	}
+}
+
+void pool_fold(struct pool *p, struct totals *t)
+{
+	fold_half(p, t, p->control->epoch & 1);
+}
+
+void pool_flip(struct pool *p, struct totals *t)
+{
+	unsigned old = p->control->epoch & 1;
+	struct pool_half *h = &p->halves[old];
+
+	__atomic_add_fetch(&p->control->epoch, 1, __ATOMIC_SEQ_CST);
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
+		usleep(100000); /* nohz_full machines refuse it: a program runs for microseconds */
+	fold_half(p, t, old);
+	memset(p->stacks + (size_t)old * p->n_stacks, 0, stacks_size(p) / 2);
+	memset(p->counts + (size_t)old * p->n_counts, 0, counts_size(p) / 2);
+	memset(p->names + (size_t)old * N_NAMES, 0, N_NAMES * sizeof(struct pp_name));
+	memset(h->folded, 0, p->n_counts * sizeof(*h->folded));
+	memset(h->row, 0, p->n_counts * sizeof(*h->row));
+	p->control->n_words[old] = p->control->n_counts[old] = p->control->n_stacks[old] = 0;
+	p->n_flips++;
+}
+
+bool pool_used(const struct pool *p)
+{
+	unsigned half = p->control->epoch & 1;
+
+	return p->control->n_counts[half] > p->n_counts / 4 ||
+	       p->control->n_words[half] > p->n_pool_chunks * POOL_CHUNK_WORDS / 4;
+}
+
+void pool_forget_rows(struct pool *p)
+{
+	for (int i = 0; i < 2; i++)
+		memset(p->halves[i].row, 0, p->n_counts * sizeof(*p->halves[i].row));
+}
+
+uint64_t pool_statistic(const struct pool *p, enum pp_statistic which)
+{
+	return __atomic_load_n(&p->control->statistics[which], __ATOMIC_RELAXED);
+}

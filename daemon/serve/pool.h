@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* pool.h - reads the kernel's tables (bpf/pool.bpf.h) through their mappings and adds them up in
+ * totals.
+ *
+ * Owns the mappings and the ring. The kernel writes one half of every table; when it is nearly
+ * full the other half takes over and this one is folded and emptied: a grace period
+ * (membarrier) makes sure that no program still writes to it, so nothing is lost or counted
+ * twice. Reading takes no system call: map look-ups by syscall would switch the sampler off on
+ * their CPU (counting.md A4 measured 40 % of a target's samples lost). Guarded by the core lock. */
+
+#include <stdint.h>
+
+#include "bpf/event.h"
+#include "daemon/protocol.h"
+#include "daemon/serve/totals.h"
+
+struct pool_half {
+	int64_t (*folded)[2]; /* n_counts: values already added */
+	uint32_t *row;	      /* n_counts: of totals, + 1; 0: not known yet */
+};
+
+struct pool {
+	uint32_t n_stacks, n_counts, n_pool_chunks;
+	struct pp_stack *stacks;
+	uint64_t *words;
+	struct pp_count *counts;
+	struct pp_name *names;
+	struct pp_control *control;
+	struct pool_half halves[2];
+	uint64_t n_flips, n_bad; /* bad: rows that make no sense */
+	uint64_t n_not_kept;	 /* events that totals had no memory for */
+};
+
+/* Maps them; the descriptors stay the caller's. */
+int pool_init(struct pool *p, const struct broker_maps *sizes, const int fds[PP_N_MAPS]);
+void pool_deinit(struct pool *p);
+
+/* Adds everything counted so far to the totals. */
+void pool_fold(struct pool *p, struct totals *t);
+/* Switches halves, waits for the grace period, folds and empties the old half. */
+void pool_flip(struct pool *p, struct totals *t);
+/* Whether a flip is worth its 10 ms before a first window. */
+bool pool_used(const struct pool *p);
+/* The totals have been cleared: rows are made anew. */
+void pool_forget_rows(struct pool *p);
+
+uint64_t pool_statistic(const struct pool *p, enum pp_statistic which);

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/session.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/serve/clock.h"
+#include "daemon/serve/collect/cpu.h"
+#include "daemon/serve/profile.h"
+
+static int arm(struct session *s)
+{
+	struct core *c = s->core;
+	enum pp_collector which = (enum pp_collector)s->profile->collector;
+	int r = 0;
+
+	pthread_mutex_lock(&c->arm_lock);
+	if (!c->n_armed[which])
+		r = broker_arm(&c->broker, which, s->error);
+	c->n_armed[which] += r == 0;
+	pthread_mutex_unlock(&c->arm_lock);
+	s->armed = r == 0;
+	return r == 0 ? SESSION_OK : SESSION_REFUSED;
+}
+
+static void disarm(struct session *s)
+{
+	struct core *c = s->core;
+	enum pp_collector which = (enum pp_collector)s->profile->collector;
+
+	if (!s->armed)
+		return;
+	s->armed = false;
+	pthread_mutex_lock(&c->arm_lock);
+	if (!--c->n_armed[which])
+		broker_disarm(&c->broker, which);
+	pthread_mutex_unlock(&c->arm_lock);
+}
+
+/* Old counts are thrown away before the first of several windows. */
+static void open_window(struct session *s)
+{
+	struct core *c = s->core;
+
+	pthread_mutex_lock(&c->lock);
+	if (!c->n_windows++ && pool_used(&c->pool)) {
+		pool_flip(&c->pool, &c->totals);
+		totals_clear(&c->totals);
+		pool_forget_rows(&c->pool);
+	}
+	pthread_mutex_unlock(&c->lock);
+	s->open = true;
+}
+
+/* Files that nobody maps any more are let go when no window needs their names. */
+static void forget_objects(struct core *c)
+{
+	pthread_mutex_lock(&c->scan_lock);
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < c->objects.all.n && !c->n_windows; i++) {
+		struct object *x = c->objects.all.data[i];
+
+		if (!x || x->n_users || x->kind != SYMBOLIZER_FILE)
+			continue;
+		tables_forget(&c->tables, &x->place);
+		objects_forget(&c->objects, x);
+	}
+	pthread_mutex_unlock(&c->lock);
+	pthread_mutex_unlock(&c->scan_lock);
+}
+
+void session_close(struct session *s)
+{
+	struct core *c = s->core;
+	bool last;
+
+	disarm(s);
+	if (!s->open)
+		return;
+	s->open = false;
+	pthread_mutex_lock(&c->lock);
+	last = !--c->n_windows;
+	if (last) {
+		pool_fold(&c->pool, &c->totals);
+		totals_clear(&c->totals);
+		pool_forget_rows(&c->pool);
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (last)
+		forget_objects(c);
+}
+
+/* Brings the kernel's tables up to date with the process. */
+static int prepare(struct session *s)
+{
+	struct core *c = s->core;
+	int r;
+
+	if (!core_wait_kernel(c))
+		return SESSION_NO_KERNEL;
+	pthread_mutex_lock(&c->scan_lock);
+	r = target_scan(c, s->target, true);
+	pthread_mutex_unlock(&c->scan_lock);
+	return r == TARGET_GONE ? SESSION_GONE : r < 0 ? r : SESSION_OK;
+}
+
+struct reading {
+	struct totals_before before;
+	struct cpu_figures figures;
+	int64_t began_ns;
+};
+
+static int read_before(struct session *s, struct reading *ret)
+{
+	struct core *c = s->core;
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	pool_fold(&c->pool, &c->totals);
+	r = totals_snapshot(&c->totals, &ret->before);
+	cpu_figures(s, &ret->figures);
+	pthread_mutex_unlock(&c->lock);
+	ret->began_ns = monotonic_ns();
+	return r;
+}
+
+static int read_after(struct session *s, const struct reading *from, struct capture *to)
+{
+	struct core *c = s->core;
+	int r;
+
+	to->duration_ns = monotonic_ns() - from->began_ns;
+	pthread_mutex_lock(&c->lock);
+	pool_fold(&c->pool, &c->totals);
+	r = cpu_capture(s, &from->before, &from->figures, to);
+	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+static void say_window(const struct session *s, const struct capture *to, enum session_wait how)
+{
+	capture_comment((struct capture *)to,
+			"pprofd: %.3f s of process %d at %u samples a second and CPU; each stands "
+			"for %.3f ms of CPU time",
+			(double)to->duration_ns / 1e9, s->target->pid, s->core->hz,
+			(double)s->core->period_ns / 1e6);
+	if (how == SESSION_WAIT_TARGET)
+		capture_comment((struct capture *)to,
+				"the process ended %.3f s into the window of %.0f s",
+				(double)to->duration_ns / 1e9, (double)s->window_ns / 1e9);
+}
+
+static int run_window(struct session *s, struct capture *to)
+{
+	struct reading from = { 0 };
+	enum session_wait how;
+	int r = read_before(s, &from);
+
+	if (r < 0)
+		return r;
+	to->time_ns = realtime_ns();
+	to->period = (int64_t)s->core->period_ns;
+	how = s->wait(s->context, from.began_ns + s->window_ns, s->target->pidfd);
+	if (how == SESSION_WAIT_CLIENT_GONE)
+		r = SESSION_CLIENT_GONE;
+	else if (how == SESSION_WAIT_STOPPING)
+		r = SESSION_STOPPING;
+	else
+		r = read_after(s, &from, to);
+	totals_before_deinit(&from.before);
+	if (r == 0) {
+		say_window(s, to, how);
+		r = capture_merge(to);
+	}
+	return r;
+}
+
+int session_run(struct session *s, struct capture **ret)
+{
+	_cleanup_(capture_freep) struct capture *to = NULL;
+	int r = prepare(s);
+
+	if (r != SESSION_OK)
+		return r;
+	r = capture_new(s->profile, &to);
+	if (r < 0)
+		return r;
+	open_window(s);
+	r = arm(s);
+	if (r == SESSION_OK)
+		r = run_window(s, to);
+	if (r != SESSION_OK) {
+		session_close(s);
+		return r;
+	}
+	disarm(s);
+	*ret = TAKE_PTR(to);
+	return SESSION_OK;
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/target.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "daemon/serve/clock.h"
+#include "daemon/serve/core.h"
+#include "daemon/serve/log.h"
+#include "daemon/serve/maps.h"
+
+/* A process that maps code all the time (a JIT) is read again at most this often, and scans take at
+ * most a tenth of a CPU. */
+#define MIN_SCAN_NS (20 * NS_PER_MS)
+#define MAX_SCAN_NS (5 * NS_PER_S)
+
+bool target_alive(const struct target *t)
+{
+	struct pollfd f = { .fd = t->pidfd, .events = POLLIN };
+
+	return poll(&f, 1, 0) == 0;
+}
+
+bool target_has_image(const struct target *t, uint32_t image)
+{
+	for (size_t i = 0; i < t->images.n; i++)
+		if (t->images.data[i] == image)
+			return true;
+	return false;
+}
+
+static int update_targets_map(struct core *c, const struct target *t)
+{
+	uint32_t key = t->host_tgid, value = t->index;
+	union bpf_attr a = { .map_fd = (uint32_t)c->targets_fd,
+			     .key = (uint64_t)(uintptr_t)&key,
+			     .value = (uint64_t)(uintptr_t)&value };
+
+	return syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &a, sizeof(a)) < 0 ? -errno : 0;
+}
+
+/* The file of a new mapping; NULL for memory without one that could be an ELF file. */
+static struct object *open_object(struct core *c, struct target *t, const struct maps_line *l)
+{
+	struct broker_file file = { 0 };
+	struct object *x;
+	int fd = -1;
+
+	if (!strcmp(l->name, "[vdso]")) {
+		pthread_mutex_lock(&c->lock);
+		x = objects_get(&c->objects, SYMBOLIZER_VDSO, &file, -1, l->name);
+		pthread_mutex_unlock(&c->lock);
+		return x;
+	}
+	if (!l->ino)
+		return NULL;
+	fd = broker_open_object(&c->broker, t->index, l->start, l->end, &file);
+	if (fd == -EMEDIUMTYPE)
+		return NULL;
+	if (fd < 0) /* cannot be read: known by what the mapping says, its code is not followed */
+		file = (struct broker_file){ .dev = l->dev, .ino = l->ino };
+	pthread_mutex_lock(&c->lock);
+	x = objects_get(&c->objects, SYMBOLIZER_FILE, &file, fd, l->name);
+	pthread_mutex_unlock(&c->lock);
+	return x;
+}
+
+static void place(struct core *c, struct object *x, const struct symbolizer_info *info)
+{
+	pthread_mutex_lock(&c->lock);
+	x->info = *info;
+	objects_place_shown(&c->objects, x);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Asks the symbolizer once what the file is and how its code is unwound. */
+static void make_rows(struct core *c, struct object *x)
+{
+	struct symbolizer_object o = { x->id, x->kind, x->fd };
+	struct symbolizer_info info = { 0 };
+	struct symbolizer_rows rows = { 0 };
+	int r;
+
+	if (x->rows != OBJECT_ROWS_UNKNOWN)
+		return;
+	x->rows = OBJECT_ROWS_FAILED;
+	if (x->kind == SYMBOLIZER_FILE && x->fd < 0) {
+		place(c, x, &info);
+		return;
+	}
+	pthread_mutex_lock(&c->symbolizer_lock);
+	r = symbolizer_ask_info(&c->symbolizer, &o, &info);
+	x->not_elf = r == -ENOEXEC;
+	if (r == 0)
+		r = symbolizer_ask_rows(&c->symbolizer, &o, &rows);
+	if (core_symbolizer_failed(r)) {
+		log_line("%s: the symbolizer failed on it (%s); it goes without unwind rows",
+			 x->name, strerror(-r));
+		core_restart_symbolizer(c);
+		x->names_failed = true;
+	}
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	place(c, x, &info);
+	if (r == -ENODATA)
+		x->rows = OBJECT_ROWS_NONE;
+	if (r == 0 && tables_place(&c->tables, &rows, &x->place) == 0) {
+		x->rows = OBJECT_ROWS_READY;
+		x->n_bad_fdes = rows.end.n_bad_fdes;
+		x->n_unsupported = rows.end.n_unsupported;
+	}
+	symbolizer_rows_deinit(&rows);
+}
+
+static struct pp_mapping kernel_mapping(const struct target_mapping *m, const struct object *x)
+{
+	struct pp_mapping k = { .start = m->start, .end = m->end, .kind = PP_MAPPING_ANONYMOUS };
+	uint64_t address;
+
+	if (!x || x->not_elf)
+		return k;
+	k.object = x->id;
+	k.kind = PP_MAPPING_OPAQUE;
+	k.bias = m->start - m->offset;
+	if (x->kind == SYMBOLIZER_VDSO ? !object_address_at(x, 0, &address) :
+					 !object_address_at(x, m->offset, &address))
+		return k;
+	k.bias = m->start - address;
+	if (x->rows == OBJECT_ROWS_NONE)
+		k.kind = PP_MAPPING_FRAME_POINTER;
+	if (x->rows == OBJECT_ROWS_READY) {
+		k.kind = PP_MAPPING_TABLE;
+		k.base = k.bias + x->place.base;
+		k.hint = x->place.words.first;
+		k.n_granules = x->place.n_granules;
+	}
+	return k;
+}
+
+static bool same_mapping(const struct target_mapping *a, const struct maps_line *l)
+{
+	return a->start == l->start && a->end == l->end && a->offset == l->offset &&
+	       a->dev == l->dev && a->ino == l->ino && !strcmp(a->name, l->name);
+}
+
+/* Both lists are sorted by address, so the old one is walked along. */
+static const struct target_mapping *known_mapping(const struct target *t, size_t *at,
+						   const struct maps_line *l)
+{
+	while (*at < t->mappings.n && t->mappings.data[*at].start < l->start)
+		++*at;
+	if (*at < t->mappings.n && same_mapping(&t->mappings.data[*at], l))
+		return &t->mappings.data[*at];
+	return NULL;
+}
+
+/* The address at which the program was entered: its mapping is the main executable's. */
+static uint64_t entry_address(struct core *c, const struct target *t)
+{
+	_cleanup_(closep) int fd = broker_open_proc(&c->broker, t->index, BROKER_PROC_AUXV);
+	uint64_t pair[2];
+
+	while (fd >= 0 && read(fd, pair, sizeof(pair)) == sizeof(pair) && pair[0] != AT_NULL)
+		if (pair[0] == AT_ENTRY)
+			return pair[1];
+	return 0;
+}
+
+struct scan {
+	VEC(struct target_mapping) mappings;
+	VEC(struct pp_mapping) list;
+	bool changed;
+};
+
+static void scan_deinit(struct scan *s)
+{
+	for (size_t i = 0; i < s->mappings.n; i++)
+		free(s->mappings.data[i].name);
+	vec_deinit(&s->mappings);
+	vec_deinit(&s->list);
+}
+
+/* A JIT's neighbouring pieces of anonymous memory become one. */
+static bool joins(const struct pp_mapping *a, const struct pp_mapping *b)
+{
+	return a->kind == PP_MAPPING_ANONYMOUS && b->kind == PP_MAPPING_ANONYMOUS &&
+	       a->end == b->start;
+}
+
+static int take_line(struct core *c, struct target *t, struct scan *s, struct maps_line *l,
+		     size_t *at, bool exec)
+{
+	const struct target_mapping *known = exec ? NULL : known_mapping(t, at, l);
+	struct target_mapping m = { l->start, l->end, l->offset, l->dev, l->ino, 0, NULL };
+	struct object *x = NULL;
+	struct pp_mapping k;
+
+	if (!strcmp(l->name, "[uprobes]"))
+		return 0; /* left out: a walk that comes here asks the kernel for the caller */
+	if (known) {
+		x = objects_find(&c->objects, known->object);
+	} else {
+		s->changed = true;
+		x = open_object(c, t, l);
+		if (x)
+			make_rows(c, x);
+	}
+	m.object = x ? x->id : 0;
+	m.name = l->name;
+	k = kernel_mapping(&m, x);
+	if (s->list.n && joins(&s->list.data[s->list.n - 1], &k))
+		s->list.data[s->list.n - 1].end = k.end;
+	else if (vec_push(&s->list, k) < 0)
+		return -ENOMEM;
+	if (vec_push(&s->mappings, m) < 0)
+		return -ENOMEM;
+	l->name = NULL; /* taken */
+	return 0;
+}
+
+static void use_objects(struct core *c, const struct scan *s, const struct target *t)
+{
+	for (size_t i = 0; i < s->mappings.n; i++) {
+		struct object *x = objects_find(&c->objects, s->mappings.data[i].object);
+
+		if (x)
+			x->n_users++;
+	}
+	for (size_t i = 0; i < t->mappings.n; i++) {
+		struct object *x = objects_find(&c->objects, t->mappings.data[i].object);
+
+		if (x)
+			x->n_users--;
+	}
+}
+
+static uint32_t main_object(struct core *c, const struct target *t, const struct scan *s)
+{
+	uint64_t entry = entry_address(c, t);
+
+	for (size_t i = 0; i < s->mappings.n; i++)
+		if (entry >= s->mappings.data[i].start && entry < s->mappings.data[i].end)
+			return s->mappings.data[i].object;
+	for (size_t i = 0; i < s->mappings.n; i++)
+		if (s->mappings.data[i].object)
+			return s->mappings.data[i].object;
+	return 0;
+}
+
+/* An id for what the process runs now. */
+static int begin_image(struct core *c, struct target *t)
+{
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	if (t->images.n == TARGET_MAX_IMAGES) /* one that executes without end: forget the oldest */
+		memmove(t->images.data, t->images.data + 1, --t->images.n * sizeof(uint32_t));
+	r = vec_push(&t->images, c->next_image);
+	c->next_image += r == 0;
+	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+/* exec_id comes last: until it fits, programs take no stack. */
+static int publish(struct core *c, struct target *t, struct scan *s, bool new_image)
+{
+	struct pp_process *p = &c->tables.processes[t->index];
+	uint64_t list = 0, old = t->list;
+	uint32_t image, main = main_object(c, t, s);
+	int r = tables_list(&c->tables, s->list.data, (uint32_t)s->list.n, &list);
+
+	if (r == 0 && new_image)
+		r = begin_image(c, t);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&c->lock);
+	use_objects(c, s, t);
+	t->main_object = main;
+	image = t->images.data[t->images.n - 1];
+	pthread_mutex_unlock(&c->lock);
+	__atomic_store_n(&p->list, list, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&p->start_boottime, t->start_boottime, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&p->target, image, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&p->exec_id, t->exec_id, __ATOMIC_SEQ_CST);
+	if (!t->published)
+		r = update_targets_map(c, t);
+	t->published = r == 0;
+	t->list = list;
+	tables_forget_list(&c->tables, old);
+	return r;
+}
+
+static int build(struct core *c, struct target *t, struct scan *s, struct maps *m, bool exec)
+{
+	size_t at = 0;
+	int r = 0;
+
+	s->changed = m->lines.n != t->mappings.n;
+	for (size_t i = 0; i < m->lines.n && r == 0; i++)
+		r = take_line(c, t, s, &m->lines.data[i], &at, exec);
+	if (s->mappings.n != t->mappings.n)
+		s->changed = true;
+	return r;
+}
+
+/* When the kernel may make us look again. */
+static void set_pace(struct target *t, int64_t began, bool changed)
+{
+	int64_t now = monotonic_ns(), pause = 10 * (now - began);
+
+	t->unchanged = changed ? 0 : t->unchanged < 10 ? t->unchanged + 1 : 10;
+	if (pause < MIN_SCAN_NS << t->unchanged)
+		pause = MIN_SCAN_NS << t->unchanged;
+	t->scanned_ns = now + (pause < MAX_SCAN_NS ? pause : MAX_SCAN_NS);
+	t->due_ns = 0;
+}
+
+static int read_maps(struct core *c, struct target *t, struct maps *ret)
+{
+	_cleanup_(closep) int fd = broker_open_proc(&c->broker, t->index, BROKER_PROC_MAPS);
+	int r = fd;
+
+	if (fd >= 0)
+		r = maps_read(fd, ret);
+	if (r == -ESRCH || (r < 0 && !target_alive(t)))
+		return TARGET_GONE;
+	if (r >= 0 && !ret->lines.n) {
+		maps_deinit(ret);
+		return TARGET_GONE;
+	}
+	return r < 0 ? r : TARGET_OK;
+}
+
+static int identify(struct core *c, struct target *t, bool *new_image)
+{
+	struct broker_target now;
+	int r = broker_identify(&c->broker, t->index, &now);
+
+	if (r == -ESRCH)
+		return TARGET_GONE;
+	if (r < 0)
+		return r;
+	*new_image = !t->published || now.exec_id != t->exec_id ||
+		     now.start_boottime != t->start_boottime;
+	t->host_tgid = now.host_tgid;
+	t->start_boottime = now.start_boottime;
+	t->exec_id = now.exec_id;
+	return TARGET_OK;
+}
+
+int target_scan(struct core *c, struct target *t, bool fresh)
+{
+	struct pp_process *p = &c->tables.processes[t->index];
+	int64_t began = monotonic_ns();
+	bool new_image = !t->published;
+	struct scan s = { 0 };
+	struct maps m = { 0 };
+	int r = fresh || !t->published ? identify(c, t, &new_image) : TARGET_OK;
+
+	if (r == TARGET_OK)
+		r = read_maps(c, t, &m);
+	if (r != TARGET_OK)
+		return r;
+	r = build(c, t, &s, &m, new_image);
+	if (new_image)
+		t->exec_vm_error = 0;
+	p->exec_vm = m.exec_vm + t->exec_vm_error;
+	if (r == 0 && (s.changed || new_image))
+		r = publish(c, t, &s, new_image);
+	if (r == 0) {
+		struct scan old = { 0 };
+
+		memcpy(&old.mappings, &t->mappings, sizeof(old.mappings));
+		memcpy(&t->mappings, &s.mappings, sizeof(t->mappings));
+		memcpy(&s.mappings, &old.mappings, sizeof(s.mappings));
+		pthread_mutex_lock(&c->lock);
+		t->n_left_out = m.n_left_out;
+		pthread_mutex_unlock(&c->lock);
+	}
+	set_pace(t, began, s.changed || new_image);
+	__atomic_store_n(&p->noted, 0, __ATOMIC_SEQ_CST);
+	scan_deinit(&s);
+	maps_deinit(&m);
+	return r < 0 ? r : TARGET_OK;
+}
+
+void target_notice(struct core *c, struct target *t, const struct pp_notice *n)
+{
+	struct pp_process *p = &c->tables.processes[t->index];
+
+	if (n->type == PP_NOTICE_EXEC) {
+		target_scan(c, t, true);
+		return;
+	}
+	if (monotonic_ns() < t->scanned_ns) {
+		t->due_ns = t->scanned_ns; /* `noted` stays: no more notices until then */
+		return;
+	}
+	/* the same list, and yet the kernel counts other pages than we do: believe the kernel */
+	if (target_scan(c, t, false) == TARGET_OK && t->unchanged) {
+		t->exec_vm_error += n->value - p->exec_vm;
+		p->exec_vm = n->value;
+	}
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* target.h - one process to be profiled: its mappings, and its row in the kernel.
+ *
+ * Owns the pidfd. What the kernel counts belongs to an image: exec begins a new one, so that
+ * addresses are never read with the old program's files. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/vec.h"
+#include "bpf/event.h"
+
+#define TARGET_MAX_IMAGES 256
+
+struct core;
+
+struct target_mapping {
+	uint64_t start, end, offset, dev, ino;
+	uint32_t object; /* 0: none */
+	char *name;	 /* as in the maps line, to know it again */
+};
+
+struct target {
+	uint32_t index;	    /* the broker's, and the row in PP_MAP_PROCESS */
+	int32_t pid;
+	uint32_t uid;
+	int pidfd;
+	char comm[16];
+	bool published;	    /* scan_lock: the kernel knows it */
+	uint32_t host_tgid; /* scan_lock, these three */
+	uint64_t start_boottime, exec_id;
+	VEC(struct target_mapping) mappings; /* scan_lock */
+	uint64_t list;			     /* scan_lock: as published */
+	uint64_t exec_vm_error;		     /* scan_lock: what the kernel counts more than we */
+	int64_t scanned_ns, due_ns; /* scan_lock: notices may scan from then on; next one, 0: none */
+	uint32_t unchanged;	    /* scan_lock: scans in a row that found nothing new */
+	uint32_t main_object;	    /* lock */
+	VEC(uint32_t) images;	    /* lock: ids in counts, the newest last */
+	uint64_t n_left_out;	    /* lock: mappings past our bounds */
+};
+
+enum target_result { TARGET_OK, TARGET_GONE };
+
+bool target_alive(const struct target *t);
+
+/* Reads the process's mappings, has the rows of new files made, and tells the kernel. `fresh`: also
+ * ask whether it has executed another program. The scan_lock is held. TARGET_*, or -errno. */
+int target_scan(struct core *c, struct target *t, bool fresh);
+
+/* A notice of the kernel's about one of its images. The scan_lock is held. */
+void target_notice(struct core *c, struct target *t, const struct pp_notice *n);
+
+/* Whether the image id is one of the target's. The lock is held. */
+bool target_has_image(const struct target *t, uint32_t image);

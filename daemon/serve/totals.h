@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* totals.h - what was counted so far, in user space: one row for each (target image, collector,
+ * stack, thread name).
+ *
+ * Owns rows, stacks and names. Rows never move or go while anybody has a snapshot, and only
+ * grow, so a window is "after minus before" by row number. Bounded: past TOTALS_MAX_* a
+ * new stack is added to [other], counted. Guarded by the core lock. */
+
+#include <stdint.h>
+
+#include "daemon/serve/stacks.h"
+
+#define TOTALS_MAX_ROWS (1u << 20)
+#define TOTALS_MAX_WORDS (16u << 20)
+#define TOTALS_NAME 16
+
+struct total {
+	uint32_t target, collector;
+	uint32_t stack; /* of `stacks` */
+	uint32_t name;	/* of `names` */
+	int64_t v[2];
+};
+
+struct total_name {
+	char text[TOTALS_NAME]; /* as the kernel has it: any bytes, NUL-padded */
+};
+
+struct totals {
+	VEC(struct total) rows;
+	struct hash_index index;
+	struct stacks stacks;
+	VEC(struct total_name) names;
+	struct hash_index name_index;
+	uint64_t n_other; /* events whose stack went to [other] */
+};
+
+/* A snapshot: the values of rows [0, n). */
+struct totals_before {
+	size_t n;
+	int64_t (*v)[2];
+};
+
+/* The row of a key, made if need be; HASH_NONE: no memory. */
+uint32_t totals_row(struct totals *t, uint32_t target, uint32_t collector, const uint64_t *words,
+		    uint32_t n, const char name[TOTALS_NAME]);
+int totals_snapshot(const struct totals *t, struct totals_before *ret);
+void totals_before_deinit(struct totals_before *b);
+/* When nobody has a snapshot. */
+void totals_clear(struct totals *t);
+void totals_deinit(struct totals *t);

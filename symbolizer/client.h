@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* client.h - asks the symbolizer child; the face of this room that serve sees.
+ *
+ * Owns our end of the socket. One question at a time: the caller holds a lock around each call.
+ * Answers are checked for shape and bounds; what they say is still a stranger's word. After
+ * -EPIPE, -ETIMEDOUT or -EBADMSG the child is of no more use: get another one and
+ * symbolizer_replace it. Other errors are the file's own. */
+
+#include <stdint.h>
+
+#include "base/vec.h"
+#include "symbolizer/protocol.h"
+
+struct symbolizer {
+	int fd; /* -1: none */
+	uint32_t serial;
+	struct record record; /* scratch */
+};
+
+struct symbolizer_rows {
+	VEC(struct unwind_rule) rules;
+	VEC(struct unwind_row) rows; /* ascending, every rule index is in range */
+	struct symbolizer_rows_end end;
+};
+
+/* Which file: serve's id for it, its kind, and a descriptor (borrowed; -1 for the vdso). */
+struct symbolizer_object {
+	uint32_t id;
+	enum symbolizer_kind kind;
+	int fd;
+};
+
+/* `frame` and its strings (n_* bytes each, no NUL) are borrowed. */
+typedef void symbolizer_frame_fn(void *context, const struct symbolizer_frame *frame,
+				 const char *name, const char *system_name, const char *file);
+
+void symbolizer_replace(struct symbolizer *s, int fd);
+
+int symbolizer_ask_info(struct symbolizer *s, const struct symbolizer_object *o,
+			struct symbolizer_info *ret);
+int symbolizer_ask_rows(struct symbolizer *s, const struct symbolizer_object *o,
+			struct symbolizer_rows *ret);
+void symbolizer_rows_deinit(struct symbolizer_rows *r);
+/* n <= SYMBOLIZER_MAX_ADDRESSES. frame->index is below n; frames of one address in a row. */
+int symbolizer_ask_names(struct symbolizer *s, const struct symbolizer_object *o,
+			 enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
+			 symbolizer_frame_fn *frame, void *context);

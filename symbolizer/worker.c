@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "symbolizer/worker.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "symbolizer/cfi.h"
+#include "symbolizer/demangle.h"
+#include "symbolizer/kernel.h"
+#include "symbolizer/names.h"
+
+#define MAX_OBJECTS 64
+#define MAX_HEAP (192u << 20) /* beyond it, what was used least recently is forgotten */
+
+struct object {
+	uint32_t id; /* 0: free */
+	uint64_t used;
+	struct elf_file *elf;
+	struct names *names;
+	struct kernel *kernel;
+};
+
+struct worker {
+	int socket;
+	struct worker_vdso vdso;
+	struct object objects[MAX_OBJECTS];
+	uint64_t clock;
+	struct record in, out;
+};
+
+static void object_forget(struct object *o)
+{
+	names_free(o->names);
+	elf_file_close(o->elf);
+	kernel_free(o->kernel);
+	*o = (struct object){ 0 };
+}
+
+static struct object *oldest(struct worker *w, const struct object *except)
+{
+	struct object *found = NULL;
+
+	for (size_t i = 0; i < MAX_OBJECTS; i++) {
+		struct object *o = &w->objects[i];
+
+		if (o == except || !o->id)
+			continue;
+		if (!found || o->used < found->used)
+			found = o;
+	}
+	return found;
+}
+
+static void make_room(struct worker *w, const struct object *except)
+{
+	struct object *o;
+	bool freed = false;
+
+	for (;;) {
+		struct mallinfo2 m = mallinfo2();
+
+		if (m.uordblks + m.hblkhd <= MAX_HEAP)
+			break;
+		o = oldest(w, except);
+		if (!o)
+			break;
+		object_forget(o);
+		freed = true;
+	}
+	if (freed)
+		malloc_trim(0);
+}
+
+static int object_open(struct worker *w, struct object *o, uint32_t kind, int *fd)
+{
+	int r;
+
+	if (kind == SYMBOLIZER_KERNEL)
+		return *fd < 0 ? -EBADF : kernel_open(*fd, &o->kernel);
+	if (kind == SYMBOLIZER_VDSO)
+		r = w->vdso.image ? elf_file_open_memory(w->vdso.image, w->vdso.n, &o->elf) : -ENOENT;
+	else
+		r = *fd < 0 ? -EBADF : elf_file_open(TAKE_FD(*fd), &o->elf);
+	return r < 0 ? r : names_new(o->elf, &o->names);
+}
+
+static int find_object(struct worker *w, const struct symbolizer_question *q, int *fd,
+		       struct object **ret)
+{
+	struct object *at = NULL;
+	int r;
+
+	for (size_t i = 0; i < MAX_OBJECTS; i++) {
+		if (w->objects[i].id == q->object) {
+			*ret = &w->objects[i];
+			(*ret)->used = ++w->clock;
+			return 0;
+		}
+		if (!w->objects[i].id)
+			at = &w->objects[i];
+	}
+	if (!at) {
+		at = oldest(w, NULL);
+		object_forget(at);
+	}
+	r = object_open(w, at, q->kind, fd);
+	if (r < 0) {
+		object_forget(at);
+		return r;
+	}
+	at->id = q->object;
+	at->used = ++w->clock;
+	*ret = at;
+	return 0;
+}
+
+static int flush(struct worker *w)
+{
+	int r = w->out.n ? record_send(w->socket, &w->out) : 0;
+
+	w->out.n = 0;
+	return r;
+}
+
+static int put(struct worker *w, uint32_t type, const void *data, size_t n)
+{
+	w->out.type = type;
+	w->out.n = (uint32_t)n;
+	memcpy(w->out.data, data, n);
+	return flush(w);
+}
+
+static int answer_info(struct worker *w, const struct object *o)
+{
+	struct symbolizer_info info = { 0 };
+	const struct elf_file *f = o->elf;
+
+	if (!f)
+		return -ENOEXEC;
+	info.type = f->type;
+	info.machine = f->machine;
+	info.n_segments = f->n_segments;
+	for (unsigned i = 0; i < f->n_segments; i++)
+		info.segments[i] = (struct symbolizer_segment){
+			f->segments[i].vaddr, f->segments[i].offset, f->segments[i].filesz,
+			f->segments[i].memsz, f->segments[i].flags,  0
+		};
+	info.n_build_id = f->n_build_id;
+	memcpy(info.build_id, f->build_id, f->n_build_id);
+	return put(w, SYMBOLIZER_INFO, &info, sizeof(info));
+}
+
+static int put_array(struct worker *w, uint32_t type, const void *data, size_t item, size_t n)
+{
+	size_t each = RECORD_MAX / item;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i += each)
+		r = put(w, type, (const char *)data + i * item,
+			item * (n - i < each ? n - i : each));
+	return r;
+}
+
+static int answer_rows(struct worker *w, const struct object *o, struct symbolizer_rows_end *end)
+{
+	struct cfi c;
+	int r;
+
+	if (!o->elf)
+		return -ENOEXEC;
+	r = cfi_build(o->elf, &c);
+	if (r < 0)
+		return r;
+	*end = (struct symbolizer_rows_end){ .low = c.low,
+					     .high = c.high,
+					     .n_rows = (uint32_t)c.rows.n,
+					     .n_rules = (uint32_t)c.rules.n,
+					     .n_fdes = c.n_fdes,
+					     .n_bad_fdes = c.n_bad_fdes,
+					     .n_unsupported = c.n_unsupported };
+	r = put_array(w, SYMBOLIZER_RULE, c.rules.data, sizeof(*c.rules.data), c.rules.n);
+	if (r == 0)
+		r = put_array(w, SYMBOLIZER_ROW, c.rows.data, sizeof(*c.rows.data), c.rows.n);
+	cfi_deinit(&c);
+	malloc_trim(0);
+	return r;
+}
+
+struct naming {
+	struct worker *w;
+	enum symbolizer_demangle how;
+	uint32_t index;
+	int error;
+};
+
+static void put_frame(struct naming *n, const struct names_frame *frame, uint64_t shown)
+{
+	struct record *out = &n->w->out;
+	struct symbolizer_frame f = { .index = n->index,
+				      .line = frame->line,
+				      .start_line = frame->start_line,
+				      .shown = shown };
+	char name[SYMBOLIZER_MAX_NAME + 1], linkage[SYMBOLIZER_MAX_NAME + 1];
+	char file[SYMBOLIZER_MAX_PATH];
+	size_t n_text;
+
+	f.n_name = (uint16_t)demangle(frame->system_name, n->how, name);
+	f.n_system_name = (uint16_t)utf8_copy(linkage, sizeof(linkage), frame->system_name,
+					      strlen(frame->system_name));
+	f.n_file = (uint16_t)utf8_copy(file, sizeof(file), frame->file, strlen(frame->file));
+	n_text = (size_t)f.n_name + f.n_system_name + f.n_file;
+	if (out->n + sizeof(f) + n_text + 7 > RECORD_MAX && n->error == 0)
+		n->error = flush(n->w);
+	if (n->error < 0)
+		return;
+	out->type = SYMBOLIZER_FRAME;
+	memcpy(out->data + out->n, &f, sizeof(f));
+	out->n += sizeof(f);
+	memcpy(out->data + out->n, name, f.n_name);
+	memcpy(out->data + out->n + f.n_name, linkage, f.n_system_name);
+	memcpy(out->data + out->n + f.n_name + f.n_system_name, file, f.n_file);
+	memset(out->data + out->n + n_text, 0, ((n_text + 7) & ~7ul) - n_text);
+	out->n += (uint32_t)((n_text + 7) & ~7ul);
+}
+
+static void on_frame(void *context, const struct names_frame *frame)
+{
+	put_frame(context, frame, 0);
+}
+
+static void name_kernel(struct naming *n, const struct kernel *k, uint64_t address)
+{
+	struct kernel_symbol s;
+	char text[SYMBOLIZER_MAX_NAME];
+	struct names_frame f = { .system_name = text, .file = "" };
+
+	if (kernel_find(k, address, &s) < 0)
+		return;
+	if (*s.module)
+		snprintf(text, sizeof(text), "%s [%s]", s.name, s.module);
+	else
+		snprintf(text, sizeof(text), "%s", s.name);
+	put_frame(n, &f, s.shown);
+}
+
+static int answer_names(struct worker *w, const struct object *o,
+			const struct symbolizer_question *q, const uint64_t *addresses)
+{
+	struct naming n = { .w = w, .how = (enum symbolizer_demangle)q->demangle };
+
+	w->out.n = 0;
+	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
+		if (o->kernel)
+			name_kernel(&n, o->kernel, addresses[n.index]);
+		else
+			names_find(o->names, addresses[n.index], on_frame, &n);
+	}
+	return n.error < 0 ? n.error : flush(w);
+}
+
+/* What a question says about itself, checked. */
+static const struct symbolizer_question *question(const struct record *r)
+{
+	const struct symbolizer_question *q = (const void *)r->data;
+
+	if (r->n < sizeof(*q) || q->n > SYMBOLIZER_MAX_ADDRESSES || !q->object ||
+	    r->n != sizeof(*q) + q->n * sizeof(uint64_t) || q->demangle > DEMANGLE_FULL)
+		return NULL;
+	return q;
+}
+
+static int answer(struct worker *w)
+{
+	const struct symbolizer_question *q = question(&w->in);
+	struct symbolizer_rows_end end = { 0 };
+	struct object *o = NULL;
+	int fd = -1, r;
+
+	if (w->in.n_fds)
+		fd = TAKE_FD(w->in.fds[0]);
+	r = q ? find_object(w, q, &fd, &o) : -EINVAL;
+	close_fd(&fd);
+	w->out.serial = w->in.serial;
+	w->out.status = 0;
+	w->out.n_fds = 0;
+	if (r == 0 && w->in.type == SYMBOLIZER_INFO) {
+		r = answer_info(w, o);
+		if (r == 0)
+			return 0;
+	} else if (r == 0 && w->in.type == SYMBOLIZER_ROWS) {
+		r = answer_rows(w, o, &end);
+	} else if (r == 0 && w->in.type == SYMBOLIZER_NAMES) {
+		r = answer_names(w, o, q, (const uint64_t *)(q + 1));
+	} else if (r == 0) {
+		r = -EINVAL;
+	}
+	if (r == -EPIPE)
+		return r;
+	make_room(w, o);
+	w->out.type = SYMBOLIZER_END;
+	w->out.status = r;
+	w->out.n = w->in.type == SYMBOLIZER_ROWS && r == 0 ? sizeof(end) : 0;
+	memcpy(w->out.data, &end, w->out.n);
+	return record_send(w->socket, &w->out);
+}
+
+int worker_run(int socket, struct worker_vdso vdso)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	int r = w ? 0 : -ENOMEM;
+
+	if (w) {
+		w->socket = socket;
+		w->vdso = vdso;
+	}
+	while (r == 0) {
+		r = record_receive(socket, &w->in, -1);
+		if (r < 0)
+			break;
+		r = answer(w);
+		record_close_fds(&w->in);
+	}
+	for (size_t i = 0; w && i < MAX_OBJECTS; i++)
+		object_forget(&w->objects[i]);
+	free(w);
+	return r == -EPIPE ? 0 : r;
+}

@@ -1,0 +1,18 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""embed.py OUT.c OUT.h NAME=FILE... - BPF objects as C arrays, aligned as libelf wants them."""
+import sys
+
+out_c, out_h, *files = sys.argv[1:]
+with open(out_c, "w") as c, open(out_h, "w") as h:
+    h.write("/* made by tools/embed.py */\n#pragma once\n#include <stddef.h>\n")
+    c.write("/* made by tools/embed.py */\n#include \"bpf_objects.h\"\n")
+    for f in files:
+        name, path = f.split("=", 1)
+        data = open(path, "rb").read()
+        h.write(f"extern const unsigned char bpf_object_{name}[];\nextern const size_t bpf_object_{name}_size;\n")
+        c.write(f"const size_t bpf_object_{name}_size = {len(data)};\n"
+                f"const unsigned char bpf_object_{name}[] __attribute__((aligned(8))) = {{\n")
+        for i in range(0, len(data), 24):
+            c.write(",".join(str(b) for b in data[i:i + 24]) + ",\n")
+        c.write("};\n")
