@@ -144,6 +144,7 @@ PP_INLINE void pp_walk_init(struct pp_walk *w, const struct pp_process *p)
 	w->bx = w->r[PP_REG_BX];
 	w->fp_at = w->bx_at = 0;
 	w->instance = 0;
+	w->window_at = PP_NOWHERE;
 	w->first = list >> 32;
 	w->n = (u32)list;
 	w->mapping = w->first;

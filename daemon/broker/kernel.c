@@ -59,14 +59,16 @@ static uint32_t power_of_two(uint64_t n)
 	return p;
 }
 
-static int configure(struct kernel *k, unsigned hz)
+static int configure(struct kernel *k, struct kernel_clock clock)
 {
 	int n_cpus = libbpf_num_possible_cpus();
 	struct pp_config *c = &k->config;
+	uint64_t keep;
 
-	k->clock_period_ns = NS_PER_S / clock_rate(hz);
-	c->period_ns = NS_PER_S / hz;
-	c->keep = (uint32_t)(((unsigned __int128)k->clock_period_ns << 32) / c->period_ns);
+	k->clock_period_ns = NS_PER_S / (clock.clock_hz ? clock.clock_hz : clock_rate(clock.hz));
+	c->period_ns = NS_PER_S / clock.hz;
+	keep = (k->clock_period_ns << 32) / c->period_ns;
+	c->keep = keep > UINT32_MAX ? UINT32_MAX : (uint32_t)keep;
 	if (n_cpus < 4)
 		n_cpus = 4;
 	if (n_cpus > 16)
@@ -145,7 +147,7 @@ static int load_task(struct kernel *k)
 	return k->query < 0 ? -EINVAL : k->identify ? 0 : -errno;
 }
 
-int kernel_load(const char *btf, unsigned hz, struct kernel **ret, char *error)
+int kernel_load(const char *btf, struct kernel_clock clock, struct kernel **ret, char *error)
 {
 	_cleanup_(kernel_freep) struct kernel *k = calloc(1, sizeof(*k));
 	int r;
@@ -154,7 +156,7 @@ int kernel_load(const char *btf, unsigned hz, struct kernel **ret, char *error)
 		return -ENOMEM;
 	k->btf = btf;
 	libbpf_set_print(diagnose_libbpf);
-	r = configure(k, hz);
+	r = configure(k, clock);
 	if (r == 0)
 		r = load_cpu(k);
 	if (r == 0)
@@ -189,6 +191,11 @@ void kernel_sizes(const struct kernel *k, struct kernel_sizes *ret)
 int kernel_map(const struct kernel *k, enum pp_map map)
 {
 	return k->maps[map];
+}
+
+int kernel_slabs(const struct kernel *k)
+{
+	return k->slabs;
 }
 
 int kernel_slab(struct kernel *k, uint32_t index)

@@ -21,16 +21,23 @@ struct kernel_sizes {
 	uint32_t ring_size;
 };
 
+struct kernel_clock {
+	unsigned hz;	      /* samples a second and CPU */
+	unsigned clock_hz;    /* ticks, of which hz are kept; 0: a prime near ten times hz */
+};
+
 /* Loads the programs. `error` (KERNEL_MAX_TEXT) tells in one line what is missing and what to do.
  * 0 or -errno. */
 #define KERNEL_MAX_TEXT 400
-int kernel_load(const char *btf, unsigned hz, struct kernel **ret, char *error);
+int kernel_load(const char *btf, struct kernel_clock clock, struct kernel **ret, char *error);
 void kernel_free(struct kernel *k);
 DEFINE_CLEANUP(struct kernel, kernel_free)
 
 void kernel_sizes(const struct kernel *k, struct kernel_sizes *ret);
 /* Borrowed descriptor. */
 int kernel_map(const struct kernel *k, enum pp_map map);
+/* The outer map of the slabs; borrowed. */
+int kernel_slabs(const struct kernel *k);
 /* A new slab of unwind rows, in its place in the outer map: descriptor or -errno. */
 int kernel_slab(struct kernel *k, uint32_t index);
 

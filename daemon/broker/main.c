@@ -114,9 +114,10 @@ static int open_output(struct broker *b, struct options *o)
 
 static int load(struct broker *b)
 {
+	struct kernel_clock clock = { .hz = b->options->hz };
 	char error[KERNEL_MAX_TEXT];
 
-	if (kernel_load(b->options->btf, b->options->hz, &b->kernel, error) < 0)
+	if (kernel_load(b->options->btf, clock, &b->kernel, error) < 0)
 		return complain(error);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/vec.h"
 
@@ -49,6 +50,7 @@ struct capture {
 	struct hash_index string_index;
 	VEC(struct capture_label) labels;
 	VEC(struct capture_labels) label_sets;
+	struct hash_index label_index;
 	VEC(struct capture_sample) samples;
 	VEC(char *) comments; /* one line each */
 };

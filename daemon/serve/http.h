@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "daemon/serve/query.h"
 
 struct http_request {

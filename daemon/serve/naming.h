@@ -42,11 +42,17 @@ struct naming {
 	VEC(struct naming_location) locations; /* one for each frame word */
 	VEC(struct naming_mapping) mappings;   /* [0] is the main executable */
 	VEC(uint64_t) words;		       /* the frame words, in the order of locations */
-	struct hash_index word_index;
+	struct hash_index word_index;	       /* by hash_u64(HASH_SEED, word) */
 	VEC(char *) owned; /* strings */
 };
 
+/* Frees what it owns and leaves it empty; the struct itself is the caller's. */
 void naming_free(struct naming *n);
 
 /* The location of a frame word; UINT32_MAX when it was never named. */
 uint32_t naming_find(const struct naming *n, uint64_t word);
+
+/* What the encoders show: also for a frame that nobody named (UINT32_MAX), so that no sample loses
+ * one silently. Never no lines. */
+const struct naming_line *naming_lines(const struct naming *n, uint32_t location, uint32_t *ret_n);
+const struct naming_function *naming_function(const struct naming *n, uint32_t function);

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/profile.h"
+
+#include <string.h>
+
+#include "bpf/event.h"
+
+/* In byte order of the names, as Go's index page lists them. Types and units are Go's own
+ * (go-endpoints.md 3): scrapers build the names of their series from them. */
+const struct profile profiles[] = {
+	{
+		.name = "cmdline",
+		.arm = PROFILE_INSTANT,
+		.help = "The command line of the process as the kernel was given it, arguments "
+			"separated by NUL bytes.",
+	},
+	{
+		.name = "profile",
+		.arm = PROFILE_WINDOWED,
+		.collector = PP_CPU,
+		.n_values = 2,
+		.values = { { "samples", "count" }, { "cpu", "nanoseconds" } },
+		.period_type = { "cpu", "nanoseconds" },
+		.help = "CPU profile: where the threads of the process were when they ran, in user "
+			"and kernel code, sampled from outside. The seconds parameter gives the "
+			"duration (30 by default); after you get the file, open it with "
+			"go tool pprof.",
+	},
+};
+
+const size_t n_profiles = sizeof(profiles) / sizeof(*profiles);
+
+const struct profile *profile_find(const char *name)
+{
+	for (size_t i = 0; i < n_profiles; i++)
+		if (!strcmp(profiles[i].name, name))
+			return &profiles[i];
+	return NULL;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* oracle.c - holds the BPF walker against libdw, on the same registers and the same stack bytes.
+ *
+ *   oracle PID MODE [SECONDS [MIN_SAMPLES]]
+ *
+ * MODE: perf, futex, uprobe:FILE:SYMBOL, both:FILE:SYMBOL (perf and uprobe at once),
+ * uretprobe:FILE:SYMBOL (perf while return probes are hot); FILE: exe, or a library's name. Prints how many stacks are equal, longer (the copy ended before
+ * the stack did), truncated or different, with the first differences; exit status 1 when any
+ * stack differs or is shorter than libdw's, or fewer than MIN_SAMPLES came. */
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <elfutils/libdwfl.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "daemon/serve/frame.h"
+#include "oracle_object.h"
+#include "tests/harness/harness.h"
+#include "tests/oracle/oracle.h"
+
+#define MAX_FRAMES 1024
+
+struct oracle {
+	struct harness harness;
+	struct bpf_object *object;
+	Dwfl *dwfl;
+	const struct oracle_sample *current;
+	uint64_t truth[MAX_FRAMES];
+	unsigned n_truth;
+	long n, n_equal, n_longer, n_shorter, n_different, n_truncated, n_complete, n_frames, n_shown;
+	long n_probe_page; /* leaf inside the uprobes' trampoline: cannot be walked, by design */
+};
+
+static struct oracle oracle;
+
+static pid_t next_thread(Dwfl *d, void *arg, void **state)
+{
+	if (*state)
+		return 0;
+	*state = arg;
+	return (pid_t)oracle.current->tid;
+}
+
+static bool get_thread(Dwfl *d, pid_t tid, void *arg, void **state)
+{
+	*state = arg;
+	return true;
+}
+
+static bool read_memory(Dwfl *d, Dwarf_Addr at, Dwarf_Word *ret, void *arg)
+{
+	const struct oracle_sample *s = oracle.current;
+
+	if (at < s->stack_at || at + 8 > s->stack_at + s->n_stack)
+		return false;
+	memcpy(ret, s->stack + (at - s->stack_at), 8);
+	return true;
+}
+
+static bool set_registers(Dwfl_Thread *t, void *arg)
+{
+	Dwarf_Word r[17];
+
+	for (int i = 0; i < 17; i++)
+		r[i] = oracle.current->registers[i];
+	return dwfl_thread_state_registers(t, 0, 17, r);
+}
+
+static const Dwfl_Thread_Callbacks thread_callbacks = {
+	.next_thread = next_thread,
+	.get_thread = get_thread,
+	.memory_read = read_memory,
+	.set_initial_registers = set_registers,
+};
+
+static int on_frame(Dwfl_Frame *f, void *arg)
+{
+	Dwarf_Addr pc;
+	bool activation;
+
+	if (!dwfl_frame_pc(f, &pc, &activation))
+		return DWARF_CB_ABORT;
+	if (oracle.n_truth < MAX_FRAMES)
+		oracle.truth[oracle.n_truth++] = pc - !activation;
+	return DWARF_CB_OK;
+}
+
+/* A runtime pc as the walker would write it. */
+static uint64_t word_of(uint64_t pc)
+{
+	const struct tables *t = &oracle.harness.core.tables;
+	uint64_t list = t->processes[0].list;
+
+	for (uint32_t i = 0; i < (uint32_t)list; i++) {
+		const struct pp_mapping *m = &t->mappings[(list >> 32) + i];
+
+		if (pc >= m->start && pc < m->end)
+			return m->object ? PP_FRAME(m->object, pc - m->bias) : PP_RAW(pc);
+	}
+	return PP_RAW(pc);
+}
+
+static void show(unsigned n, unsigned at)
+{
+	const struct oracle_sample *s = oracle.current;
+
+	if (oracle.n_shown++ >= 5)
+		return;
+	printf("--- differs: ours %u frames (%s), libdw %u, at frame %u; stack copy %llu bytes\n", n,
+	       frame_end_text(s->end), oracle.n_truth, at, (unsigned long long)s->n_stack);
+	for (unsigned i = at > 3 ? at - 3 : 0; i < at + 3; i++)
+		printf("  %3u ours %llx libdw %llx (pc %llx)\n", i,
+		       i < n ? (unsigned long long)s->words[i] : 0,
+		       i < oracle.n_truth ? (unsigned long long)word_of(oracle.truth[i]) : 0,
+		       i < oracle.n_truth ? (unsigned long long)oracle.truth[i] : 0);
+}
+
+static int on_sample(void *context, void *data, size_t size)
+{
+	const struct oracle_sample *s = data;
+	unsigned n = s->n, i;
+
+	oracle.current = s;
+	oracle.n++;
+	oracle.n_complete += s->end <= PP_END_ZERO;
+	if (n && frame_kind(s->words[n - 1]) == FRAME_MARKER)
+		n--;
+	oracle.n_frames += n;
+	oracle.n_truth = 0;
+	dwfl_getthread_frames(oracle.dwfl, (pid_t)s->tid, on_frame, NULL);
+	for (i = 0; i < n && i < oracle.n_truth && s->words[i] == word_of(oracle.truth[i]); i++)
+		;
+	if (i == n && i == oracle.n_truth)
+		oracle.n_equal++;
+	else if (i == oracle.n_truth)
+		oracle.n_longer++; /* libdw came to the end of the copied bytes */
+	else if (i == n && s->end == PP_END_TRUNCATED)
+		oracle.n_truncated++;
+	else if (s->end == PP_END_NO_MAPPING && n == 1)
+		oracle.n_probe_page++;
+	else {
+		*(i == n ? &oracle.n_shorter : &oracle.n_different) += 1;
+		show(n, i);
+	}
+	return 0;
+}
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(2);
+}
+
+static void load(const char *mode)
+{
+	static const char *const names[] = { "pp_targets", "pp_process", "pp_mapping", "pp_rule",
+					     "pp_stack",   "pp_word",	 "pp_count",   "pp_name",
+					     "pp_control", "pp_ring" };
+	struct pp_config config = { .seed = 1, .keep = UINT32_MAX };
+	struct kernel *k = oracle.harness.broker.kernel;
+	struct bpf_object *o;
+	struct kernel_sizes sizes;
+	struct bpf_program *p;
+
+	kernel_sizes(k, &sizes);
+	config.n_stacks = sizes.n_stacks;
+	config.n_counts = sizes.n_counts;
+	config.n_pool_chunks = sizes.n_pool_chunks;
+	o = oracle.object = bpf_object__open_mem(bpf_object_oracle, bpf_object_oracle_size, NULL);
+	if (!o)
+		die("open");
+	bpf_map__set_initial_value(bpf_object__find_map_by_name(o, ".rodata"), &config,
+				   sizeof(config));
+	for (int i = 0; i < PP_N_MAPS; i++)
+		bpf_map__reuse_fd(bpf_object__find_map_by_name(o, names[i]),
+				  kernel_map(k, (enum pp_map)i));
+	bpf_map__reuse_fd(bpf_object__find_map_by_name(o, "pp_slabs"), kernel_slabs(k));
+	bpf_object__for_each_program(p, o) {
+		const char *name = bpf_program__name(p) + strlen("oracle_");
+		bool wanted = !strncmp(mode, name, strlen(name)) ||
+			      (!strcmp(name, "tick") && strncmp(mode, "futex", 5) &&
+			       strncmp(mode, "uprobe", 6)) ||
+			      (!strcmp(name, "uprobe") && !strncmp(mode, "both", 4));
+
+		bpf_program__set_autoload(p, wanted);
+	}
+	if (bpf_object__load(o))
+		die("load");
+}
+
+static void attach_clock(void)
+{
+	int program = bpf_program__fd(bpf_object__find_program_by_name(oracle.object, "oracle_tick"));
+
+	for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++) {
+		struct perf_event_attr a = { .type = PERF_TYPE_SOFTWARE,
+					     .size = sizeof(a),
+					     .config = PERF_COUNT_SW_CPU_CLOCK,
+					     .sample_period = 1000000000ull / 499,
+					     .exclude_idle = 1 };
+		int fd = (int)syscall(SYS_perf_event_open, &a, -1, cpu, -1, 0);
+
+		if (fd >= 0 && (ioctl(fd, PERF_EVENT_IOC_SET_BPF, program) < 0 ||
+				ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) < 0))
+			die("clock");
+	}
+}
+
+static void attach_uprobe(const char *place, bool ret, pid_t pid)
+{
+	LIBBPF_OPTS(bpf_uprobe_opts, o, .retprobe = ret);
+	struct bpf_program *p = bpf_object__find_program_by_name(
+		oracle.object, ret ? "oracle_uretprobe" : "oracle_uprobe");
+	const char *symbol = strchr(place, ':');
+	char file[64];
+
+	if (!symbol)
+		die(place);
+	snprintf(file, sizeof(file), "%.*s", (int)(symbol - place), place);
+	if (!strcmp(file, "exe"))
+		snprintf(file, sizeof(file), "/proc/%d/exe", pid);
+	o.func_name = symbol + 1;
+	if (!bpf_program__attach_uprobe_opts(p, pid, file, 0, &o))
+		die(place);
+}
+
+static void attach(const char *mode, pid_t pid)
+{
+	const char *symbol = strchr(mode, ':');
+
+	if (!strcmp(mode, "futex")) {
+		if (!bpf_program__attach(
+			    bpf_object__find_program_by_name(oracle.object, "oracle_futex")))
+			die("futex");
+		return;
+	}
+	if (strncmp(mode, "uprobe", 6))
+		attach_clock();
+	if (symbol)
+		attach_uprobe(symbol + 1, !strncmp(mode, "uretprobe", 9), pid);
+}
+
+static void open_dwfl(pid_t pid)
+{
+	static const Dwfl_Callbacks callbacks = {
+		.find_elf = dwfl_linux_proc_find_elf,
+		.find_debuginfo = dwfl_standard_find_debuginfo,
+	};
+
+	oracle.dwfl = dwfl_begin(&callbacks);
+	if (!oracle.dwfl || dwfl_linux_proc_report(oracle.dwfl, pid) ||
+	    dwfl_report_end(oracle.dwfl, NULL, NULL) ||
+	    !dwfl_attach_state(oracle.dwfl, NULL, pid, &thread_callbacks, &oracle))
+		die("libdwfl");
+}
+
+int main(int argc, char **argv)
+{
+	pid_t pid = argc > 2 ? atoi(argv[1]) : 0;
+	int seconds = argc > 3 ? atoi(argv[3]) : 3;
+	long min = argc > 4 ? atol(argv[4]) : 20;
+	time_t end = time(NULL) + seconds;
+	struct ring_buffer *ring;
+
+	if (!pid)
+		return 2;
+	harness_open(&oracle.harness, pid, (struct kernel_clock){ 100, 0 });
+	load(argv[2]);
+	open_dwfl(pid);
+	ring = ring_buffer__new(bpf_object__find_map_fd_by_name(oracle.object, "oracle_ring"),
+				on_sample, NULL, NULL);
+	attach(argv[2], pid);
+	while (time(NULL) < end && oracle.n < 50000)
+		ring_buffer__poll(ring, 100);
+	bpf_object__close(oracle.object);
+	printf("%s: %ld samples, %.1f frames, complete %.2f %%; equal to libdw %ld, longer %ld, "
+	       "truncated %ld, shorter %ld, different %ld, in the probes' trampoline %ld\n",
+	       argv[2], oracle.n, oracle.n ? (double)oracle.n_frames / (double)oracle.n : 0,
+	       oracle.n ? 100. * (double)oracle.n_complete / (double)oracle.n : 0, oracle.n_equal,
+	       oracle.n_longer, oracle.n_truncated, oracle.n_shorter, oracle.n_different,
+	       oracle.n_probe_page);
+	harness_close(&oracle.harness);
+	return oracle.n < min || oracle.n_shorter || oracle.n_different;
+}
