@@ -30,7 +30,7 @@ static int ask(struct symbolizer *s, uint32_t type, const struct symbolizer_obje
 	if (o->fd >= 0)
 		r->fds[r->n_fds++] = o->fd;
 	memcpy(r->data, q, sizeof(*q));
-	if (q->n)
+	if (addresses)
 		memcpy(r->data + sizeof(*q), addresses, q->n * sizeof(*addresses));
 	r->n = (uint32_t)(sizeof(*q) + q->n * sizeof(*addresses));
 	return record_send(s->fd, r);

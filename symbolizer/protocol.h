@@ -70,8 +70,8 @@ struct symbolizer_rows_end {
 };
 
 /* SYMBOLIZER_FRAME holds any number of these, each followed by its three strings without NULs
- * and padded to 8 bytes. All frames of one address follow each other, innermost first; an
- * address without a name has none. */
+ * and padded to 8 bytes. All frames of one address follow each other, innermost first. An
+ * address without a name has one frame with an empty name, if its function is known, or none. */
 struct symbolizer_frame {
 	uint32_t index; /* of the address in the question */
 	uint32_t line, start_line; /* 0: unknown */
@@ -79,5 +79,6 @@ struct symbolizer_frame {
 	uint16_t pad;
 	uint32_t pad2;
 	uint64_t shown; /* SYMBOLIZER_KERNEL: the address to show instead, which tells nothing of
-			 * where this kernel was loaded; else 0 */
+			 * where this kernel was loaded; of an empty name: where its function
+			 * starts; else 0 */
 };

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "symbolizer/bounds.h"
 #include "symbolizer/cfi.h"
 #include "symbolizer/demangle.h"
 #include "symbolizer/kernel.h"
@@ -194,12 +195,13 @@ static int answer_rows(struct worker *w, const struct object *o, struct symboliz
 struct naming {
 	struct worker *w;
 	enum symbolizer_demangle how;
-	uint32_t index;
+	uint32_t index, n_frames;
 	int error;
 };
 
 static void put_frame(struct naming *n, const struct names_frame *frame, uint64_t shown)
 {
+	/* an empty name says: nameless, and this is where it starts */
 	struct record *out = &n->w->out;
 	struct symbolizer_frame f = { .index = n->index,
 				      .line = frame->line,
@@ -209,6 +211,7 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 	char file[SYMBOLIZER_MAX_PATH];
 	size_t n_text;
 
+	n->n_frames++;
 	f.n_name = (uint16_t)demangle(frame->system_name, n->how, name);
 	f.n_system_name = (uint16_t)utf8_copy(linkage, sizeof(linkage), frame->system_name,
 					      strlen(frame->system_name));
@@ -248,6 +251,17 @@ static void name_kernel(struct naming *n, const struct kernel *k, uint64_t addre
 	put_frame(n, &f, s.shown);
 }
 
+static void name_address(struct naming *n, const struct object *o, uint64_t address)
+{
+	static const struct names_frame nameless = { .system_name = "", .file = "" };
+	uint64_t start;
+
+	n->n_frames = 0;
+	names_find(o->names, address, on_frame, n);
+	if (!n->n_frames && bounds_find(o->elf, address, &start))
+		put_frame(n, &nameless, start);
+}
+
 static int answer_names(struct worker *w, const struct object *o,
 			const struct symbolizer_question *q, const uint64_t *addresses)
 {
@@ -258,7 +272,7 @@ static int answer_names(struct worker *w, const struct object *o,
 		if (o->kernel)
 			name_kernel(&n, o->kernel, addresses[n.index]);
 		else
-			names_find(o->names, addresses[n.index], on_frame, &n);
+			name_address(&n, o, addresses[n.index]);
 	}
 	return n.error < 0 ? n.error : flush(w);
 }

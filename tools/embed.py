@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """embed.py OUT.c OUT.h NAME=FILE... - BPF objects as C arrays, aligned as libelf wants them."""
+import os
 import sys
 
 out_c, out_h, *files = sys.argv[1:]
 with open(out_c, "w") as c, open(out_h, "w") as h:
     h.write("/* made by tools/embed.py */\n#pragma once\n#include <stddef.h>\n")
-    c.write("/* made by tools/embed.py */\n#include \"bpf_objects.h\"\n")
+    c.write(f"/* made by tools/embed.py */\n#include \"{os.path.basename(out_h)}\"\n")
     for f in files:
         name, path = f.split("=", 1)
         data = open(path, "rb").read()

@@ -266,8 +266,8 @@ int main(int argc, char **argv)
 	pid_t pid = argc > 2 ? atoi(argv[1]) : 0;
 	int seconds = argc > 3 ? atoi(argv[3]) : 3;
 	long min = argc > 4 ? atol(argv[4]) : 20;
-	time_t end = time(NULL) + seconds;
 	struct ring_buffer *ring;
+	time_t end;
 
 	if (!pid)
 		return 2;
@@ -277,6 +277,7 @@ int main(int argc, char **argv)
 	ring = ring_buffer__new(bpf_object__find_map_fd_by_name(oracle.object, "oracle_ring"),
 				on_sample, NULL, NULL);
 	attach(argv[2], pid);
+	end = time(NULL) + seconds; /* loading may have taken long */
 	while (time(NULL) < end && oracle.n < 50000)
 		ring_buffer__poll(ring, 100);
 	bpf_object__close(oracle.object);

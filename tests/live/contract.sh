@@ -1,0 +1,315 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# contract.sh BASEURL - does a server at BASEURL (http://host:port) speak as Go's /debug/pprof/ does?
+#
+# Prints a line "ok NAME" or "FAIL NAME: why" a probe and a total; exit 1 when one failed. Needs
+# bash, curl, gzip and cmp. Probes of a profile kind stand in a function of its name and run when
+# its row is in ROWS: a new row adds its name there and its function here. GO=1 is for a stock Go
+# server: it leaves out what pprofd does on purpose otherwise. SLOW=1 adds a probe of 30 seconds.
+
+BASE=${1:?usage: $0 http://host:port}
+BASE=${BASE%/}
+P=$BASE/debug/pprof
+ROWS="cmdline profile"
+GO=${GO:-0}
+TMP=$(mktemp -d) || exit 2
+trap 'rm -rf "$TMP"' EXIT
+n_ok=0
+n_fail=0
+
+TEXT='^Content-Type: text/plain; charset=utf-8$'
+HTML='^Content-Type: text/html; charset=utf-8$'
+BINARY='^Content-Type: application/octet-stream$'
+NOSNIFF='^X-Content-Type-Options: nosniff$'
+MARK='^X-Go-Pprof: 1$'
+ALWAYS=('^Date: ' '!^(Content-Encoding|ETag|Cache-Control|Server):')
+# An error of the handlers, and one of the layer above them; '!': no line may match.
+ERROR=("$TEXT" "$NOSNIFF" "$MARK" '!^Content-Disposition')
+PLAIN=("$TEXT" "$NOSNIFF" '!^X-Go-Pprof')
+
+ok() {
+	n_ok=$((n_ok + 1))
+	printf 'ok %s\n' "$1"
+}
+
+fail() {
+	n_fail=$((n_fail + 1))
+	printf 'FAIL %s: %s\n' "$1" "$2"
+}
+
+# check NAME WHY COMMAND...: ok when the command succeeds
+check() {
+	local name=$1 why=$2
+
+	shift 2
+	if "$@"; then ok "$name"; else fail "$name" "$why"; fi
+}
+
+# ask CURL-ARGS...: leaves $code, $TMP/head (without carriage returns) and $TMP/body
+ask() {
+	: >"$TMP/body"
+	code=$(curl -sS -m 45 --path-as-is -D "$TMP/raw" -o "$TMP/body" -w '%{http_code}' "$@" \
+		2>"$TMP/error") || code="curl: $(head -c 100 "$TMP/error")"
+	tr -d '\r' <"$TMP/raw" >"$TMP/head"
+}
+
+# has_lines FILE PATTERN...: the first that is not as it should be is left in $why
+has_lines() {
+	local file=$1 one
+
+	shift
+	for one in "$@"; do
+		why="unwanted ${one#!}"
+		if [ "${one:0:1}" = '!' ]; then
+			! grep -aqE -- "${one#!}" "$file" || return 1
+		else
+			why="no $one"
+			grep -aqE -- "$one" "$file" || return 1
+		fi
+	done
+}
+
+is_gzip() {
+	gzip -dc <"$1" >"$TMP/unzipped" 2>/dev/null
+}
+
+# probe NAME STATUS BODY CURL-ARGS... with the header patterns in the array H. BODY: "" for any,
+# "=text" exactly (printf %b), "gz" for a gzip file that is whole, else a pattern.
+probe() {
+	local name=$1 status=$2 body=$3 why
+
+	shift 3
+	ask "$@"
+	if [ "$code" != "$status" ]; then
+		fail "$name" "status $code, not $status"
+		return
+	fi
+	if ! has_lines "$TMP/head" "${ALWAYS[@]}" "${H[@]}"; then
+		fail "$name" "header: $why"
+		return
+	fi
+	case $body in
+	'') ok "$name" ;;
+	=*) check "$name" "body: $(head -c 90 "$TMP/body" | tr '\0\n' '~|')" \
+		cmp -s "$TMP/body" <(printf '%b' "${body#=}") ;;
+	gz) check "$name" "not a gzip file" is_gzip "$TMP/body" ;;
+	*) check "$name" "body: no $body" has_lines "$TMP/body" "$body" ;;
+	esac
+}
+
+# Milliseconds of a request; its status is left in $code.
+timed() {
+	local start=${EPOCHREALTIME/[.,]/}
+
+	ask "$@"
+	took=$(((${EPOCHREALTIME/[.,]/} - start) / 1000))
+}
+
+# still_waits NAME URL: no answer within two seconds, and then we hang up
+still_waits() {
+	local rc
+
+	curl -sS -m 2 -o /dev/null "$2" 2>/dev/null
+	rc=$?
+	check "$1" "curl ended with $rc before two seconds" [ "$rc" = 28 ]
+}
+
+# raw TEXT: sends bytes (printf %b) at once and prints what comes until the end, for 3 s at most
+raw() (
+	host=${BASE#http://}
+	trap '' PIPE
+	exec {fd}<>"/dev/tcp/${host%:*}/${host##*:}" || return 1
+	printf '%b' "$1" >"$TMP/request"
+	cat "$TMP/request" >&"$fd"
+	timeout 3 cat <&"$fd" | tr -d '\r'
+)
+
+index() {
+	local row
+
+	H=("$HTML" "$NOSNIFF" '!^X-Go-Pprof')
+	probe 'index is a page' 200 '<title>/debug/pprof/</title>' "$P/"
+	probe 'index names its table' 200 '^Types of profiles available:$' "$P/?debug=1"
+	for row in $ROWS; do
+		probe "index row $row" 200 \
+			"^<tr><td>[0-9]+</td><td><a href='$row\?debug=1'>$row</a></td></tr>$" "$P/"
+		probe "index description $row" 200 \
+			"^<li><div class=profile-name>$row: </div> .+</li>$" "$P/"
+	done
+	for row in cmdline profile; do
+		probe "index counts no $row" 200 "^<tr><td>0</td><td><a href='$row" "$P/"
+	done
+	ask "$P/"
+	sed -n "s/^<tr><td>[0-9]*<.*<a href='\([^?]*\)?debug=1'>.*/\1/p" "$TMP/body" >"$TMP/rows"
+	check 'index rows are sorted' "$(tr '\n' ' ' <"$TMP/rows")" \
+		cmp -s "$TMP/rows" <(LC_ALL=C sort "$TMP/rows")
+	check 'index ends without a newline' 'it has one' \
+		[ "$(tail -c 7 "$TMP/body" | od -An -c | tr -d ' \n')" = '</html>' ]
+	[ "$GO" = 1 ] || check 'index links no dump without its row' 'it does' \
+		test "$(grep -c 'full goroutine stack dump' "$TMP/body")" = \
+		"$(grep -c '^goroutine$' "$TMP/rows")"
+	probe 'HEAD index' 200 '' -I "$P/"
+}
+
+redirects() {
+	H=("$HTML" '^Location: /debug/pprof/$' '!^X-Content-Type-Options')
+	probe 'no slash: 307' 307 '=<a href="/debug/pprof/">Temporary Redirect</a>.\n\n' "$P"
+	probe 'HEAD without slash: 307' 307 '' -I "$P"
+	H=('^Location: /debug/pprof/\?x=1&y=%41$')
+	probe 'a redirect keeps the query' 307 \
+		'=<a href="/debug/pprof/?x=1&amp;y=%41">Temporary Redirect</a>.\n\n' "$P?x=1&y=%41"
+	H=('^Location: /debug/pprof/cmdline$')
+	probe 'two slashes are cleaned' 307 '' "$P//cmdline"
+	probe 'dots are cleaned' 307 '' "$P/x/.././cmdline"
+	H=('^Location: /debug/pprof/cmdline\?a=b$')
+	probe 'cleaning keeps the query' 307 '' "$P/../pprof/cmdline?a=b"
+	H=('^Location: /[^/]')
+	probe 'no redirect to another host' 307 '' "$BASE//example.org/..//x"
+}
+
+methods() {
+	local m
+
+	H=("${PLAIN[@]}" '^Allow: GET, HEAD$')
+	for m in PUT DELETE OPTIONS PATCH; do
+		probe "$m: 405" 405 '=Method Not Allowed\n' -X $m "$P/cmdline"
+	done
+	probe 'POST cmdline: 405' 405 '=Method Not Allowed\n' -d x "$P/cmdline"
+	probe 'POST profile: 405' 405 '=Method Not Allowed\n' -X POST "$P/profile"
+	probe 'DELETE of nothing: 405' 405 '=Method Not Allowed\n' -X DELETE "$P/nosuch"
+	probe 'PUT index: 405' 405 '=Method Not Allowed\n' -X PUT "$P/"
+}
+
+errors() {
+	H=("${ERROR[@]}")
+	probe 'unknown profile' 404 '=Unknown profile\n' "$P/nosuch"
+	probe 'unknown comes before parameters' 404 '=Unknown profile\n' "$P/nosuch?seconds=x"
+	probe 'a slash behind a name' 404 '=Unknown profile\n' "$P/cmdline/"
+	probe 'a path behind a name' 404 '=Unknown profile\n' "$P/cmdline/x"
+	probe 'a NUL behind a name' 404 '=Unknown profile\n' "$P/cmdline%00"
+	probe 'encoded dots are a name' 404 '=Unknown profile\n' "$P/%2e%2e/pprof/cmdline"
+	H=("${ERROR[@]}" '^Content-Length: 16$')
+	probe 'HEAD unknown' 404 '' -I "$P/nosuch"
+	H=("${PLAIN[@]}")
+	probe 'outside the tree' 404 '=404 page not found\n' "$BASE/nosuch"
+	probe 'an encoded slash is none' 404 '=404 page not found\n' "$BASE/debug%2Fpprof/cmdline"
+}
+
+# What only the bytes on the wire show.
+wire() {
+	local get='GET /debug/pprof/cmdline HTTP/1.1\r\nHost: localhost\r\n'
+	local end='Connection: close\r\n\r\n'
+
+	check 'keep-alive' 'a second connection' [ "$(curl -s -o /dev/null -o /dev/null \
+		-w '%{num_connects}' "$P/cmdline" "$P/nosuch")" = 10 ]
+	raw "$get\r\n$get$end" >"$TMP/wire"
+	check 'pipelining' "$(head -c 90 "$TMP/wire" | tr '\0\n' '~|')" \
+		[ "$(grep -ac '^HTTP/1.1 200 OK$\|HTTP/1.1 200 OK$' "$TMP/wire")" = 2 ]
+	raw 'GET /debug/pprof/ HTTP/1.0\r\n\r\n' >"$TMP/wire"
+	check 'HTTP/1.0 is answered as such' "$(head -1 "$TMP/wire")" \
+		has_lines "$TMP/wire" '^HTTP/1.0 200 OK$' '!^Transfer-Encoding'
+	raw 'GET / HTTP/1.1\r\n\r\n' >"$TMP/wire"
+	check 'no Host: 400' "$(head -1 "$TMP/wire")" has_lines "$TMP/wire" '^HTTP/1.1 400 ' \
+		'^400 Bad Request: missing required Host header'
+	raw "GET http://localhost/debug/pprof/nosuch HTTP/1.1\r\nHost: localhost\r\n$end" \
+		>"$TMP/wire"
+	check 'absolute target' "$(head -1 "$TMP/wire")" has_lines "$TMP/wire" '^Unknown profile$'
+	raw "GET / HTTP/9.0\r\nHost: localhost\r\n\r\n" >"$TMP/wire"
+	check 'unknown version: 505' "$(head -1 "$TMP/wire")" has_lines "$TMP/wire" '^HTTP/1.1 505 '
+}
+
+# What Go does not do: pprofd looks after itself.
+guards() {
+	H=("$TEXT" "$NOSNIFF" "$MARK")
+	probe 'a foreign Host: 403' 403 '--allow-host rebinding.example' \
+		-H 'Host: rebinding.example:6060' "$P/"
+	probe 'a foreign site: 403' 403 'another site' -H 'Sec-Fetch-Site: cross-site' "$P/"
+	probe 'a foreign Origin: 403' 403 'another site' -H 'Origin: http://evil.example' "$P/"
+	H=("$HTML")
+	probe 'localhost is a name' 200 '' -H 'Host: localhost:1' "$P/"
+	probe 'our own pages may ask' 200 '' -H 'Sec-Fetch-Site: same-origin' "$P/"
+	H=()
+	probe 'a large head: 431' 431 '' -H "X: $(printf '%050000d' 0)" "$P/"
+	H=("$TEXT")
+	head -c 1500000 /dev/zero >"$TMP/large"
+	probe 'a large body: 413' 413 '' -H 'Expect:' --data-binary @"$TMP/large" "$P/cmdline"
+}
+
+cmdline() {
+	H=("$TEXT" "$NOSNIFF" '!^Content-Disposition')
+	probe 'cmdline' 200 '' "$P/cmdline"
+	check 'cmdline is not empty' 'it is' [ -s "$TMP/body" ]
+	check 'cmdline ends without NUL or newline' 'it has one' \
+		[ "$(tail -c 1 "$TMP/body" | tr -d '\0\n' | wc -c)" = 1 ]
+	probe 'cmdline ignores parameters' 200 '' "$P/cmdline?debug=1&seconds=9"
+	probe 'cmdline percent-encoded' 200 '' "$P/%63mdlin%65"
+	probe 'cmdline with a broken query' 200 '' "$P/cmdline?%zz;&=&%"
+	probe 'HEAD cmdline' 200 '' -I "$P/cmdline"
+	check 'HEAD cmdline has the length' "$(grep -i ^content-length "$TMP/head")" \
+		grep -q "^Content-Length: $(curl -s "$P/cmdline" | wc -c)$" "$TMP/head"
+}
+
+profile() {
+	local disposition='^Content-Disposition: attachment; filename="profile"$' bg
+
+	H=("$BINARY" "$NOSNIFF" "$disposition" '!^X-Go-Pprof')
+	timed "$P/profile?seconds=1"
+	check 'profile lasts its seconds' "$took ms" [ "$took" -ge 1000 -a "$took" -lt 4000 ]
+	probe 'profile' 200 gz "$P/profile?seconds=1"
+	check 'profile has its types' 'strings are missing' has_strings samples count cpu nanoseconds
+	probe 'profile ignores debug' 200 gz "$P/profile?seconds=1&debug=1"
+	probe 'profile gzip is payload' 200 gz -H 'Accept-Encoding: gzip' "$P/profile?seconds=1"
+	probe 'first seconds win' 200 gz "$P/profile?seconds=1&seconds=60"
+	probe 'a bad pair is dropped alone' 200 gz "$P/profile?seconds=60;x&seconds=%zz&seconds=1"
+	probe 'seconds=%2B1' 200 gz "$P/profile?seconds=%2B1"
+	timed -I "$P/profile?seconds=1"
+	check 'HEAD profile runs the profile' "$took ms, status $code" \
+		[ "$code" = 200 -a "$took" -ge 1000 ]
+	still_waits 'profile by default is long' "$P/profile"
+	still_waits 'seconds=0 is the default' "$P/profile?seconds=0"
+	still_waits 'seconds=-5 is the default' "$P/profile?seconds=-5"
+	still_waits 'seconds=1.5 is the default' "$P/profile?seconds=1.5"
+	still_waits 'seconds=+1 is a space and the default' "$P/profile?seconds=+1"
+	still_waits 'seconds=1%00 is the default' "$P/profile?seconds=1%00"
+	probe 'a hang-up frees the profiler' 200 gz "$P/profile?seconds=1"
+	[ "$GO" = 1 ] && return
+	curl -s -m 10 -o "$TMP/other" "$P/profile?seconds=2" &
+	bg=$!
+	sleep 0.5
+	probe 'profiles overlap' 200 gz "$P/profile?seconds=1"
+	wait $bg
+	check 'the other one of them' 'not a gzip file' is_gzip "$TMP/other"
+}
+
+# In the profile that was asked for last.
+has_strings() {
+	local s
+
+	for s in "$@"; do
+		grep -aqF -- "$s" "$TMP/unzipped" || return 1
+	done
+}
+
+slow_profile() {
+	timed "$P/profile?seconds=abc"
+	check 'seconds=abc is 30 s' "$took ms" [ "$took" -ge 29000 -a "$took" -lt 40000 ]
+}
+
+ask "$BASE/"
+case $code in
+curl*)
+	fail "$BASE" "$code"
+	exit 1
+	;;
+esac
+for group in index redirects methods errors wire; do
+	$group
+done
+[ "$GO" = 1 ] || guards
+for row in $ROWS; do
+	$row
+	[ "${SLOW:-0}" = 1 ] && declare -F "slow_$row" >/dev/null && "slow_$row"
+done
+echo "total: $n_ok ok, $n_fail failed"
+[ "$n_fail" = 0 ]
