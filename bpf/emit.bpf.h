@@ -44,14 +44,21 @@ struct pp_event {
 PP_INLINE struct pp_process *pp_target(void)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	u32 *slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+	u32 *slot = bpf_map_lookup_elem(&pp_targets, &tgid), zero = 0;
 	struct task_struct *t;
 	struct pp_process *p;
+	struct pp_state *s;
+	u64 k;
 
 	if (!slot)
 		return NULL;
-	p = bpf_map_lookup_elem(&pp_process, slot);
-	if (!p || !p->target)
+	s = bpf_map_lookup_elem(&pp_state, &zero);
+	if (!s)
+		return NULL;
+	k = *slot;
+	PP_MASK(k, PP_MAX_PROCESSES);
+	p = &s->processes[k];
+	if (!p->target)
 		return NULL;
 	t = bpf_get_current_task_btf();
 	if (t->group_leader->start_boottime != p->start_boottime)
@@ -134,23 +141,18 @@ PP_INLINE void pp_kernel_stack(void *ctx, struct pp_words *s)
 
 PP_INLINE void pp_walk_init(struct pp_walk *w, const struct pp_process *p)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
 	u64 list = PP_READ_ONCE(p->list);
+	struct pp_start s;
 
-	pp_registers(w->r, (void *)bpf_task_pt_regs(t));
-	w->ip = w->r[PP_REG_IP];
-	w->sp = w->r[PP_REG_SP];
-	w->fp = w->r[PP_REG_FP];
-	w->bx = w->r[PP_REG_BX];
-	w->fp_at = w->bx_at = 0;
+	pp_start_registers(&s);
+	pp_start(w, &s);
+	w->signal_at = 0;
 	w->instance = 0;
 	w->window_at = PP_NOWHERE;
 	w->first = list >> 32;
 	w->n = (u32)list;
 	w->mapping = w->first;
 	w->object = 0;
-	w->adjust = 0;
-	w->leaf = 1;
 }
 
 /* Walks and stores; the stack row + 1, or a marker of its own where there is no stack. */
@@ -208,7 +210,8 @@ PP_INLINE int pp_add(void *ctx, struct pp_process *p, const struct pp_event *e)
 		}
 		key.stack = pp_stack_of(ctx, p, e, key.epoch);
 	}
-	key.item = pp_name_put(*(u64 *)&t->comm[0], *(u64 *)&t->comm[8], key.half);
+	key.name[0] = *(u64 *)&t->comm[0];
+	key.name[1] = *(u64 *)&t->comm[8];
 	pp_count_add(&key);
 	return 0;
 }

@@ -21,7 +21,6 @@
 #define PP_GRANULE_BITS 9 /* bytes of text that share a hint */
 #define PP_RULE_BITS 20	  /* low bits of a row; above them the offset in its granule */
 #define PP_POOL_BITS 13	  /* u64 words of stacks a chunk: 64 KiB */
-#define PP_NAME_BITS 11
 
 _Static_assert(PP_GRANULE_BITS + PP_RULE_BITS <= 32, "a row is one u32");
 _Static_assert(PP_MAX_RULES <= 1 << PP_RULE_BITS, "a rule id fits its row");
@@ -29,14 +28,12 @@ _Static_assert(PP_MAX_RULES <= 1 << PP_RULE_BITS, "a rule id fits its row");
 /* The maps, in the order in which the broker hands their descriptors on. */
 enum pp_map {
 	PP_MAP_TARGETS,	 /* HASH: host tgid -> process slot */
-	PP_MAP_PROCESS,	 /* ARRAY of struct pp_process */
 	PP_MAP_MAPPING,	 /* ARRAY, one value: struct pp_mapping[PP_MAX_MAPPINGS] */
 	PP_MAP_RULE,	 /* ARRAY of struct pp_rule */
 	PP_MAP_STACK,	 /* ARRAY of struct pp_stack, two halves */
 	PP_MAP_WORD,	 /* ARRAY of chunks of stack words, two halves */
 	PP_MAP_COUNT,	 /* ARRAY of struct pp_count, two halves */
-	PP_MAP_NAME,	 /* ARRAY of struct pp_name, two halves */
-	PP_MAP_CONTROL,	 /* ARRAY, one struct pp_control */
+	PP_MAP_STATE,	 /* ARRAY, one struct pp_state */
 	PP_MAP_RING,	 /* RINGBUF of struct pp_notice */
 	PP_N_MAPS,
 };
@@ -157,27 +154,20 @@ struct pp_count {
 	__u32 target;
 	__u32 collector; /* enum pp_collector */
 	__u32 stack;	 /* row of the stack table + 1, or PP_NO_STACK */
-	__u32 item;	 /* the collector's own; PP_CPU: row of the name table + 1 */
+	__u32 item;	 /* the collector's own */
+	__u32 pad;
+	__u64 name[2];	 /* the thread's comm */
 	__s64 v[2];
-	__u64 pad;
 };
-_Static_assert(sizeof(struct pp_count) == 48, "no padding");
+_Static_assert(sizeof(struct pp_count) == 64, "one cache line");
 #define PP_NO_STACK(end) (0xffffff00u | (end)) /* enum pp_end: a stack of the marker alone */
 #define PP_CLAIMED 1ull
 #define PP_FILLED 2ull
-
-/* Thread names (comm), interned. */
-struct pp_name {
-	__u64 tag; /* as in struct pp_count */
-	__u64 text[2];
-	__u64 pad;
-};
 
 /* Things that ought not to happen, counted. Written by the kernel. */
 enum pp_statistic {
 	PP_STAT_LOST_COUNT,   /* the count table was full: an event that no profile shows */
 	PP_STAT_STACK_FULL,   /* the stack table was full: counted, without its stack */
-	PP_STAT_NAME_FULL,
 	PP_STAT_NO_SCRATCH,
 	PP_STAT_SPILLED,      /* the shared scratch slots were used */
 	PP_STAT_NOTICE_LOST,
@@ -193,6 +183,12 @@ struct pp_control {
 	__u64 n_stacks[2];
 	__u64 noted;	 /* epoch + 1 of the last PP_NOTICE_FILLING */
 	__u64 statistics[PP_N_STATISTICS];
+};
+
+/* All that a program looks at besides the tables, in two pages. */
+struct pp_state {
+	struct pp_control control;
+	struct pp_process processes[PP_MAX_PROCESSES];
 };
 
 enum pp_notice_type {

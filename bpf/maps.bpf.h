@@ -27,14 +27,12 @@ struct {
 	__type(value, u32);
 } pp_targets SEC(".maps");
 
-PP_ARRAY(pp_process, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_process);
 PP_ARRAY(pp_mapping, 1, BPF_F_MMAPABLE, struct pp_mapping_list);
 PP_ARRAY(pp_rule, PP_MAX_RULES, BPF_F_MMAPABLE, struct pp_rule);
 PP_ARRAY(pp_stack, 1, BPF_F_MMAPABLE, struct pp_stack);
 PP_ARRAY(pp_word, 1, BPF_F_MMAPABLE, struct pp_pool_chunk);
 PP_ARRAY(pp_count, 1, BPF_F_MMAPABLE, struct pp_count);
-PP_ARRAY(pp_name, 2 << PP_NAME_BITS, BPF_F_MMAPABLE, struct pp_name);
-PP_ARRAY(pp_control, 1, BPF_F_MMAPABLE, struct pp_control);
+PP_ARRAY(pp_state, 1, BPF_F_MMAPABLE, struct pp_state);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -61,8 +59,9 @@ struct {
 PP_INLINE struct pp_control *pp_controls(void)
 {
 	u32 zero = 0;
+	struct pp_state *s = bpf_map_lookup_elem(&pp_state, &zero);
 
-	return bpf_map_lookup_elem(&pp_control, &zero);
+	return s ? &s->control : NULL;
 }
 
 PP_INLINE void pp_bump(enum pp_statistic which)

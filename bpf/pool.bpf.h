@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 #pragma once
 
-/* pool.bpf.h - the tables that grow: stacks, counts, thread names.
+/* pool.bpf.h - the tables that grow: stacks and counts.
  *
  * Open addressing in mmapable arrays; rows are claimed by cmpxchg, filled, then published, and
  * never change or move inside an epoch. Two programs that meet at a row being written do not
@@ -136,42 +136,12 @@ PP_GLOBAL int pp_stack_put(struct pp_words *s)
 	return 0;
 }
 
-/* Row + 1 of a thread name, or 0: no room. */
-PP_GLOBAL int pp_name_put(u64 a, u64 b, u32 half)
-{
-	u64 hash = pp_mix(pp_mix(config.seed, a), b), tag = (hash & ~3ull) | PP_CLAIMED;
-
-	for (u32 t = 0; t < PP_TRIES; t++) {
-		u32 row = ((hash >> 20) + (t * t + t) / 2) & ((1 << PP_NAME_BITS) - 1);
-		struct pp_name *e;
-		u64 old;
-
-		row |= (half & 1) << PP_NAME_BITS;
-		e = bpf_map_lookup_elem(&pp_name, &row);
-		if (!e)
-			return 0;
-		old = PP_READ_ONCE(e->tag);
-		if (!old) {
-			old = __sync_val_compare_and_swap(&e->tag, 0, tag);
-			if (!old) {
-				e->text[0] = a;
-				e->text[1] = b;
-				__sync_lock_test_and_set(&e->tag, tag | PP_FILLED);
-				return row + 1;
-			}
-		}
-		if (old == (tag | PP_FILLED) && e->text[0] == a && e->text[1] == b)
-			return row + 1;
-	}
-	pp_bump(PP_STAT_NAME_FULL);
-	return 0;
-}
-
 struct pp_key {
 	u32 target, collector, stack, item;
 	u32 half;
 	u32 pad;
 	u64 epoch;
+	u64 name[2];
 	s64 v[2];
 };
 
@@ -183,8 +153,9 @@ PP_GLOBAL int pp_count_add(struct pp_key *k)
 
 	if (!k || !c)
 		return 1;
-	hash = pp_mix(pp_mix(config.seed, (u64)k->target << 32 | k->collector),
-		      (u64)k->stack << 32 | k->item);
+	hash = pp_mix(config.seed, (u64)k->target << 32 | k->collector);
+	hash = pp_mix(pp_mix(hash, (u64)k->stack << 32 | k->item), k->name[0]);
+	hash = pp_mix(hash, k->name[1]);
 	tag = (hash & ~3ull) | PP_CLAIMED;
 	for (u32 t = 0; t < PP_TRIES; t++) {
 		u32 row = (((hash >> 20) + (t * t + t) / 2) & (size - 1)) + (k->half & 1 ? size : 0);
@@ -201,6 +172,8 @@ PP_GLOBAL int pp_count_add(struct pp_key *k)
 				e->collector = k->collector;
 				e->stack = k->stack;
 				e->item = k->item;
+				e->name[0] = k->name[0];
+				e->name[1] = k->name[1];
 				__sync_lock_test_and_set(&e->tag, tag | PP_FILLED);
 				old = tag | PP_FILLED;
 				pp_filling(c, k->epoch,
@@ -208,7 +181,8 @@ PP_GLOBAL int pp_count_add(struct pp_key *k)
 			}
 		}
 		if (old != (tag | PP_FILLED) || e->target != k->target ||
-		    e->collector != k->collector || e->stack != k->stack || e->item != k->item)
+		    e->collector != k->collector || e->stack != k->stack || e->item != k->item ||
+		    e->name[0] != k->name[0] || e->name[1] != k->name[1])
 			continue;
 		__sync_fetch_and_add(&e->v[0], k->v[0]);
 		__sync_fetch_and_add(&e->v[1], k->v[1]);

@@ -5,18 +5,16 @@
 
 #include "compat.bpf.h"
 
-#define PP_N_REGISTERS 17
-enum { PP_REG_BX = 3, PP_REG_FP = 6, PP_REG_SP = 7, PP_REG_IP = 16 };
+/* Where register N (System V psABI, figure 3.36: rax rdx rcx rbx rsi rdi rbp rsp r8 .. r15) stands in
+ * struct pt_regs, counted in words: one hexadecimal digit each, rax the lowest. rsp is not asked. */
+#define PP_IN_PT_REGS 0x0123678904ed5bcaull
+/* ... and in the registers of a signal frame (struct sigcontext_64 of the user ABI). */
+#define PP_IN_SIGCONTEXT 0x76543210fa89becdull
+#define PP_SIGCONTEXT 40 /* struct sigcontext_64 in struct ucontext */
 
-/* System V psABI, figure 3.36: rax rdx rcx rbx rsi rdi rbp rsp r8 .. r15, return address. */
-PP_INLINE void pp_registers(u64 *r, const struct pt_regs *g)
-{
-	r[0] = g->ax, r[1] = g->dx, r[2] = g->cx, r[3] = g->bx;
-	r[4] = g->si, r[5] = g->di, r[6] = g->bp, r[7] = g->sp;
-	r[8] = g->r8, r[9] = g->r9, r[10] = g->r10, r[11] = g->r11;
-	r[12] = g->r12, r[13] = g->r13, r[14] = g->r14, r[15] = g->r15;
-	r[16] = g->ip;
-}
+struct pp_start {
+	u64 ip, sp, fp, bx;
+};
 
 /* Of the interrupted context: privilege level 0 is the kernel. */
 PP_INLINE int pp_in_kernel(const struct bpf_perf_event_data *ctx)
@@ -24,17 +22,38 @@ PP_INLINE int pp_in_kernel(const struct bpf_perf_event_data *ctx)
 	return !(ctx->regs.cs & 3);
 }
 
-/* rt_sigframe, after the return address that the handler popped: struct ucontext, whose
- * uc_mcontext begins 40 bytes in (arch/x86/include/uapi/asm/sigcontext.h, sigcontext_64). */
-PP_INLINE int pp_signal_registers(u64 *r, u64 sp)
+/* The user registers of the current task, saved when it entered the kernel. */
+PP_INLINE void pp_start_registers(struct pp_start *s)
 {
-	u64 g[17]; /* r8 .. r15, di, si, bp, bx, dx, ax, cx, sp, ip */
+	struct pt_regs *g = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
 
-	if (bpf_probe_read_user(g, sizeof(g), (void *)(sp + 40)))
-		return -1;
-	for (int i = 0; i < 8; i++)
-		r[8 + i] = g[i];
-	r[5] = g[8], r[4] = g[9], r[6] = g[10], r[3] = g[11];
-	r[1] = g[12], r[0] = g[13], r[2] = g[14], r[7] = g[15], r[16] = g[16];
-	return 0;
+	s->ip = g->ip;
+	s->sp = g->sp;
+	s->fp = g->bp;
+	s->bx = g->bx;
+}
+
+/* Any register of the innermost frame: of the current task, or of the signal frame at `signal` (not 0).
+ * 0, or not readable. */
+PP_INLINE int pp_leaf_register(u64 signal, u32 n, u64 *ret)
+{
+	u64 at = (u64)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	n = (n & 15) * 4;
+	if (signal)
+		return bpf_probe_read_user(ret, 8,
+					   (void *)(signal + (PP_IN_SIGCONTEXT >> n & 15) * 8));
+	return bpf_probe_read_kernel(ret, 8, (void *)(at + (PP_IN_PT_REGS >> n & 15) * 8));
+}
+
+/* rt_sigframe, after the return address that the handler popped, begins with struct ucontext. Its
+ * registers: r8 .. r15, di, si, bp, bx, dx, ax, cx, sp, ip. Answers where they are, 0: unreadable. */
+PP_INLINE u64 pp_signal_registers(u64 sp, struct pp_start *s)
+{
+	u64 g[7]; /* bp .. ip */
+
+	if (bpf_probe_read_user(g, sizeof(g), (void *)(sp + PP_SIGCONTEXT + 10 * 8)))
+		return 0;
+	*s = (struct pp_start){ .ip = g[6], .sp = g[5], .fp = g[0], .bx = g[1] };
+	return sp + PP_SIGCONTEXT;
 }

@@ -27,9 +27,9 @@ struct pp_walk {
 	u32 object;	  /* of that mapping, 0: none */
 	u32 end;	  /* enum pp_end */
 	u8 adjust;	  /* 1: ip is a return address, look up the call before it */
-	u8 leaf;	  /* all of r[] still holds */
+	u8 leaf;	  /* the innermost frame, or the one that a signal interrupted */
 	u8 pad[2];
-	u64 r[PP_N_REGISTERS];
+	u64 signal_at;	  /* registers of the latter; 0: the task's own */
 	u64 window_at; /* address of window[0]; 1: nothing read yet */
 	u64 window[PP_WINDOW];
 };
@@ -265,8 +265,8 @@ PP_INLINE u64 pp_cfa(struct pp_walk *w, const struct pp_rule *q)
 		pp_stop(w, PP_END_UNREADABLE);
 		return 0;
 	case PP_RULE_REGISTER:
-		if (w->leaf)
-			return w->r[q->reg & 15] + offset;
+		if (w->leaf && !pp_leaf_register(w->signal_at, q->reg, &at))
+			return at + offset;
 		pp_stop(w, PP_END_LEAF_REGISTER);
 		return 0;
 	}
@@ -293,19 +293,27 @@ PP_INLINE int pp_restore(struct pp_walk *w, const struct pp_rule *q, u64 cfa)
 	return 0;
 }
 
-PP_GLOBAL int pp_step_signal(struct pp_walk *w)
+PP_INLINE void pp_start(struct pp_walk *w, const struct pp_start *s)
 {
-	if (!w)
-		return 1;
-	if (pp_signal_registers(w->r, w->sp))
-		return pp_stop(w, PP_END_UNREADABLE);
-	w->ip = w->r[PP_REG_IP];
-	w->sp = w->r[PP_REG_SP];
-	w->fp = w->r[PP_REG_FP];
-	w->bx = w->r[PP_REG_BX];
+	w->ip = s->ip;
+	w->sp = s->sp;
+	w->fp = s->fp;
+	w->bx = s->bx;
 	w->fp_at = w->bx_at = 0;
 	w->adjust = 0;
-	w->leaf = 1; /* any stack pointer is believed: the handler may have had its own stack */
+	w->leaf = 1;
+}
+
+PP_GLOBAL int pp_step_signal(struct pp_walk *w)
+{
+	struct pp_start s;
+
+	if (!w)
+		return 1;
+	w->signal_at = pp_signal_registers(w->sp, &s);
+	if (!w->signal_at)
+		return pp_stop(w, PP_END_UNREADABLE);
+	pp_start(w, &s); /* any stack pointer is believed: the handler may have had its own stack */
 	return 0;
 }
 
@@ -328,9 +336,8 @@ PP_GLOBAL int pp_step_rule(struct pp_walk *w, u32 rule)
 	if (!cfa)
 		return 1;
 	if (q->reg & PP_RA_REGISTER) {
-		if (!w->leaf)
+		if (!w->leaf || pp_leaf_register(w->signal_at, q->aux, &ra))
 			return pp_stop(w, PP_END_LEAF_REGISTER);
-		ra = w->r[q->aux & 15];
 	} else if (pp_read_word(w, cfa - 8, &ra)) {
 		return pp_stop(w, PP_END_UNREADABLE);
 	}

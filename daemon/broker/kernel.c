@@ -21,11 +21,10 @@
 #define NS_PER_S 1000000000ull
 
 static const char *const map_names[PP_N_MAPS] = {
-	[PP_MAP_TARGETS] = "pp_targets",     [PP_MAP_PROCESS] = "pp_process",
-	[PP_MAP_MAPPING] = "pp_mapping",     [PP_MAP_RULE] = "pp_rule",
-	[PP_MAP_STACK] = "pp_stack",	     [PP_MAP_WORD] = "pp_word",
-	[PP_MAP_COUNT] = "pp_count",	     [PP_MAP_NAME] = "pp_name",
-	[PP_MAP_CONTROL] = "pp_control",     [PP_MAP_RING] = "pp_ring",
+	[PP_MAP_TARGETS] = "pp_targets", [PP_MAP_MAPPING] = "pp_mapping",
+	[PP_MAP_RULE] = "pp_rule",	 [PP_MAP_STACK] = "pp_stack",
+	[PP_MAP_WORD] = "pp_word",	 [PP_MAP_COUNT] = "pp_count",
+	[PP_MAP_STATE] = "pp_state",	 [PP_MAP_RING] = "pp_ring",
 };
 
 struct kernel {

@@ -43,10 +43,10 @@ static int load(struct core *c)
 
 	if (r < 0)
 		return r;
-	r = tables_init(&c->tables, fds[PP_MAP_PROCESS], fds[PP_MAP_MAPPING], fds[PP_MAP_RULE], slab,
-			c);
+	r = pool_init(&c->pool, &sizes, fds);
 	if (r == 0)
-		r = pool_init(&c->pool, &sizes, fds);
+		r = tables_init(&c->tables, c->pool.state->processes, fds[PP_MAP_MAPPING],
+				fds[PP_MAP_RULE], slab, c);
 	if (r == 0)
 		r = ring_init(&c->ring, TAKE_FD(fds[PP_MAP_RING]), sizes.ring_size);
 	c->targets_fd = TAKE_FD(fds[PP_MAP_TARGETS]);

@@ -19,7 +19,7 @@
 #include "daemon/serve/query.h"
 
 struct http_request {
-	const char *path;  /* percent-decoded and clean: begins with '/', no "//", ".", ".." */
+	const char *path;  /* clean, then percent-decoded (path.h): for comparing, never for opening */
 	const char *raw_query; /* behind the '?', undecoded; "" */
 	struct query query;
 	bool head, post;

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #define POOL_CHUNK_WORDS (1ul << PP_POOL_BITS)
-#define N_NAMES (1u << PP_NAME_BITS)
 
 static size_t stacks_size(const struct pool *p)
 {
@@ -50,9 +49,8 @@ int pool_init(struct pool *p, const struct broker_maps *sizes, const int fds[PP_
 	if (r == 0)
 		r = map(fds[PP_MAP_COUNT], counts_size(p), &p->counts);
 	if (r == 0)
-		r = map(fds[PP_MAP_NAME], 2 * N_NAMES * sizeof(struct pp_name), &p->names);
-	if (r == 0)
-		r = map(fds[PP_MAP_CONTROL], sizeof(struct pp_control), &p->control);
+		r = map(fds[PP_MAP_STATE], sizeof(struct pp_state), &p->state);
+	p->control = r == 0 ? &p->state->control : NULL;
 	for (int i = 0; i < 2 && r == 0; i++) {
 		struct pool_half *h = &p->halves[i];
 
@@ -72,10 +70,8 @@ void pool_deinit(struct pool *p)
 		munmap(p->words, words_size(p));
 	if (p->counts)
 		munmap(p->counts, counts_size(p));
-	if (p->names)
-		munmap(p->names, 2 * N_NAMES * sizeof(struct pp_name));
-	if (p->control)
-		munmap(p->control, sizeof(struct pp_control));
+	if (p->state)
+		munmap(p->state, sizeof(struct pp_state));
 	for (int i = 0; i < 2; i++) {
 		free(p->halves[i].folded);
 		free(p->halves[i].row);
@@ -107,16 +103,6 @@ static uint32_t stack_of(const struct pool *p, unsigned half, uint32_t stack,
 	return (uint32_t)n;
 }
 
-static const char *name_of(const struct pool *p, unsigned half, uint32_t item)
-{
-	static const char none[TOTALS_NAME] = "";
-
-	if (!item || item - 1 < half * N_NAMES || item - 1 >= (half + 1) * N_NAMES ||
-	    !(p->names[item - 1].tag & PP_FILLED))
-		return none;
-	return (const char *)p->names[item - 1].text;
-}
-
 static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const struct pp_count *c)
 {
 	uint64_t words[PP_MAX_WORDS];
@@ -128,7 +114,7 @@ static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const 
 		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);
 		n = 1;
 	}
-	memcpy(name, name_of(p, half, c->item), sizeof(name));
+	memcpy(name, c->name, sizeof(name));
 	return totals_row(t, c->target, c->collector, words, n, name);
 }
 
@@ -181,7 +167,6 @@ void pool_flip(struct pool *p, struct totals *t)
 	fold_half(p, t, old);
 	memset(p->stacks + (size_t)old * p->n_stacks, 0, stacks_size(p) / 2);
 	memset(p->counts + (size_t)old * p->n_counts, 0, counts_size(p) / 2);
-	memset(p->names + (size_t)old * N_NAMES, 0, N_NAMES * sizeof(struct pp_name));
 	memset(h->folded, 0, p->n_counts * sizeof(*h->folded));
 	memset(h->row, 0, p->n_counts * sizeof(*h->row));
 	p->control->n_words[old] = p->control->n_counts[old] = p->control->n_stacks[old] = 0;

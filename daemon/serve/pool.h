@@ -26,8 +26,8 @@ struct pool {
 	struct pp_stack *stacks;
 	uint64_t *words;
 	struct pp_count *counts;
-	struct pp_name *names;
-	struct pp_control *control;
+	struct pp_state *state;
+	struct pp_control *control; /* in state */
 	struct pool_half halves[2];
 	uint64_t n_flips, n_bad; /* bad: rows that make no sense */
 	uint64_t n_not_kept;	 /* events that totals had no memory for */

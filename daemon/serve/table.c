@@ -81,15 +81,13 @@ static int map_array(int fd, size_t n, void *ret)
 	return 0;
 }
 
-int tables_init(struct tables *t, int process_fd, int mapping_fd, int rule_fd, table_slab_fn *slab,
-		void *context)
+int tables_init(struct tables *t, struct pp_process *processes, int mapping_fd, int rule_fd,
+		table_slab_fn *slab, void *context)
 {
 	int r;
 
-	*t = (struct tables){ .slab = slab, .context = context };
-	r = map_array(process_fd, PP_MAX_PROCESSES * sizeof(struct pp_process), &t->processes);
-	if (r == 0)
-		r = map_array(mapping_fd, PP_MAX_MAPPINGS * sizeof(struct pp_mapping), &t->mappings);
+	*t = (struct tables){ .processes = processes, .slab = slab, .context = context };
+	r = map_array(mapping_fd, PP_MAX_MAPPINGS * sizeof(struct pp_mapping), &t->mappings);
 	if (r == 0)
 		r = map_array(rule_fd, PP_MAX_RULES * sizeof(struct pp_rule), &t->rules);
 	if (r == 0)
@@ -101,8 +99,6 @@ void tables_deinit(struct tables *t)
 {
 	for (uint32_t i = 0; i < t->n_slabs; i++)
 		munmap(t->slabs[i], SLAB_WORDS * 4ul);
-	if (t->processes)
-		munmap(t->processes, PP_MAX_PROCESSES * sizeof(struct pp_process));
 	if (t->mappings)
 		munmap(t->mappings, PP_MAX_MAPPINGS * sizeof(struct pp_mapping));
 	if (t->rules)

@@ -3,7 +3,7 @@
 
 /* table.h - the unwind tables in the kernel, written through their mappings.
  *
- * Owns the mmapped maps (rules, rows, mapping lists, process rows) and who uses which part of
+ * Owns the mmapped maps (rules, rows, mapping lists) and who uses which part of
  * them. Parts that programs may still be reading are given back only after a grace period
  * (membarrier). Guarded by the scan lock. */
 
@@ -34,7 +34,7 @@ struct table_space { /* first fit; ranges sorted, neighbours joined */
 };
 
 struct tables {
-	struct pp_process *processes; /* PP_MAX_PROCESSES */
+	struct pp_process *processes; /* PP_MAX_PROCESSES; borrowed */
 	struct pp_mapping *mappings;
 	struct pp_rule *rules;
 	uint32_t n_rules;
@@ -48,9 +48,9 @@ struct tables {
 	uint64_t n_full; /* refused for want of room */
 };
 
-/* Maps the three arrays (descriptors stay the caller's). 0 or -errno. */
-int tables_init(struct tables *t, int process_fd, int mapping_fd, int rule_fd, table_slab_fn *slab,
-		void *context);
+/* Maps the two arrays (descriptors stay the caller's). 0 or -errno. */
+int tables_init(struct tables *t, struct pp_process *processes, int mapping_fd, int rule_fd,
+		table_slab_fn *slab, void *context);
 void tables_deinit(struct tables *t);
 
 /* Writes a file's rows. 0; -ENOSPC: no room, counted; -errno of the slab. */

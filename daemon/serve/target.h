@@ -23,7 +23,7 @@ struct target_mapping {
 };
 
 struct target {
-	uint32_t index;	    /* the broker's, and the row in PP_MAP_PROCESS */
+	uint32_t index;	    /* the broker's, and the row in pp_state.processes */
 	int32_t pid;
 	uint32_t uid;
 	int pidfd;

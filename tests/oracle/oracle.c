@@ -160,9 +160,9 @@ static void die(const char *what)
 
 static void load(const char *mode)
 {
-	static const char *const names[] = { "pp_targets", "pp_process", "pp_mapping", "pp_rule",
-					     "pp_stack",   "pp_word",	 "pp_count",   "pp_name",
-					     "pp_control", "pp_ring" };
+	static const char *const names[PP_N_MAPS] = { "pp_targets", "pp_mapping", "pp_rule",
+						      "pp_stack",   "pp_word",	  "pp_count",
+						      "pp_state",   "pp_ring" };
 	struct pp_config config = { .seed = 1, .keep = UINT32_MAX };
 	struct kernel *k = oracle.harness.broker.kernel;
 	struct bpf_object *o;

@@ -111,13 +111,12 @@ static void say_losses(const struct session *s, struct capture *to, const struct
 	cpu_figures(s, &now);
 	capture_comment(to, "lost: %llu samples (count table full), %llu (no memory); "
 			"without a stack: %llu (stack table full), %llu (no scratch); "
-			"merged into [other]: %llu; thread names lost: %llu",
+			"merged into [other]: %llu",
 			(unsigned long long)(a[PP_STAT_LOST_COUNT] - b[PP_STAT_LOST_COUNT]),
 			(unsigned long long)(now.n_not_kept - then->n_not_kept),
 			(unsigned long long)(a[PP_STAT_STACK_FULL] - b[PP_STAT_STACK_FULL]),
 			(unsigned long long)(a[PP_STAT_NO_SCRATCH] - b[PP_STAT_NO_SCRATCH]),
-			(unsigned long long)(now.n_other - then->n_other),
-			(unsigned long long)(a[PP_STAT_NAME_FULL] - b[PP_STAT_NAME_FULL]));
+			(unsigned long long)(now.n_other - then->n_other));
 	if (now.n_stale > then->n_stale)
 		capture_comment(to, "mappings: %llu samples were taken while the process was "
 				"mapping or unmapping code",

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""doors.py - the table of rooms and doors in ARCHITECTURE.md, held against the includes.
+
+Each room says which rooms and which outside libraries its files may include. What is not named here is
+open to all: the C library and Linux's own headers."""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# room -> rooms it may include (prefixes of include paths)
+ROOMS = {
+    "base": ["base/"],
+    "bpf": [],
+    "symbolizer": ["base/", "symbolizer/"],
+    "proto": [],
+    "daemon/broker": ["base/", "bpf/event.h", "bpf/identity.h", "daemon/broker/", "daemon/protocol.h",
+                      "bpf_objects.h", "version.h"],
+    "daemon/serve": ["base/", "bpf/event.h", "daemon/serve/", "daemon/protocol.h", "proto/",
+                     "symbolizer/client.h", "symbolizer/protocol.h", "symbolizer/rows.h"],
+}
+# library header -> the only files that may see it
+LIBRARIES = {
+    r"bpf/(lib)?bpf\.h": ["daemon/broker/kernel.c", "daemon/broker/diagnose.h"],
+    r"bpf/bpf_.*\.h": ["bpf/"],
+    r"microhttpd\.h": ["daemon/serve/http"],
+    r"elfutils/.*|gelf\.h|libelf\.h": ["symbolizer/"],
+    r"lzma\.h|libiberty/.*": ["symbolizer/"],
+    r"cap-ng\.h": ["daemon/broker/"],
+    r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/serve/sandbox.c"],
+    r"zlib\.h": ["daemon/serve/encode.c", "symbolizer/"],
+    r"protobuf-c/.*": ["daemon/serve/encode.c", "proto/"],
+}
+LIMITS = {"file": 600, "bpf": 400}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
+
+
+def room_of(path):
+    best = max((r for r in ROOMS if path.startswith(r + "/")), key=len, default=None)
+    return best
+
+
+def check(path, text, problems):
+    room = room_of(path)
+    for number, line in enumerate(text.splitlines(), 1):
+        match = INCLUDE.match(line)
+        if not match:
+            continue
+        own, library = match.groups()
+        where = f"{path}:{number}"
+        if own and room and room != "bpf" and "/" in own and \
+           not any(own.startswith(a) for a in ROOMS[room]):
+            problems.append(f"{where}: {room} may not include {own}")
+        if own and room == "bpf" and "/" in own:
+            problems.append(f"{where}: bpf includes only itself")
+        if not library:
+            continue
+        for pattern, allowed in LIBRARIES.items():
+            if re.fullmatch(pattern, library) and not any(path.startswith(a) for a in allowed):
+                problems.append(f"{where}: <{library}> is not for {path}")
+
+
+def main():
+    problems = []
+    n = 0
+    for folder in ("base", "bpf", "daemon", "symbolizer", "proto"):
+        for file in sorted((ROOT / folder).rglob("*.[ch]")):
+            path = str(file.relative_to(ROOT))
+            text = file.read_text()
+            n += 1
+            check(path, text, problems)
+            if len(text.splitlines()) > LIMITS["file"]:
+                problems.append(f"{path}: more than {LIMITS['file']} lines")
+            if not text.startswith("/* SPDX-License-Identifier: "):
+                problems.append(f"{path}: no licence line")
+            elif path.startswith("bpf/") != ("GPL-2.0 OR BSD-2-Clause" in text.splitlines()[0]):
+                problems.append(f"{path}: the wrong licence for its room")
+            if path.endswith(".h") and "#pragma once" not in text:
+                problems.append(f"{path}: no #pragma once")
+    if n < 50:
+        problems.append(f"only {n} files found: is this the tree?")
+    for p in problems:
+        print(p)
+    print(f"doors: {n} files, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+sys.exit(main())
