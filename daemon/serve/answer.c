@@ -215,7 +215,10 @@ static const char *find_target(struct core *c, const char *path, struct target *
 	if (strncmp(path, "/pid/", 5))
 		return path;
 	pid = strtol(path + 5, &end, 10);
-	*ret = pid > 0 && end != path + 5 && *end == '/' ? core_target(c, (int32_t)pid) : NULL;
+	/* digits alone: strtol also takes blanks and signs */
+	*ret = path[5] >= '1' && path[5] <= '9' && pid <= INT32_MAX && *end == '/' ?
+		       core_target(c, (int32_t)pid) :
+		       NULL;
 	return end;
 }
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# contract.sh BASEURL - does a server at BASEURL (http://host:port) speak as Go's /debug/pprof/ does?
+# contract.sh BASEURL - does a server at BASEURL (http://host:port) answer as Go's /debug/pprof/?
 #
 # Prints a line "ok NAME" or "FAIL NAME: why" a probe and a total; exit 1 when one failed. Needs
 # bash, curl, gzip and cmp. Probes of a profile kind stand in a function of its name and run when

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Any bytes as an ELF file: the names of some addresses of its text. */
+
+#include <assert.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "symbolizer/names.h"
+#include "symbolizer/protocol.h"
+
+#define N_ADDRESSES 64
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static void on_frame(void *context, const struct names_frame *f)
+{
+	unsigned *n = context;
+
+	assert(f->system_name && strlen(f->system_name) > 0);
+	assert(f->file && strlen(f->file) < SYMBOLIZER_MAX_PATH);
+	assert(++*n <= SYMBOLIZER_MAX_INLINED);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	_cleanup_(elf_file_closep) struct elf_file *f = NULL;
+	_cleanup_(names_freep) struct names *names = NULL;
+	uint64_t low = 0, high = 0;
+	unsigned n_frames = 0;
+
+	if (elf_file_open_memory(data, n, &f) < 0 || names_new(f, &names) < 0)
+		return 0;
+	elf_file_text(f, &low, &high);
+	names_find(names, f->entry, on_frame, &n_frames);
+	for (uint64_t i = 0; i < N_ADDRESSES; i++) {
+		n_frames = 0;
+		names_find(names, low + (high - low) / N_ADDRESSES * i + i, on_frame, &n_frames);
+	}
+	return 0;
+}
