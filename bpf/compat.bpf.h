@@ -4,17 +4,24 @@
 /* compat.bpf.h - what differs between kernels and compilers, asked of the kernel, never of its
  * version. */
 
+#ifdef PP_NATIVE /* tests compile the walk as ordinary C, with helpers of their own */
+#include PP_NATIVE
+#else
 #include "vmlinux.h"
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#define PP_INLINE static __attribute__((always_inline)) inline
-
 /* Verified once each instead of once a call (5.13: struct pointers as arguments). Without this
  * a walk of 255 frames costs the verifier 680,000 instructions instead of 10,000. */
 #define PP_GLOBAL __attribute__((noinline))
+
+/* Set once, between opening and loading: constants to the verifier. */
+#define PP_SETTING const volatile
+#endif
+
+#define PP_INLINE static __attribute__((always_inline)) inline
 
 /* Keeps an index below n (a power of two) in a form that neither clang moves nor the verifier
  * forgets; after a branch it also makes both arms meet in one verifier state. */

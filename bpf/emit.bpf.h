@@ -114,7 +114,7 @@ PP_GLOBAL int pp_walk_stack(struct pp_scratch *s, u32 max_frames)
 	if (!s)
 		return 0;
 	w = &s->walk;
-	w->end = PP_END_TRUNCATED;
+	w->end = PP_END_UNREADABLE; /* unless pp_step says better: a CFA of 0 */
 	for (i = 0; i < PP_MAX_FRAMES && i < max_frames; i++) {
 		int last = pp_step(w);
 
@@ -122,6 +122,8 @@ PP_GLOBAL int pp_walk_stack(struct pp_scratch *s, u32 max_frames)
 		if (last)
 			break;
 	}
+	if (i == PP_MAX_FRAMES || i >= max_frames)
+		w->end = PP_END_TRUNCATED;
 	if (w->end > PP_END_ZERO)
 		pp_push(&s->words, PP_MARKER(w->end, w->object));
 	return 0;

@@ -8,7 +8,7 @@
 #include "compat.bpf.h"
 #include "event.h"
 
-const volatile struct pp_config config = { 0 };
+PP_SETTING struct pp_config config = { 0 };
 
 struct pp_mapping_list {
 	struct pp_mapping m[PP_MAX_MAPPINGS];

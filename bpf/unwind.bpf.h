@@ -41,7 +41,7 @@ PP_INLINE int pp_read_word(struct pp_walk *w, u64 at, u64 *ret)
 {
 	u64 k = at - w->window_at;
 
-	if (k >= sizeof(w->window) || (k & 7)) {
+	if (k >= sizeof(w->window) || ((k | at) & 7)) { /* an unread window has an odd address */
 		if (at - w->sp > PP_SMALL_FRAME || (at & 7) ||
 		    bpf_probe_read_user(w->window, sizeof(w->window), (void *)at)) {
 			w->window_at = PP_NOWHERE;
@@ -173,7 +173,7 @@ PP_GLOBAL int pp_step_frame_pointer(struct pp_walk *w, u32 otherwise)
 	w->sp = w->fp + 16;
 	w->fp = record[0];
 	w->ip = record[1];
-	w->bx_at = 0;
+	w->bx_at = PP_NOWHERE; /* who knows what this code did with it */
 	w->adjust = 1;
 	w->leaf = 0;
 	return w->ip ? 0 : pp_stop(w, PP_END_ZERO);

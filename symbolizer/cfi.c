@@ -146,8 +146,9 @@ static int parse_cie(struct builder *b, struct entry *e)
 		   (!*letters || *letters == 'z') && cie.code_align && cie.code_align < 256;
 	if (cie.good) {
 		struct cfi_state s = { 0 };
+		uint64_t at = 0;
 
-		cie.good = !cfi_run(&cie, *c, 0, 0, &s, NULL, NULL);
+		cie.good = !cfi_run(&cie, *c, &at, 0, &s, NULL, NULL);
 		cie.initial = s;
 	}
 	return vec_push(&b->cies, cie);
@@ -285,6 +286,7 @@ static int emit_fdes(struct builder *b)
 	b->from = out->low;
 	for (size_t i = 0; i < b->fdes.n && r >= 0; i++) {
 		const struct fde *f = &b->fdes.data[i];
+		uint64_t at = f->start;
 		struct cfi_state s;
 
 		if (f->end <= b->from)
@@ -299,10 +301,10 @@ static int emit_fdes(struct builder *b)
 			b->from = f->start;
 		s = b->cie->initial;
 		r = cfi_run(b->cie, cursor_over(f->program, (size_t)(f->program_end - f->program)),
-			    f->start, f->end, &s, on_row, b);
+			    &at, f->end, &s, on_row, b);
 		if (r == -EBADMSG) { /* what it told before that stands; the rest is not known */
 			out->n_bad_fdes++;
-			r = push(out, b->from, b->gap);
+			r = at < f->end ? push(out, at < b->from ? b->from : at, b->gap) : 0;
 		}
 		b->from = f->end;
 	}
@@ -334,6 +336,8 @@ static int fill_gap(struct builder *b, uint64_t start, uint64_t end, const struc
 
 	if (start < c->low || start >= c->high || !c->rows.n)
 		return 0;
+	if (end <= start) /* past the end of the address space */
+		end = c->high;
 	i = row_at(c, (uint32_t)(start - c->low));
 	if (c->rows.data[i].rule != b->gap)
 		return 0;

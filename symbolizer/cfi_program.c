@@ -82,9 +82,14 @@ static void restore(const struct cfi_cie *cie, struct cfi_state *s, uint64_t reg
 		*v = *saved(&initial, reg);
 }
 
+/* What overflows is no offset of a real frame: INT64_MAX fits no rule. */
 static int64_t scaled(const struct cfi_cie *cie, int64_t v)
 {
-	return (int64_t)((uint64_t)v * (uint64_t)cie->data_align);
+	int64_t product;
+
+	return __builtin_mul_overflow(v, cie->data_align, &product) || product == INT64_MIN ?
+		       INT64_MAX :
+		       product;
 }
 
 struct run {
@@ -217,7 +222,7 @@ static bool advance(struct run *r, uint8_t op, uint64_t address, uint64_t *ret)
 	return true;
 }
 
-int cfi_run(const struct cfi_cie *cie, struct cursor program, uint64_t address, uint64_t end,
+int cfi_run(const struct cfi_cie *cie, struct cursor program, uint64_t *at, uint64_t end,
 	    struct cfi_state *s, cfi_row_fn *row, void *context)
 {
 	struct run r = { .cie = cie, .c = program, .s = s };
@@ -227,15 +232,15 @@ int cfi_run(const struct cfi_cie *cie, struct cursor program, uint64_t address, 
 		uint8_t op = cursor_u8(&r.c);
 		uint64_t next;
 
-		if (advance(&r, op, address, &next)) {
-			if (r.c.bad || next < address)
+		if (advance(&r, op, *at, &next)) {
+			if (r.c.bad || next < *at)
 				return -EBADMSG;
-			if (next == address)
+			if (next == *at)
 				continue;
-			err = row && address < end ? row(context, address, s) : 0;
+			err = row && *at < end ? row(context, *at, s) : 0;
 			if (err < 0)
 				return err;
-			address = next;
+			*at = next;
 		} else if ((op & 0xc0) == DW_CFA_offset) {
 			set(s, op & 0x3f, CFI_OFFSET, scaled(cie, (int64_t)cursor_uleb128(&r.c)));
 		} else if ((op & 0xc0) == DW_CFA_restore) {
@@ -246,7 +251,7 @@ int cfi_run(const struct cfi_cie *cie, struct cursor program, uint64_t address, 
 	}
 	if (r.c.bad)
 		return -EBADMSG;
-	return row && address < end ? row(context, address, s) : 0;
+	return row && *at < end ? row(context, *at, s) : 0;
 }
 
 /* The lazy-binding stubs of binutils: sp + 8 + ((((pc & 15) >= N) ? 1 : 0) << 3). -1: not it. */
@@ -262,17 +267,19 @@ static int plt_threshold(struct cursor c)
 	return c.p[n] - DW_OP_lit0;
 }
 
-/* register + offset, or *(register + offset) + add. False: something else. */
+/* register + offset, or *(register + offset) + add. */
 struct simple {
 	unsigned reg;
 	int64_t offset, add;
 	bool deref;
 };
 
+/* False: something else. */
 static bool simple_expression(struct cursor c, struct simple *ret)
 {
 	struct simple e = { 0 };
 	uint8_t op = cursor_u8(&c);
+	int64_t *sum = &e.offset;
 
 	if (op < DW_OP_breg0 || op > DW_OP_breg31)
 		return false;
@@ -280,12 +287,13 @@ static bool simple_expression(struct cursor c, struct simple *ret)
 	e.offset = cursor_sleb128(&c);
 	while (c.p < c.end && !c.bad) {
 		op = cursor_u8(&c);
-		if (op == DW_OP_deref && !e.deref)
+		if (op == DW_OP_deref && !e.deref) {
 			e.deref = true;
-		else if (op == DW_OP_plus_uconst)
-			*(e.deref ? &e.add : &e.offset) += (int64_t)(cursor_uleb128(&c) & INT32_MAX);
-		else
+			sum = &e.add;
+		} else if (op != DW_OP_plus_uconst ||
+			   __builtin_add_overflow(*sum, cursor_uleb128(&c), sum)) {
 			return false;
+		}
 	}
 	*ret = e;
 	return !c.bad;
@@ -367,8 +375,8 @@ struct unwind_rule cfi_rule(const struct cfi_cie *cie, const struct cfi_state *s
 		cfa_by_expression(s, &q);
 	else
 		cfa_by_register(s, &q);
-	if (s->ra.how == CFI_REGISTER && s->ra.offset >= 0 && s->ra.offset < 16 && !q.aux &&
-	    q.kind != UNWIND_PLT) {
+	if (s->ra.how == CFI_REGISTER && s->ra.offset >= 0 && s->ra.offset < 16 &&
+	    !s->cfa_is_expression) { /* whose rules need aux for themselves */
 		q.reg |= UNWIND_RA_REGISTER;
 		q.aux = (int16_t)s->ra.offset;
 	} else if (s->ra.how != CFI_OFFSET || s->ra.offset != -8) {

@@ -40,9 +40,10 @@ struct cfi_cie {
 
 typedef int cfi_row_fn(void *context, uint64_t address, const struct cfi_state *s);
 
-/* Calls `row` where the state changes, at least once at `address`, for addresses below `end`.
- * -EBADMSG for instructions we do not know or that run past their end; else what row answered. */
-int cfi_run(const struct cfi_cie *cie, struct cursor program, uint64_t address, uint64_t end,
+/* Calls `row` where the state changes, at least once at `*at`, for addresses below `end`; moves
+ * `*at` along. -EBADMSG for instructions we do not know or that run past their end: then what was
+ * told holds up to `*at`; else what row answered. */
+int cfi_run(const struct cfi_cie *cie, struct cursor program, uint64_t *at, uint64_t end,
 	    struct cfi_state *s, cfi_row_fn *row, void *context);
 
 /* The walker's rule for a state; UNWIND_UNSUPPORTED where it has none. */

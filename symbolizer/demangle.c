@@ -5,8 +5,6 @@
 #include <libiberty/demangle.h>
 #include <setjmp.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -537,42 +535,33 @@ static bool mangled(const char *name, size_t n, enum symbolizer_demangle how, st
 	return has_prefix(name, n, "_Z") && cxx(name, n, how, t);
 }
 
-/* pprof's removeMatching: drops what is between outermost brackets, or nothing if they do not
- * match. */
-static size_t drop_matching(char *s, size_t n, char open, char close)
+static size_t replace(char *s, size_t n, size_t max, const char *from, const char *to)
 {
-	size_t nesting = 0, first = 0;
+	size_t k = strlen(from), l = strlen(to);
 
-	for (size_t i = 0; i < n; i++) {
-		if (s[i] == open && !nesting++)
-			first = i;
-		if (s[i] != close)
+	for (size_t i = 0; i + k <= n && n + l <= max; i++) {
+		if (memcmp(s + i, from, k))
 			continue;
-		if (!nesting)
-			return n;
-		if (!--nesting) {
-			memmove(s + first, s + i + 1, n - i - 1);
-			n -= i + 1 - first;
-			i = first - 1; /* may wrap: the loop adds one */
-		}
+		memmove(s + i + l, s + i + k, n - i - k);
+		memcpy(s + i, to, l);
+		n += l - k;
+		i += l - 1;
 	}
 	return n;
 }
 
-/* Names that come demangled, as DWARF's without a linkage name do: what pprof would make of them.
- */
+/* Names that come demangled: names.c makes such of DWARF's where there is no linkage name, with
+ * GCC's word for a namespace without a name. pprof drops what is in brackets, too; but it does not
+ * know operators. ".<" and "])." are Java's and Go's. */
 static void plain(const char *name, size_t n, enum symbolizer_demangle how, struct text *t)
 {
-	t->n = t->n_pieces = 0;
 	memcpy(t->data, name, n);
 	t->n = n;
-	if (how != DEMANGLE_SIMPLE || memmem(name, n, ".<", 2) || memmem(name, n, "]).", 3))
+	if (!memmem(name, n, "::", 2) && !memchr(name, '<', n))
 		return;
-	if (!memchr(name, '<', n) && !memchr(name, '>', n) && !memchr(name, '[', n) &&
-	    !memchr(name, ']', n) && !memmem(name, n, "::", 2))
-		return;
-	t->n = drop_matching(t->data, t->n, '(', ')');
-	t->n = drop_matching(t->data, t->n, '<', '>');
+	t->n = replace(t->data, n, MAX_TEXT, "{anonymous}", "(anonymous namespace)");
+	if (how == DEMANGLE_SIMPLE && !memmem(name, n, ".<", 2) && !memmem(name, n, "]).", 3))
+		t->n = drop_template_arguments(t->data, t->n);
 }
 
 size_t demangle(const char *system_name, enum symbolizer_demangle how,

@@ -6,12 +6,14 @@
 #include <errno.h>
 #include <gelf.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/hash.h"
 
 #define MAX_HANDLE (64u << 20)	    /* bytes; then libdw's handle is made anew */
 #define MAX_LINE_PROGRAM (4u << 20) /* bytes; libdw makes 100 of each at worst */
 #define MAX_STEPS (8u << 20)	    /* DIEs and ranges looked at, in a unit */
+#define MAX_UNIT_NS 3000000000ull   /* of CPU time; an honest unit takes 0.1 s */
 #define MAX_DEPTH 256
 
 struct builder {
@@ -21,6 +23,7 @@ struct builder {
 	Dwarf_Off offset; /* its */
 	const unsigned char *end;
 	const char *directory;
+	uint64_t deadline; /* of cpu_ns */
 	struct ranges scopes, containers;
 	struct hash_index function_index;
 };
@@ -189,6 +192,14 @@ static int leave_level(struct builder *b, const struct level *level, Dwarf_Die *
 	return *next ? 0 : 1;
 }
 
+static uint64_t cpu_ns(void)
+{
+	struct timespec t = { 0 };
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 /* Once over all DIEs, in the order they are written in: dwarf_siblingof tells where it found the
  * end of a level, and from there on nothing has to be looked at again. */
 static int walk(struct builder *b)
@@ -199,11 +210,13 @@ static int walk(struct builder *b)
 	int r = dwarf_child(&b->die, &die);
 
 	while (!r && b->d->steps) {
-		b->d->steps--;
+		/* A DIE of one byte may have a hundred thousand attributes. */
+		if (--b->d->steps % 64 == 0 && cpu_ns() > b->deadline)
+			return -ETIME;
 		levels[depth + 1] = levels[depth];
 		r = visit(b, &die, &levels[depth + 1]);
 		if (r < 0)
-			return r;
+			return r == -E2BIG ? 0 : r;
 		if (r && depth + 2 < MAX_DEPTH && !dwarf_child(&die, &next)) {
 			depth++;
 			die = next;
@@ -281,16 +294,15 @@ static bool line_program_is_bounded(struct builder *b)
 	return n <= MAX_LINE_PROGRAM;
 }
 
-static int read_lines(struct builder *b)
+static int read_lines(struct builder *b, Dwarf_Files **ret_files)
 {
 	size_t n_lines, n_files;
 	struct dwarf_cu *cu = b->cu;
 	Dwarf_Lines *lines;
-	Dwarf_Files *files;
 	int r;
 
 	if (!line_program_is_bounded(b) || dwarf_getsrclines(&b->die, &lines, &n_lines) ||
-	    dwarf_getsrcfiles(&b->die, &files, &n_files))
+	    dwarf_getsrcfiles(&b->die, ret_files, &n_files))
 		return 0;
 	b->directory = die_string(b->d, &b->die, DW_AT_comp_dir);
 	b->d->handle_size += n_lines * 64 + n_files * 128;
@@ -300,9 +312,21 @@ static int read_lines(struct builder *b)
 	memset(cu->files.data, 0, n_files * sizeof(uint32_t));
 	cu->files.n = n_files;
 	for (size_t i = 0; i < n_lines && r >= 0; i++)
-		r = add_row(b, files, dwarf_onesrcline(lines, i));
-	for (size_t i = 0; i < cu->scopes.n; i++)
-		cu->scopes.data[i].call.file = file_name(b, files, cu->scopes.data[i].call.file);
+		r = add_row(b, *ret_files, dwarf_onesrcline(lines, i));
+	return r;
+}
+
+/* Calls name their files by number. Where lines could not be read there are none. */
+static int read_files(struct builder *b)
+{
+	Dwarf_Files *files = NULL;
+	int r = read_lines(b, &files);
+
+	for (size_t i = 0; i < b->cu->scopes.n; i++) {
+		uint32_t *file = &b->cu->scopes.data[i].call.file;
+
+		*file = file_name(b, files, *file);
+	}
 	return r;
 }
 
@@ -348,13 +372,14 @@ static int build(struct builder *b)
 		return 0;
 	b->end = (const unsigned char *)b->die.addr + (next - b->offset);
 	b->d->steps = MAX_STEPS;
+	b->deadline = cpu_ns() + MAX_UNIT_NS;
 	b->d->handle_size += 16384; /* abbreviations */
 	r = walk(b);
 	if (!r)
 		r = segments_from_ranges(&b->cu->by_address, &b->scopes);
 	if (!r)
 		r = segments_from_ranges(&b->cu->by_die, &b->containers);
-	return r < 0 ? r : read_lines(b);
+	return r < 0 ? r : read_files(b);
 }
 
 /* NULL: no memory, or a unit that cannot be read. */
@@ -369,6 +394,8 @@ static struct dwarf_cu *read_unit(struct dwarf_index *d, struct dwarf_unit *u)
 	vec_deinit(&b.scopes);
 	vec_deinit(&b.containers);
 	hash_deinit(&b.function_index);
+	if (r == -ETIME) /* made to be slow: no other unit of this file is read */
+		d->by_address.n = 0;
 	if (r < 0 || cu->strings.bad)
 		return NULL;
 	cu->size = cu_size(cu);
@@ -415,10 +442,11 @@ static int find_units(struct dwarf_index *d, struct ranges *ranges)
 	Dwarf_Half version;
 	Dwarf_Die die;
 	uint8_t type;
+	uint64_t deadline = cpu_ns() + MAX_UNIT_NS;
 	int r = 0;
 
 	d->steps = MAX_STEPS;
-	while (r >= 0 && d->units.n < DWARF_MAX_UNITS &&
+	while (r >= 0 && d->units.n < DWARF_MAX_UNITS && cpu_ns() < deadline &&
 	       !dwarf_get_units(d->dw, cu, &cu, &version, &type, &die, NULL)) {
 		if (type != DW_UT_compile && type != DW_UT_skeleton)
 			continue;

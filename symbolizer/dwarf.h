@@ -5,7 +5,8 @@
  *
  * Owns libdw's handle and, for the compilation units asked about last, an index each; borrows the
  * struct elf_file. Bounded in units, ranges and bytes: past a bound it knows less, and never
- * fails. Opens no other file: what is in a .dwo or a .dwz file is not known. DWARF 2 to 5. */
+ * fails. What is in a .dwo or a .dwz file is not known: it asks for none, and where libdw does so
+ * by itself the sandbox refuses. DWARF 2 to 5. */
 
 #include <elfutils/libdw.h>
 #include <stdbool.h>

@@ -150,6 +150,8 @@ static int parse_line(struct builder *b, char *line)
 			module++;
 		module[strcspn(module, "]")] = '\0';
 	}
+	if (!*name)
+		return 0;
 	r = find_module(b, module ? module : "");
 	if (!r && !share_name(b, name, &s.name))
 		r = add_name(b->k, name, &s.name);

@@ -10,8 +10,9 @@
 #include "symbolizer/dwarf.h"
 #include "symbolizer/symtab.h"
 
-#define MAX_DEBUG (1ull << 30) /* bytes of all debug sections: libdw reads them whole */
-#define MAX_MINI (64u << 20)   /* bytes of a decoded .gnu_debugdata */
+/* Bytes of all debug sections: libdw reads them whole, and the sandbox leaves 768 MiB. */
+#define MAX_DEBUG (512ull << 20)
+#define MAX_MINI (64u << 20) /* bytes of a decoded .gnu_debugdata */
 #define MAX_XZ_MEMORY (96ull << 20)
 #define MAX_ORIGINS 16
 #define MAX_QUALIFIERS 8
@@ -23,7 +24,7 @@ struct table {
 
 struct names {
 	struct elf_file *f;
-	bool has_dwarf;
+	bool asked, has_dwarf;
 	struct dwarf_index dwarf;
 	struct table symtab, mini, dynsym;
 	struct elf_file *mini_file;
@@ -130,7 +131,6 @@ int names_new(struct elf_file *f, struct names **ret)
 	if (!n)
 		return -ENOMEM;
 	n->f = f;
-	n->has_dwarf = has_bounded_debug_info(f);
 	n->dwarf.f = f;
 	*ret = n;
 	return 0;
@@ -256,9 +256,16 @@ static void read_function(const struct dwarf_index *d, struct dwarf_cu *cu,
 		f->qualified = qualify(d, cu, at, f->name);
 }
 
-static const char *function_name(const struct dwarf_cu *cu, const struct dwarf_function *f)
+/* What is really there may have a symbol that says more: f.cold and its like, or the name that
+ * others link to where DWARF has a plain one. */
+static const char *outermost_name(struct names *n, uint64_t address, const char *name, bool linkage)
 {
-	return f->qualified ? cu->strings.data + f->qualified : f->name;
+	const char *symbol = symbol_name(n, address);
+	size_t k = name ? strlen(name) : 0;
+
+	if (!symbol || (linkage && (strncmp(symbol, name, k) || symbol[k] != '.')))
+		return name;
+	return symbol;
 }
 
 static void tell(struct names *n, uint64_t address, const struct dwarf_answer *a,
@@ -270,18 +277,14 @@ static void tell(struct names *n, uint64_t address, const struct dwarf_answer *a
 		const struct dwarf_place *p = &a->places[i];
 		const struct dwarf_function *f =
 			p->function == NO_ITEM ? &unknown : &a->cu->functions.data[p->function];
-		const char *name = NULL;
+		const char *strings = a->cu->strings.data;
+		const char *name = f->qualified ? strings + f->qualified : f->name;
 
-		/* What is really there may have a symbol, which says more than a plain name:
-		 * f.cold, or the name that others link to. */
-		if (i == a->n - 1 && !f->linkage)
-			name = symbol_name(n, address);
-		if (!name)
-			name = function_name(a->cu, f);
+		if (i == a->n - 1)
+			name = outermost_name(n, address, name, f->linkage);
 		if (name)
-			frame(context,
-			      &(struct names_frame){ name, a->cu->strings.data + p->at.file,
-						     p->at.line, f->line });
+			frame(context, &(struct names_frame){ name, strings + p->at.file,
+							      p->at.line, f->line });
 	}
 }
 
@@ -290,6 +293,9 @@ void names_find(struct names *n, uint64_t address, names_frame_fn *frame, void *
 	struct dwarf_answer a;
 	const char *name;
 
+	if (!n->asked)
+		n->has_dwarf = has_bounded_debug_info(n->f);
+	n->asked = true;
 	if (!n->has_dwarf || !dwarf_index_find(&n->dwarf, address, &a)) {
 		name = symbol_name(n, address);
 		if (name)

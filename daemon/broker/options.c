@@ -3,6 +3,7 @@
 
 #include <argp.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,20 @@ static const struct argp_option recording[] = {
 	{ 0 },
 };
 
-static unsigned number(struct argp_state *state, const char *arg, const char *what, unsigned max)
+/* Not argp_error, which adds a line that says where help is. */
+static void __attribute__((format(printf, 1, 2), noreturn)) bad_usage(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	fputs("pprofd: ", stderr);
+	vfprintf(stderr, format, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+	exit(EXIT_BAD_USAGE);
+}
+
+static unsigned number(const char *arg, const char *what, unsigned max)
 {
 	char *end;
 	unsigned long v;
@@ -49,7 +63,7 @@ static unsigned number(struct argp_state *state, const char *arg, const char *wh
 	errno = 0;
 	v = strtoul(arg, &end, 10);
 	if (errno || *end || end == arg || *arg == '-' || v < 1 || v > max)
-		argp_error(state, "--%s %s: a number from 1 to %u is wanted", what, arg, max);
+		bad_usage("--%s %s: a number from 1 to %u is wanted", what, arg, max);
 	return (unsigned)v;
 }
 
@@ -60,21 +74,28 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case 'p':
 		if (o->n_pids == BROKER_MAX_TARGETS)
-			argp_error(state, "more than %d processes", BROKER_MAX_TARGETS);
-		o->pids[o->n_pids++] = (pid_t)number(state, arg, "pid", 1u << 22);
+			bad_usage("more than %d processes", BROKER_MAX_TARGETS);
+		o->pids[o->n_pids++] = (pid_t)number(arg, "pid", 1u << 22);
 		return 0;
 	case KEY_HZ:
-		o->hz = number(state, arg, "hz", 1000);
+		o->hz = number(arg, "hz", 1000);
 		return 0;
 	case KEY_BTF:
 		o->btf = arg;
 		return 0;
 	case ARGP_KEY_END:
 		if (!o->n_pids)
-			argp_error(state, "which process? Give --pid PID");
+			bad_usage("which process? Give --pid PID");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
+}
+
+/* getopt's line says what is wrong; argp's own, which would follow it, goes nowhere. */
+static void begin(struct argp_state *state)
+{
+	state->child_inputs[0] = state->input;
+	state->err_stream = NULL;
 }
 
 static error_t parse_serving(int key, char *arg, struct argp_state *state)
@@ -83,11 +104,11 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = o;
+		begin(state);
 		return 0;
 	case 'l':
 		if (o->n_listeners == OPTIONS_MAX_LISTENERS)
-			argp_error(state, "more than %d addresses", OPTIONS_MAX_LISTENERS);
+			bad_usage("more than %d addresses", OPTIONS_MAX_LISTENERS);
 		o->listeners[o->n_listeners++] = arg;
 		return 0;
 	case KEY_INSECURE:
@@ -95,18 +116,16 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_ALLOW_HOST:
 		if (o->n_hosts == OPTIONS_MAX_HOSTS || strlen(arg) > 253)
-			argp_error(state, "--allow-host %s: too long, or too many", arg);
+			bad_usage("--allow-host %s: too long, or too many", arg);
 		o->hosts[o->n_hosts++] = arg;
 		return 0;
 	case ARGP_KEY_ARG:
-		argp_error(state, "%s: not understood (pprofd record PROFILE writes one profile)",
-			   arg);
-		return 0;
+		bad_usage("%s: not understood (pprofd record PROFILE writes one profile)", arg);
 	}
 	return ARGP_ERR_UNKNOWN;
 }
 
-static void parse_format(struct argp_state *state, struct options *o, const char *arg)
+static void parse_format(struct options *o, const char *arg)
 {
 	static const char *const names[] = { [FORMAT_PPROF] = "pprof",
 					     [FORMAT_TOP] = "top",
@@ -118,7 +137,7 @@ static void parse_format(struct argp_state *state, struct options *o, const char
 			return;
 		}
 	}
-	argp_error(state, "--format %s: pprof, top or folded is wanted", arg);
+	bad_usage("--format %s: pprof, top or folded is wanted", arg);
 }
 
 static error_t parse_recording(int key, char *arg, struct argp_state *state)
@@ -127,27 +146,27 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = o;
+		begin(state);
 		return 0;
 	case 's':
-		o->seconds = number(state, arg, "seconds", OPTIONS_MAX_SECONDS);
+		o->seconds = number(arg, "seconds", OPTIONS_MAX_SECONDS);
 		return 0;
 	case 'o':
 		o->output = arg;
 		return 0;
 	case KEY_FORMAT:
-		parse_format(state, o, arg);
+		parse_format(o, arg);
 		return 0;
 	case ARGP_KEY_ARG:
 		if (o->profile)
-			argp_error(state, "%s: one profile at a time", arg);
+			bad_usage("%s: one profile at a time", arg);
 		o->profile = arg;
 		return 0;
 	case ARGP_KEY_END:
 		if (!o->profile)
-			argp_error(state, "which profile? For example: pprofd record profile");
+			bad_usage("which profile? For example: pprofd record profile");
 		if (o->n_pids > 1)
-			argp_error(state, "one process at a time");
+			bad_usage("one process at a time");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -181,14 +200,15 @@ void options_parse(int argc, char **argv, struct options *ret)
 	struct options o = { .hz = 100, .seconds = 10 };
 	const struct argp *argp = &serving_argp;
 
-	argp_err_exit_status = EXIT_BAD_USAGE;
+	argv[0] = (char *)"pprofd";
 	if (argc > 1 && !strcmp(argv[1], "record")) {
 		o.record = true;
 		argp = &recording_argp;
 		argv++, argc--;
 		argv[0] = (char *)"pprofd record";
 	}
-	argp_parse(argp, argc, argv, 0, NULL, &o);
+	if (argp_parse(argp, argc, argv, 0, NULL, &o))
+		exit(EXIT_BAD_USAGE);
 	if (!o.record && !o.n_listeners)
 		o.listeners[o.n_listeners++] = "localhost:6060";
 	*ret = o;

@@ -2,6 +2,7 @@
 #include "daemon/serve/answer.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,13 +68,29 @@ static void answer_cmdline(const struct asking *s)
 	s->ret->kind = HTTP_TEXT;
 }
 
+/* The one-shot run has no client: it waits for the user's interrupt or the end of the process. */
+static enum session_wait wait_alone(const struct asking *s, int64_t until_ns, int target_fd)
+{
+	struct pollfd f[2] = { { .fd = s->a->finish_fd, .events = POLLIN },
+			       { .fd = target_fd, .events = POLLIN } };
+	int64_t left_ns;
+
+	while ((left_ns = until_ns - monotonic_ns()) > 0) {
+		struct timespec t = { left_ns / NS_PER_S, left_ns % NS_PER_S };
+
+		if (ppoll(f, 2, &t, NULL) > 0)
+			return f[1].revents ? SESSION_WAIT_TARGET : SESSION_WAITED;
+	}
+	return SESSION_WAITED;
+}
+
 static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd)
 {
 	const struct asking *s = context;
-	/* one descriptor more than the client and the end of the daemon can be watched */
-	int extra = s->a->finish_fd >= 0 ? s->a->finish_fd : target_fd;
 
-	switch (http_wait(s->q, until_ns, extra)) {
+	if (s->a->finish_fd >= 0)
+		return wait_alone(s, until_ns, target_fd);
+	switch (http_wait(s->q, until_ns, target_fd)) {
 	case HTTP_WAITED:
 		return SESSION_WAITED;
 	case HTTP_CLIENT_GONE:

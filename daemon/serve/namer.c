@@ -63,7 +63,7 @@ static void on_frame(void *context, const struct symbolizer_frame *f, const char
 }
 
 /* Asks for one batch; the symbolizer_lock is held. Negative: give the object up. */
-static int ask(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
+static int ask_once(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
 {
 	struct symbolizer_object question = { o->id, o->kind, o->fd };
 	struct batch b = { .job = j, .words = words };
@@ -74,11 +74,28 @@ static int ask(struct job *j, const struct named_object *o, const uint64_t *word
 		addresses[i] = o->kind == SYMBOLIZER_KERNEL ? words[i] : frame_address(words[i]);
 		b.addresses[i].word = words[i];
 	}
+	if (o->kind == SYMBOLIZER_KERNEL && lseek(o->fd, 0, SEEK_SET) < 0)
+		return -errno; /* a child that died may have read half of it */
 	r = symbolizer_ask_names(&j->c->symbolizer, &question, DEMANGLE_SIMPLE, addresses, n,
 				 on_frame, &b);
 	for (uint32_t i = 0; i < n && b.error == 0 && r == 0; i++)
 		b.error = names_cache_add_address(&j->c->namer.cache, b.addresses[i]);
 	return r < 0 ? r : b.error;
+}
+
+/* A child that is found dead may have died of something else, or by somebody's hand: the file is
+ * blamed for the second one only. */
+static int ask(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
+{
+	int r = ask_once(j, o, words, n);
+
+	if (r == -EPIPE) {
+		core_restart_symbolizer(j->c);
+		r = ask_once(j, o, words, n);
+	}
+	if (core_symbolizer_failed(r))
+		core_restart_symbolizer(j->c);
+	return r;
 }
 
 /* The symbolizer_lock is held. */
@@ -128,8 +145,6 @@ static int ask_batch(struct job *j, const struct named_object *o, const uint64_t
 
 	pthread_mutex_lock(&c->symbolizer_lock);
 	r = ask(j, o, words, n);
-	if (core_symbolizer_failed(r))
-		core_restart_symbolizer(c);
 	if (r < 0 && o->kind == SYMBOLIZER_KERNEL)
 		on_kernel_failure(c, r);
 	pthread_mutex_unlock(&c->symbolizer_lock);

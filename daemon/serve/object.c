@@ -86,6 +86,8 @@ static uint64_t span(const struct object *x)
 	for (uint32_t i = 0; i < x->info.n_segments; i++) {
 		uint64_t end = x->info.segments[i].vaddr + x->info.segments[i].memsz;
 
+		if (end < x->info.segments[i].vaddr)
+			return UINT64_MAX;
 		if (end > high)
 			high = end;
 	}

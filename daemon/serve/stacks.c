@@ -17,18 +17,28 @@ static bool equal(uint32_t item, const void *key, const void *context)
 	return x->n == k->n && !memcmp(s->words.data + x->first, k->words, k->n * sizeof(uint64_t));
 }
 
-uint32_t stacks_intern(struct stacks *s, const uint64_t *words, uint32_t n)
+static uint64_t hash(const uint64_t *words, uint32_t n)
+{
+	return hash_bytes(HASH_SEED, words, n * sizeof(*words));
+}
+
+uint32_t stacks_find(const struct stacks *s, const uint64_t *words, uint32_t n)
 {
 	struct key k = { words, n };
-	uint64_t h = hash_bytes(HASH_SEED, words, n * sizeof(*words));
-	uint32_t i = hash_get(&s->index, h, equal, &k, s);
+
+	return hash_get(&s->index, hash(words, n), equal, &k, s);
+}
+
+uint32_t stacks_intern(struct stacks *s, const uint64_t *words, uint32_t n)
+{
+	uint32_t i = stacks_find(s, words, n);
 	struct stack x = { (uint32_t)s->words.n, n };
 
 	if (i != HASH_NONE)
 		return i;
 	if (s->words.n + n >= UINT32_MAX || s->all.n >= HASH_NONE - 1 ||
 	    vec_reserve(&s->words, s->words.n + n) < 0 || vec_reserve(&s->all, s->all.n + 1) < 0 ||
-	    hash_put(&s->index, h, (uint32_t)s->all.n) < 0)
+	    hash_put(&s->index, hash(words, n), (uint32_t)s->all.n) < 0)
 		return HASH_NONE;
 	if (n)
 		memcpy(s->words.data + s->words.n, words, n * sizeof(*words));

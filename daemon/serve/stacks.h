@@ -20,7 +20,9 @@ struct stacks {
 	struct hash_index index;
 };
 
-/* The number of the stack; HASH_NONE: no memory, or past 2^32 words. */
+/* The number of the stack; HASH_NONE: not there. */
+uint32_t stacks_find(const struct stacks *s, const uint64_t *words, uint32_t n);
+/* The same, added if need be; HASH_NONE: no memory, or past 2^32 words. */
 uint32_t stacks_intern(struct stacks *s, const uint64_t *words, uint32_t n);
 /* Borrowed until the next stacks_intern. */
 const uint64_t *stacks_words(const struct stacks *s, uint32_t stack, uint32_t *ret_n);

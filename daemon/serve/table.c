@@ -225,14 +225,29 @@ static uint32_t words_needed(const struct symbolizer_rows *r, uint32_t n_granule
 	return n < UINT32_MAX / 2 ? (uint32_t)n : UINT32_MAX;
 }
 
+/* Free words at the end of the last slab: the next slab continues them. */
+static uint32_t tail(const struct tables *t)
+{
+	const struct table_range *last;
+
+	if (!t->words.free.n)
+		return 0;
+	last = &t->words.free.data[t->words.free.n - 1];
+	return last->first + last->n == t->n_slabs * SLAB_WORDS ? last->n : 0;
+}
+
 static int take_words(struct tables *t, uint32_t n, uint32_t *ret)
 {
 	while (!space_take(&t->words, n, ret)) {
-		int r;
+		uint64_t left = (PP_MAX_SLABS - t->n_slabs) * (uint64_t)SLAB_WORDS;
+		int r = 0;
 
-		if (n > (PP_MAX_SLABS - t->n_slabs) * (uint64_t)SLAB_WORDS + SLAB_WORDS)
-			return -ENOSPC;
-		r = add_slab(t);
+		if (n <= left + tail(t))
+			r = add_slab(t);
+		else if (t->old_words.n)
+			tables_collect(t);
+		else
+			r = -ENOSPC;
 		if (r < 0)
 			return r;
 	}

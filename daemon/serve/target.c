@@ -77,10 +77,27 @@ static void place(struct core *c, struct object *x, const struct symbolizer_info
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* A child that is found dead may have died of something else: the file is blamed for the second. */
+static int ask_rows(struct core *c, struct object *x, struct symbolizer_info *info,
+		    struct symbolizer_rows *rows)
+{
+	struct symbolizer_object o = { x->id, x->kind, x->fd };
+	int r = -EPIPE;
+
+	for (int i = 0; i < 2 && r == -EPIPE; i++) {
+		if (i)
+			core_restart_symbolizer(c);
+		r = symbolizer_ask_info(&c->symbolizer, &o, info);
+		x->not_elf = r == -ENOEXEC;
+		if (r == 0)
+			r = symbolizer_ask_rows(&c->symbolizer, &o, rows);
+	}
+	return r;
+}
+
 /* Asks the symbolizer once what the file is and how its code is unwound. */
 static void make_rows(struct core *c, struct object *x)
 {
-	struct symbolizer_object o = { x->id, x->kind, x->fd };
 	struct symbolizer_info info = { 0 };
 	struct symbolizer_rows rows = { 0 };
 	int r;
@@ -93,10 +110,7 @@ static void make_rows(struct core *c, struct object *x)
 		return;
 	}
 	pthread_mutex_lock(&c->symbolizer_lock);
-	r = symbolizer_ask_info(&c->symbolizer, &o, &info);
-	x->not_elf = r == -ENOEXEC;
-	if (r == 0)
-		r = symbolizer_ask_rows(&c->symbolizer, &o, &rows);
+	r = ask_rows(c, x, &info, &rows);
 	if (core_symbolizer_failed(r)) {
 		log_line("%s: the symbolizer failed on it (%s); it goes without unwind rows",
 			 x->name, strerror(-r));

@@ -14,10 +14,19 @@ static bool name_equal(uint32_t item, const void *key, const void *context)
 	return !memcmp(t->names.data[item].text, key, TOTALS_NAME);
 }
 
+static uint64_t name_hash(const char name[TOTALS_NAME])
+{
+	return hash_bytes(HASH_SEED, name, TOTALS_NAME);
+}
+
+static uint32_t find_name(const struct totals *t, const char name[TOTALS_NAME])
+{
+	return hash_get(&t->name_index, name_hash(name), name_equal, name, t);
+}
+
 static uint32_t intern_name(struct totals *t, const char name[TOTALS_NAME])
 {
-	uint64_t h = hash_bytes(HASH_SEED, name, TOTALS_NAME);
-	uint32_t i = hash_get(&t->name_index, h, name_equal, name, t);
+	uint32_t i = find_name(t, name);
 	struct total_name n;
 
 	if (i != HASH_NONE)
@@ -26,7 +35,7 @@ static uint32_t intern_name(struct totals *t, const char name[TOTALS_NAME])
 	if (vec_push(&t->names, n) < 0)
 		return HASH_NONE;
 	i = (uint32_t)t->names.n - 1;
-	return hash_put(&t->name_index, h, i) < 0 ? HASH_NONE : i;
+	return hash_put(&t->name_index, name_hash(name), i) < 0 ? HASH_NONE : i;
 }
 
 static bool row_equal(uint32_t item, const void *key, const void *context)
@@ -38,32 +47,54 @@ static bool row_equal(uint32_t item, const void *key, const void *context)
 	       a->name == b->name;
 }
 
+static uint64_t row_hash(const struct total *key)
+{
+	return hash_u64(hash_u64(HASH_SEED, (uint64_t)key->target << 32 | key->collector),
+			(uint64_t)key->stack << 32 | key->name);
+}
+
+static uint32_t find_row(const struct totals *t, const struct total *key)
+{
+	if (key->stack == HASH_NONE || key->name == HASH_NONE)
+		return HASH_NONE;
+	return hash_get(&t->index, row_hash(key), row_equal, key, t);
+}
+
+static bool full(const struct totals *t, uint32_t n_words)
+{
+	return t->stacks.words.n + n_words > TOTALS_MAX_WORDS || t->rows.n >= TOTALS_MAX_ROWS;
+}
+
 uint32_t totals_row(struct totals *t, uint32_t target, uint32_t collector, const uint64_t *words,
 		    uint32_t n, const char name[TOTALS_NAME])
 {
 	static const uint64_t other = PP_MARKER(PP_END_OTHER, 0);
+	static const char nobody[TOTALS_NAME] = "";
 	struct total key = { .target = target, .collector = collector };
-	uint64_t h;
 	uint32_t i;
 
-	if (t->stacks.words.n + n > TOTALS_MAX_WORDS || t->rows.n >= TOTALS_MAX_ROWS) {
+	if (full(t, n)) { /* names are the target's choice as well: [other] has none */
+		key.stack = stacks_find(&t->stacks, words, n);
+		key.name = find_name(t, name);
+		i = find_row(t, &key);
+		if (i != HASH_NONE)
+			return i;
 		t->n_other++;
 		words = &other;
 		n = 1;
+		name = nobody;
 	}
 	key.stack = stacks_intern(&t->stacks, words, n);
 	key.name = intern_name(t, name);
 	if (key.stack == HASH_NONE || key.name == HASH_NONE)
 		return HASH_NONE;
-	h = hash_u64(hash_u64(HASH_SEED, (uint64_t)target << 32 | collector),
-		     (uint64_t)key.stack << 32 | key.name);
-	i = hash_get(&t->index, h, row_equal, &key, t);
+	i = find_row(t, &key);
 	if (i != HASH_NONE)
 		return i;
 	if (vec_push(&t->rows, key) < 0)
 		return HASH_NONE;
 	i = (uint32_t)t->rows.n - 1;
-	if (hash_put(&t->index, h, i) < 0) {
+	if (hash_put(&t->index, row_hash(&key), i) < 0) {
 		t->rows.n--;
 		return HASH_NONE;
 	}

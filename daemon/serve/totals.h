@@ -6,7 +6,7 @@
  *
  * Owns rows, stacks and names. Rows never move or go while anybody has a snapshot, and only
  * grow, so a window is "after minus before" by row number. Bounded: past TOTALS_MAX_* a
- * new stack is added to [other], counted. Guarded by the core lock. */
+ * new row is added to [other], of no thread, counted. Guarded by the core lock. */
 
 #include <stdint.h>
 

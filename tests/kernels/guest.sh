@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+# guest.sh - what runs in the other kernel. Everything is slow there: nothing is timed.
+cd /t || exit 1
+failed=0
+check() { # TEXT COMMAND...
+	what=$1
+	shift
+	if "$@"; then echo "ok: $what"; else echo "FAILED: $what"; failed=1; fi
+}
+
+uname -r
+./deep 300 >/dev/null &
+deep=$!
+sleep 1
+./pprofd record profile --pid $deep --seconds 5 --format top >/tmp/top 2>&1
+head -n 1 /tmp/top
+check "every stack is complete" grep -q ', 0 truncated at 255 frames, 0 broken' /tmp/top
+check "functions have names and lines" grep -q 'leaf_spin.*deep.cc:' /tmp/top
+check "kernel functions have names" grep -qE '(do_syscall_64|entry_SYSCALL)' /tmp/top
+check "oracle, clock" ./oracle $deep perf 5
+kill $deep
+for kind in sigaltstack drap throw; do
+	./shapes $kind 120 &
+	target=$!
+	check "oracle, $kind" ./oracle $target perf 4
+	kill $target
+done
+./shapes futex 120 &
+check "oracle, futex" ./oracle $! futex 4
+kill $!
+./shapes malloc 120 &
+check "oracle, uprobe" ./oracle $! uprobe:libc.so.6:malloc 4
+exit $failed

@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# run.sh BUILD [KERNEL...] - boots other kernels (Debian's packages, under qemu without KVM) and runs there what
+# shows that pprofd works: a profile of a target without frame pointers, and the oracle in three modes.
+#
+# KERNEL: a version as Debian names its packages ("6.1", "6.12"); without, 6.1 and 6.12. Packages go to a cache
+# of the user's. Needs qemu-system-x86, cpio, e2fsprogs, busybox-static, apt. About 70 s a kernel.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+build=$(cd "$1" && pwd)
+shift
+[ $# -gt 0 ] || set -- 6.1 6.12
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/pprofd/kernels
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for tool in qemu-system-x86_64 cpio mke2fs busybox dpkg-deb; do
+	command -v $tool >/dev/null || { echo "run.sh: $tool is not installed" >&2; exit 77; }
+done
+
+# A private apt, so that the machine's own lists stay as they are.
+private_apt() {
+	local mirror
+	mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -n 1 || :)
+	mirror=${mirror:-http://deb.debian.org/debian}
+	mkdir -p "$cache"/apt/{lists/partial,cache/archives/partial}
+	for suite in bookworm trixie trixie-backports; do
+		echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
+	done >"$cache/apt/sources.list"
+	cat >"$cache/apt/apt.conf" <<-END
+	Dir::Etc::sourcelist "$cache/apt/sources.list";
+	Dir::Etc::sourceparts "/dev/null";
+	Dir::State::lists "$cache/apt/lists";
+	Dir::Cache "$cache/apt/cache";
+	END
+	export APT_CONFIG=$cache/apt/apt.conf
+	[ -n "$(find "$cache/apt/lists" -name '*Packages*' -mtime -1 | head -n 1)" ] || apt-get update -qq
+}
+
+fetch_kernel() { # VERSION -> the directory of its files
+	local package dir
+	package=$(apt-cache search --names-only "^linux-image-${1//./\\.}\..*-?cloud-amd64$" | awk '{print $1}' |
+		grep -v -e dbg -e unsigned | sort -V | tail -n 1)
+	[ -n "$package" ] || { echo "run.sh: no kernel $1 in Debian's archive" >&2; exit 1; }
+	dir=$cache/$package
+	if [ ! -d "$dir" ]; then
+		(cd "$work" && apt-get download -qq "$package" 2>/dev/null && dpkg-deb -x ./"$package"_*.deb "$work/kernel")
+		mv "$work/kernel" "$dir"
+	fi
+	echo "$dir"
+}
+
+put() { # a program or library with what it links, at the same place below the root
+	local file=$1
+	mkdir -p "$work/root$(dirname "$file")"
+	cp -n "$(readlink -f "$file")" "$work/root$file" 2>/dev/null || :
+	ldd "$file" 2>/dev/null | grep -oE '/[^ ]+' | while read -r library; do
+		mkdir -p "$work/root$(dirname "$library")"
+		cp -n "$(readlink -f "$library")" "$work/root$library" 2>/dev/null || :
+	done
+}
+
+make_root() {
+	mkdir -p "$work"/root/{bin,sbin,usr/bin,etc,root,proc,sys,dev,tmp,run,out,t}
+	cp "$(command -v busybox)" "$work/root/bin/busybox"
+	for applet in $(busybox --list); do ln -sf busybox "$work/root/bin/$applet"; done
+	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$work/root/etc/passwd"
+	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
+	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes; do
+		put "$build/$program"
+		cp "$build/$program" "$work/root/t/"
+	done
+	put /lib/x86_64-linux-gnu/libgcc_s.so.1
+	cp "$here/guest.sh" "$work/root/t/"
+}
+
+private_apt
+make_root
+failed=0
+for kernel; do
+	dir=$(fetch_kernel "$kernel")
+	echo "== $kernel: ${dir##*/}"
+	unset APT_CONFIG
+	bash "$here/vm.sh" -q -t 400 -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh /t/guest.sh >/dev/null || failed=1
+	cat "$work/out/.log" 2>/dev/null || { echo "no result"; failed=1; }
+	export APT_CONFIG=$cache/apt/apt.conf
+done
+exit $failed

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* library.c - a library with one function, work(MS), that spins in -DSPIN=name for so long by its
+ * thread's CPU clock, and calls the thread -DSPIN's name while it does: so every sample bears the truth in
+ * its label. System calls are made by hand: nothing here goes through a table that a truncated file
+ * would take away. */
+
+#include <linux/prctl.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+static long call(long number, long a, long b)
+{
+	long r;
+
+	__asm__ volatile("syscall" : "=a"(r) : "a"(number), "D"(a), "S"(b), "d"(0), "r"(0)
+			 : "rcx", "r11", "memory");
+	return r;
+}
+
+static int64_t now(void)
+{
+	struct timespec t;
+
+	call(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, (long)&t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+__attribute__((noinline)) void SPIN(int64_t until);
+void SPIN(int64_t until)
+{
+	volatile uint64_t sink = 0;
+
+	while (now() < until)
+		for (int i = 0; i < 200000; i++)
+			sink = sink * 31 + (uint64_t)i;
+}
+
+void work(int ms);
+void work(int ms)
+{
+	call(SYS_prctl, PR_SET_NAME, (long)TEXT(SPIN));
+	SPIN(now() + ms * 1000000ll);
+	call(SYS_prctl, PR_SET_NAME, (long)"idle");
+}

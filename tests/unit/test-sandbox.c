@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* test-sandbox.c - what serve and the symbolizer cannot do once they have shut themselves in, tried by
+ * children that enter the same filters. Needs no rights. x86_64 numbers where libc has no name. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/perf_event.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/serve/sandbox.h"
+#include "symbolizer/sandbox.h"
+
+#define MAP_SIZE 4096
+#define ALLOWED 0
+#define FATAL (-1) /* the process is killed; positive: the errno of the refusal */
+
+/* Made before the filter is entered, used after it. */
+static int file, stranger, pair[2];
+static pid_t parent;
+static char *memory;
+
+static long try_open(void)
+{
+	return syscall(SYS_openat, AT_FDCWD, "/proc/self/status", O_RDONLY);
+}
+
+static long try_old_open(void)
+{
+	return syscall(SYS_open, "/proc/self/status", O_RDONLY);
+}
+
+static long try_create(void)
+{
+	return syscall(SYS_openat, AT_FDCWD, "/tmp/pprofd-test-sandbox", O_CREAT | O_WRONLY, 0600);
+}
+
+static long try_unlink(void)
+{
+	return syscall(SYS_unlink, "/tmp/pprofd-no-such-file");
+}
+
+static long try_readlink(void)
+{
+	char text[64];
+
+	return syscall(SYS_readlink, "/proc/self/exe", text, sizeof(text));
+}
+
+static long try_socket(void)
+{
+	return syscall(SYS_socket, AF_INET, SOCK_STREAM, 0);
+}
+
+static long try_connect(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = "/nosuch" };
+
+	return syscall(SYS_connect, stranger, &a, sizeof(a));
+}
+
+static long try_bind(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+	return syscall(SYS_bind, stranger, &a, sizeof(sa_family_t));
+}
+
+/* A child that comes into being all the same says so and goes. */
+static long born(long pid)
+{
+	if (pid == 0)
+		_exit(ALLOWED);
+	return pid;
+}
+
+static long try_fork(void)
+{
+	return born(syscall(SYS_fork));
+}
+
+static long try_clone(void)
+{
+	return born(syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0));
+}
+
+static long try_clone3(void)
+{
+	uint64_t a[8] = { 0, 0, 0, 0, SIGCHLD };
+
+	return born(syscall(SYS_clone3, a, sizeof(a)));
+}
+
+static long try_execve(void)
+{
+	char *none[] = { NULL };
+
+	return syscall(SYS_execve, "/bin/true", none, none);
+}
+
+static long try_execveat(void)
+{
+	char *none[] = { NULL };
+
+	return syscall(SYS_execveat, file, "", none, none, AT_EMPTY_PATH);
+}
+
+static long try_ptrace(void)
+{
+	return syscall(SYS_ptrace, 0 /* PTRACE_TRACEME */, 0, 0, 0);
+}
+
+static long try_process_vm_readv(void)
+{
+	return syscall(SYS_process_vm_readv, parent, NULL, 0, NULL, 0, 0);
+}
+
+static long try_kill(void)
+{
+	return syscall(SYS_kill, parent, 0);
+}
+
+static long try_tgkill_of_another(void)
+{
+	return syscall(SYS_tgkill, parent, parent, 0);
+}
+
+static long try_limits_of_another(void)
+{
+	struct rlimit r;
+
+	return syscall(SYS_prlimit64, parent, RLIMIT_CORE, NULL, &r);
+}
+
+static long try_dumpable(void)
+{
+	return syscall(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+static long try_mmap_exec(void)
+{
+	return syscall(SYS_mmap, NULL, MAP_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+}
+
+static long try_mmap_file_exec(void)
+{
+	return syscall(SYS_mmap, NULL, MAP_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0);
+}
+
+static long try_mmap_file(void)
+{
+	return syscall(SYS_mmap, NULL, MAP_SIZE, PROT_READ, MAP_PRIVATE, file, 0);
+}
+
+static long try_mprotect_exec(void)
+{
+	return syscall(SYS_mprotect, memory, MAP_SIZE, PROT_READ | PROT_EXEC);
+}
+
+static long try_pkey_mprotect_exec(void)
+{
+	return syscall(SYS_pkey_mprotect, memory, MAP_SIZE, PROT_READ | PROT_EXEC, -1);
+}
+
+static long try_memfd(void)
+{
+	return syscall(SYS_memfd_create, "x", 0);
+}
+
+static long try_bpf_map_create(void)
+{
+	union bpf_attr a = { .map_type = BPF_MAP_TYPE_ARRAY,
+			     .key_size = 4,
+			     .value_size = 4,
+			     .max_entries = 1 };
+
+	return syscall(SYS_bpf, BPF_MAP_CREATE, &a, sizeof(a));
+}
+
+static long try_bpf_program(void)
+{
+	union bpf_attr a = { .prog_type = BPF_PROG_TYPE_SOCKET_FILTER };
+
+	return syscall(SYS_bpf, BPF_PROG_LOAD, &a, sizeof(a));
+}
+
+static long try_perf_event(void)
+{
+	struct perf_event_attr a = { .type = PERF_TYPE_SOFTWARE, .size = sizeof(a) };
+
+	return syscall(SYS_perf_event_open, &a, 0, -1, -1, 0);
+}
+
+static long try_mount(void)
+{
+	return syscall(SYS_mount, "none", "/tmp", "tmpfs", 0, NULL);
+}
+
+static long try_unshare(void)
+{
+	return syscall(SYS_unshare, CLONE_NEWUSER);
+}
+
+static long try_setuid(void)
+{
+	return syscall(SYS_setuid, getuid());
+}
+
+static long try_io_uring(void)
+{
+	return syscall(SYS_io_uring_setup, 1, NULL);
+}
+
+static long try_personality(void)
+{
+	return syscall(SYS_personality, 0x0400000 /* READ_IMPLIES_EXEC */);
+}
+
+/* What both need to do their work. */
+
+static long do_read(void)
+{
+	char byte;
+
+	return pread(file, &byte, 1, 0);
+}
+
+static long do_memory(void)
+{
+	char *p = malloc(32 << 20);
+
+	if (!p)
+		return -1;
+	memset(p, 1, 32 << 20);
+	free(p);
+	return 0;
+}
+
+static long do_talk(void)
+{
+	char byte = 'x';
+	struct iovec v = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+
+	return sendmsg(pair[0], &m, 0) == 1 && recvmsg(pair[1], &m, 0) == 1 ? 0 : -1;
+}
+
+static void *thread(void *arg)
+{
+	return arg;
+}
+
+static long do_thread(void)
+{
+	pthread_t t;
+
+	errno = pthread_create(&t, NULL, thread, NULL);
+	return errno ? -1 : pthread_join(t, NULL);
+}
+
+static long do_name(void)
+{
+	return prctl(PR_SET_NAME, "x");
+}
+
+static long do_map_shared(void)
+{
+	return mmap(NULL, MAP_SIZE, PROT_READ, MAP_SHARED, file, 0) == MAP_FAILED ? -1 : 0;
+}
+
+/* More than the symbolizer may have. */
+static long do_much_memory(void)
+{
+	return mmap(NULL, 1ul << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+			       MAP_FAILED ?
+		       -1 :
+		       0;
+}
+
+static const struct attempt {
+	const char *name;
+	long (*run)(void);
+	int serve, symbolizer;
+} attempts[] = {
+	{ "open", try_open, EPERM, EACCES },
+	{ "open, the old call", try_old_open, EPERM, EACCES },
+	{ "create a file", try_create, EPERM, EACCES },
+	{ "unlink", try_unlink, EPERM, EACCES },
+	{ "readlink", try_readlink, EPERM, EACCES },
+	{ "socket", try_socket, EPERM, FATAL },
+	{ "connect", try_connect, EPERM, FATAL },
+	{ "bind", try_bind, EPERM, FATAL },
+	{ "fork", try_fork, EPERM, FATAL },
+	{ "clone", try_clone, EPERM, FATAL },
+	{ "clone3", try_clone3, ENOSYS, FATAL },
+	{ "execve", try_execve, EPERM, FATAL },
+	{ "execveat", try_execveat, EPERM, FATAL },
+	{ "ptrace", try_ptrace, EPERM, FATAL },
+	{ "process_vm_readv", try_process_vm_readv, EPERM, FATAL },
+	{ "kill", try_kill, EPERM, FATAL },
+	{ "tgkill of another", try_tgkill_of_another, EPERM, EACCES },
+	{ "limits of another", try_limits_of_another, EPERM, EACCES },
+	{ "become dumpable", try_dumpable, EPERM, EACCES },
+	{ "mmap executable", try_mmap_exec, EPERM, EACCES },
+	{ "mmap a file executable", try_mmap_file_exec, EPERM, EACCES },
+	{ "mmap a file", try_mmap_file, ALLOWED, EACCES },
+	{ "mprotect executable", try_mprotect_exec, EPERM, EACCES },
+	{ "pkey_mprotect executable", try_pkey_mprotect_exec, EPERM, EACCES },
+	{ "memfd_create", try_memfd, EPERM, EACCES },
+	{ "bpf map create", try_bpf_map_create, EPERM, FATAL },
+	{ "bpf program load", try_bpf_program, EPERM, FATAL },
+	{ "perf_event_open", try_perf_event, EPERM, FATAL },
+	{ "mount", try_mount, EPERM, EACCES },
+	{ "unshare", try_unshare, EPERM, EACCES },
+	{ "setuid", try_setuid, EPERM, EACCES },
+	{ "io_uring_setup", try_io_uring, EPERM, FATAL },
+	{ "personality", try_personality, EPERM, EACCES },
+	{ "read", do_read, ALLOWED, ALLOWED },
+	{ "memory", do_memory, ALLOWED, ALLOWED },
+	{ "talk", do_talk, ALLOWED, ALLOWED },
+	{ "start a thread", do_thread, ALLOWED, FATAL },
+	{ "name a thread", do_name, ALLOWED, EACCES },
+	{ "map a table", do_map_shared, ALLOWED, EACCES },
+	{ "a GiB of memory", do_much_memory, ALLOWED, ENOMEM },
+};
+
+static int prepare(void **state)
+{
+	parent = getpid();
+	file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	stranger = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	memory = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return file < 0 || stranger < 0 || memory == MAP_FAILED ||
+	       socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0;
+}
+
+/* 255: the filter could not be entered; else the outcome as it stands in the table. */
+static int outcome(int (*enter)(void), const struct attempt *a)
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct rlimit none = { 0, 0 };
+
+		setrlimit(RLIMIT_CORE, &none);
+		if (enter() < 0)
+			_exit(255);
+		errno = 0;
+		_exit(a->run() < 0 ? errno : ALLOWED);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFSIGNALED(status))
+		return WTERMSIG(status) == SIGSYS ? FATAL : 1000 + WTERMSIG(status);
+	return WEXITSTATUS(status);
+}
+
+static int check_all(int (*enter)(void), bool serve)
+{
+	int bad = 0;
+
+	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+		const struct attempt *a = &attempts[i];
+		int want = serve ? a->serve : a->symbolizer, got = outcome(enter, a);
+
+		if (got == want)
+			continue;
+		print_message("# %s: %d, not %d\n", a->name, got, want);
+		bad++;
+	}
+	return bad;
+}
+
+static void test_serve_is_shut_in(void **state)
+{
+	assert_int_equal(check_all(sandbox_enter_serve, true), 0);
+}
+
+static void test_symbolizer_is_shut_in(void **state)
+{
+	assert_int_equal(check_all(sandbox_enter, false), 0);
+}
+
+/* The table proves nothing if this machine refuses these things to everybody. */
+static int no_sandbox(void)
+{
+	return 0;
+}
+
+static void test_outside_it_works(void **state)
+{
+	static const char *const ordinary[] = { "open", "readlink", "socket", "fork", "clone",
+						"execve", "ptrace", "kill", "mmap executable",
+						"mprotect executable", "memfd_create", "read",
+						"start a thread", "a GiB of memory" };
+
+	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++)
+		for (size_t k = 0; k < sizeof(ordinary) / sizeof(ordinary[0]); k++)
+			if (!strcmp(attempts[i].name, ordinary[k]))
+				assert_int_equal(outcome(no_sandbox, &attempts[i]), ALLOWED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_outside_it_works),
+		cmocka_unit_test(test_serve_is_shut_in),
+		cmocka_unit_test(test_symbolizer_is_shut_in),
+	};
+
+	return cmocka_run_group_tests(tests, prepare, NULL);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "bpf/event.h"
+#include "daemon/serve/totals.h"
+
+static int setup(void **state)
+{
+	*state = calloc(1, sizeof(struct totals));
+	return *state ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	totals_deinit(*state);
+	free(*state);
+	return 0;
+}
+
+static const char main_thread[TOTALS_NAME] = "main", worker[TOTALS_NAME] = "worker";
+static const uint64_t words[] = { 1, 2, 3, 4, 5 };
+
+static void test_equal_keys_are_one_row(void **state)
+{
+	struct totals *t = *state;
+	uint32_t row = totals_row(t, 1, PP_CPU, words, 5, main_thread);
+
+	assert_int_equal(totals_row(t, 1, PP_CPU, words, 5, main_thread), row);
+	assert_int_equal(t->rows.n, 1);
+}
+
+static void test_rows_differ_by_each_part_of_the_key(void **state)
+{
+	struct totals *t = *state;
+	char tail[TOTALS_NAME] = "main\0X"; /* the kernel has any bytes there */
+	uint32_t rows[] = {
+		totals_row(t, 1, PP_CPU, words, 5, main_thread),
+		totals_row(t, 2, PP_CPU, words, 5, main_thread),
+		totals_row(t, 1, PP_CPU + 1, words, 5, main_thread),
+		totals_row(t, 1, PP_CPU, words, 4, main_thread),
+		totals_row(t, 1, PP_CPU, words + 1, 4, main_thread),
+		totals_row(t, 1, PP_CPU, words, 0, main_thread),
+		totals_row(t, 1, PP_CPU, words, 5, worker),
+		totals_row(t, 1, PP_CPU, words, 5, tail),
+	};
+
+	for (unsigned i = 0; i < 8; i++) {
+		assert_int_equal(rows[i], i);
+		assert_true(t->rows.data[i].v[0] == 0 && t->rows.data[i].v[1] == 0);
+	}
+	assert_int_equal(t->stacks.all.n, 4);
+	assert_int_equal(t->names.n, 3);
+}
+
+static void test_rows_never_move(void **state)
+{
+	struct totals *t = *state;
+
+	for (int round = 0; round < 2; round++)
+		for (uint64_t i = 0; i < 50000; i++) {
+			uint32_t row = totals_row(t, 1, PP_CPU, &i, 1, main_thread);
+
+			assert_int_equal(row, i);
+			t->rows.data[row].v[0]++;
+		}
+	for (uint64_t i = 0; i < 50000; i++)
+		assert_int_equal(t->rows.data[i].v[0], 2);
+}
+
+static void test_snapshot_keeps_what_was(void **state)
+{
+	struct totals *t = *state;
+	struct totals_before none, b;
+
+	assert_int_equal(totals_snapshot(t, &none), 0);
+	assert_int_equal(none.n, 0);
+	assert_int_equal(totals_row(t, 1, PP_CPU, words, 5, worker), 0);
+	t->rows.data[0].v[1] = 7;
+	assert_int_equal(totals_snapshot(t, &b), 0);
+	t->rows.data[0].v[1] = 9;
+	totals_row(t, 1, PP_CPU, words, 4, worker);
+	assert_int_equal(b.n, 1);
+	assert_int_equal(b.v[0][1], 7);
+	totals_before_deinit(&none);
+	totals_before_deinit(&b);
+	assert_null(b.v);
+}
+
+static void test_cleared_totals_begin_anew(void **state)
+{
+	struct totals *t = *state;
+
+	totals_row(t, 1, PP_CPU, words, 5, main_thread);
+	totals_clear(t);
+	assert_int_equal(t->rows.n, 0);
+	assert_int_equal(totals_row(t, 1, PP_CPU, words, 3, worker), 0);
+}
+
+static bool is_other(const struct totals *t, uint32_t row)
+{
+	uint32_t n;
+	const uint64_t *w = stacks_words(&t->stacks, t->rows.data[row].stack, &n);
+
+	return n == 1 && w[0] == PP_MARKER(PP_END_OTHER, 0);
+}
+
+/* Fills the words with stacks of 320. */
+static void fill_words(struct totals *t)
+{
+	uint64_t w[PP_MAX_WORDS] = { 0 };
+
+	for (uint32_t i = 0; i < TOTALS_MAX_WORDS / PP_MAX_WORDS; i++) {
+		w[0] = i;
+		assert_int_equal(totals_row(t, 1, PP_CPU, w, PP_MAX_WORDS, main_thread), i);
+	}
+	assert_int_equal(t->n_other, 0);
+}
+
+static void test_new_stacks_past_the_limit_are_merged_and_counted(void **state)
+{
+	struct totals *t = *state;
+	uint64_t w[PP_MAX_WORDS] = { UINT64_MAX };
+	uint32_t other;
+
+	fill_words(t);
+	other = totals_row(t, 1, PP_CPU, w, PP_MAX_WORDS, main_thread);
+	assert_true(is_other(t, other));
+	w[0]--;
+	assert_int_equal(totals_row(t, 1, PP_CPU, w, PP_MAX_WORDS, main_thread), other);
+	assert_int_not_equal(totals_row(t, 2, PP_CPU, w, PP_MAX_WORDS, main_thread), other);
+	assert_int_equal(t->n_other, 3);
+}
+
+static void test_known_stacks_past_the_limit_keep_their_rows(void **state)
+{
+	struct totals *t = *state;
+	uint64_t w[PP_MAX_WORDS] = { 77 };
+
+	fill_words(t);
+	assert_int_equal(totals_row(t, 1, PP_CPU, w, PP_MAX_WORDS, main_thread), 77);
+	assert_int_equal(t->n_other, 0);
+}
+
+/* A target may name its threads without end. */
+static void test_rows_and_names_are_bounded(void **state)
+{
+	struct totals *t = *state;
+	char name[TOTALS_NAME] = "";
+	uint32_t row = 0;
+
+	for (uint32_t i = 0; i < TOTALS_MAX_ROWS + 1000; i++) {
+		memcpy(name, &i, sizeof(i));
+		row = totals_row(t, 1, PP_CPU, words, 5, name);
+	}
+	assert_true(is_other(t, row));
+	assert_int_equal(t->rows.n, TOTALS_MAX_ROWS + 1);
+	assert_true(t->names.n <= TOTALS_MAX_ROWS + 1);
+	assert_int_equal(t->n_other, 1000);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_equal_keys_are_one_row),
+		TEST(test_rows_differ_by_each_part_of_the_key),
+		TEST(test_rows_never_move),
+		TEST(test_snapshot_keeps_what_was),
+		TEST(test_cleared_totals_begin_anew),
+		TEST(test_new_stacks_past_the_limit_are_merged_and_counted),
+		TEST(test_known_stacks_past_the_limit_keep_their_rows),
+		TEST(test_rows_and_names_are_bounded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
