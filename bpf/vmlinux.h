@@ -78,9 +78,9 @@ struct uprobe_task {
 };
 
 struct task_struct {
+	char comm[16]; /* read as two words */
 	int pid, tgid;
 	unsigned int flags;
-	char comm[16];
 	u64 start_boottime;
 	u64 self_exec_id;
 	struct task_struct *group_leader;

@@ -79,4 +79,6 @@ struct broker_range {
 struct broker_file { /* fstat of what was opened */
 	uint64_t dev, ino, size;
 	int64_t mtime_ns, ctime_ns;
+	uint32_t by_path; /* found by the mapping's path, which may lead to another file by now */
+	uint32_t pad;
 };

@@ -3,9 +3,8 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
-/* Waiting for one record. A child that parses a large file is silent for a while. */
-#define TIMEOUT_MS 20000
 #define MAX_ROWS (16u << 20)
 #define MAX_RULES (1u << 16)
 
@@ -16,6 +15,19 @@ void symbolizer_replace(struct symbolizer *s, int fd)
 	s->fd = fd;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
+}
+
+static int silence_ms(const struct symbolizer *s)
+{
+	return s->timeout_ms ? s->timeout_ms : SYMBOLIZER_TIMEOUT_MS;
+}
+
 static int ask(struct symbolizer *s, uint32_t type, const struct symbolizer_object *o,
 	       const struct symbolizer_question *q, const uint64_t *addresses)
 {
@@ -23,6 +35,7 @@ static int ask(struct symbolizer *s, uint32_t type, const struct symbolizer_obje
 
 	if (s->fd < 0)
 		return -EPIPE;
+	s->deadline_ms = now_ms() + 3ll * silence_ms(s);
 	r->type = type;
 	r->serial = ++s->serial;
 	r->status = 0;
@@ -38,8 +51,12 @@ static int ask(struct symbolizer *s, uint32_t type, const struct symbolizer_obje
 
 static int receive(struct symbolizer *s)
 {
-	int r = record_receive(s->fd, &s->record, TIMEOUT_MS);
+	int64_t left = s->deadline_ms - now_ms();
+	int r = -ETIMEDOUT;
 
+	if (left > 0)
+		r = record_receive(s->fd, &s->record,
+				   left < silence_ms(s) ? (int)left : silence_ms(s));
 	if (r < 0)
 		return r;
 	record_close_fds(&s->record);
@@ -86,7 +103,7 @@ static int take_rules(struct symbolizer_rows *to, const struct record *r)
 {
 	size_t n = r->n / sizeof(struct unwind_rule);
 
-	if (r->n % sizeof(struct unwind_rule) || to->rules.n + n > MAX_RULES)
+	if (!n || r->n % sizeof(struct unwind_rule) || to->rules.n + n > MAX_RULES)
 		return -EBADMSG;
 	if (vec_reserve(&to->rules, to->rules.n + n) < 0)
 		return -ENOMEM;
@@ -99,7 +116,7 @@ static int take_rows(struct symbolizer_rows *to, const struct record *r)
 {
 	size_t n = r->n / sizeof(struct unwind_row);
 
-	if (r->n % sizeof(struct unwind_row) || to->rows.n + n > MAX_ROWS)
+	if (!n || r->n % sizeof(struct unwind_row) || to->rows.n + n > MAX_ROWS)
 		return -EBADMSG;
 	if (vec_reserve(&to->rows, to->rows.n + n) < 0)
 		return -ENOMEM;
@@ -171,16 +188,19 @@ void symbolizer_rows_deinit(struct symbolizer_rows *r)
 	vec_deinit(&r->rows);
 }
 
-static int take_frames(const struct record *r, uint32_t n_addresses, symbolizer_frame_fn *frame,
-		       void *context)
+static int take_frames(const struct record *r, uint32_t n_addresses, uint32_t *left,
+		       symbolizer_frame_fn *frame, void *context)
 {
+	if (!r->n)
+		return -EBADMSG;
 	for (size_t at = 0; at < r->n;) {
 		struct symbolizer_frame f;
 		const char *text;
 		size_t n;
 
-		if (r->n - at < sizeof(f))
+		if (r->n - at < sizeof(f) || !*left)
 			return -EBADMSG;
+		--*left;
 		memcpy(&f, r->data + at, sizeof(f));
 		n = (size_t)f.n_name + f.n_system_name + f.n_file;
 		at += sizeof(f);
@@ -199,6 +219,7 @@ int symbolizer_ask_names(struct symbolizer *s, const struct symbolizer_object *o
 			 symbolizer_frame_fn *frame, void *context)
 {
 	struct symbolizer_question q = question(o);
+	uint32_t left = n * SYMBOLIZER_MAX_INLINED;
 	int r;
 
 	if (n > SYMBOLIZER_MAX_ADDRESSES)
@@ -214,7 +235,7 @@ int symbolizer_ask_names(struct symbolizer *s, const struct symbolizer_object *o
 			return file_status(&s->record);
 		if (s->record.type != SYMBOLIZER_FRAME)
 			return -EBADMSG;
-		r = take_frames(&s->record, n, frame, context);
+		r = take_frames(&s->record, n, &left, frame, context);
 	}
 	return r;
 }

@@ -6,15 +6,21 @@
  * Owns our end of the socket. One question at a time: the caller holds a lock around each call.
  * Answers are checked for shape and bounds; what they say is still a stranger's word. After
  * -EPIPE, -ETIMEDOUT or -EBADMSG the child is of no more use: get another one and
- * symbolizer_replace it. Other errors are the file's own. */
+ * symbolizer_replace it. Other errors are the file's own. No question takes longer than three times
+ * the silence that is waited for, however much the child has to say. */
 
 #include <stdint.h>
 
 #include "base/vec.h"
 #include "symbolizer/protocol.h"
 
+/* Waiting for one record. A child that parses a large file is silent for a while. */
+#define SYMBOLIZER_TIMEOUT_MS 20000
+
 struct symbolizer {
 	int fd; /* -1: none */
+	int timeout_ms;	     /* of silence; 0: SYMBOLIZER_TIMEOUT_MS */
+	int64_t deadline_ms; /* of the question that is being asked */
 	uint32_t serial;
 	struct record record; /* scratch */
 };

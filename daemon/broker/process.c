@@ -228,13 +228,15 @@ static int open_by_path(int dir, const char *range)
 static int open_mapped(int dir, const char *range, struct broker_file *ret)
 {
 	_cleanup_(closep) int at = -1;
+	bool by_path;
 	char name[64];
 	struct stat st;
 	int fd;
 
 	snprintf(name, sizeof(name), "map_files/%s", range);
 	at = openat(dir, name, O_PATH | O_CLOEXEC);
-	if (at < 0 && (errno == EPERM || errno == EACCES))
+	by_path = at < 0 && (errno == EPERM || errno == EACCES);
+	if (by_path)
 		at = open_by_path(dir, range);
 	else if (at < 0)
 		at = -errno;
@@ -255,6 +257,7 @@ static int open_mapped(int dir, const char *range, struct broker_file *ret)
 		.size = (uint64_t)st.st_size,
 		.mtime_ns = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec,
 		.ctime_ns = st.st_ctim.tv_sec * 1000000000ll + st.st_ctim.tv_nsec,
+		.by_path = by_path,
 	};
 	return fd;
 }

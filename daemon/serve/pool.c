@@ -125,13 +125,13 @@ static void fold_half(struct pool *p, struct totals *t, unsigned half)
 
 	for (uint32_t i = 0; i < p->n_counts; i++) {
 		struct pp_count *c = &counts[i];
-		int64_t v[2], d[2];
+		uint64_t v[2], d[2]; /* modulo 2^64, as the kernel adds */
 
 		if (!(__atomic_load_n(&c->tag, __ATOMIC_ACQUIRE) & PP_FILLED))
 			continue;
 		for (int k = 0; k < 2; k++) {
-			v[k] = __atomic_load_n(&c->v[k], __ATOMIC_RELAXED);
-			d[k] = v[k] - h->folded[i][k];
+			v[k] = (uint64_t)__atomic_load_n(&c->v[k], __ATOMIC_RELAXED);
+			d[k] = v[k] - (uint64_t)h->folded[i][k];
 		}
 		if (!d[0] && !d[1])
 			continue;
@@ -145,8 +145,10 @@ static void fold_half(struct pool *p, struct totals *t, unsigned half)
 			h->row[i] = row + 1;
 		}
 		for (int k = 0; k < 2; k++) {
-			t->rows.data[h->row[i] - 1].v[k] += d[k];
-			h->folded[i][k] = v[k];
+			int64_t *total = &t->rows.data[h->row[i] - 1].v[k];
+
+			*total = (int64_t)((uint64_t)*total + d[k]);
+			h->folded[i][k] = (int64_t)v[k];
 		}
 	}
 }

@@ -303,7 +303,8 @@ int tables_list(struct tables *t, const struct pp_mapping *m, uint32_t n, uint64
 			return -ENOSPC;
 		}
 	}
-	memcpy(&t->mappings[first], m, n * sizeof(*m));
+	if (n)
+		memcpy(&t->mappings[first], m, n * sizeof(*m));
 	*ret = (uint64_t)first << 32 | n;
 	return 0;
 }

@@ -61,6 +61,9 @@ static struct object *open_object(struct core *c, struct target *t, const struct
 	fd = broker_open_object(&c->broker, t->index, l->start, l->end, &file);
 	if (fd == -EMEDIUMTYPE)
 		return NULL;
+	if (file.by_path && file.ino != l->ino) /* not the file that is mapped; its device may be
+						 * shown otherwise, as btrfs does */
+		close_fd(&fd);
 	if (fd < 0) /* cannot be read: known by what the mapping says, its code is not followed */
 		file = (struct broker_file){ .dev = l->dev, .ino = l->ino };
 	pthread_mutex_lock(&c->lock);
