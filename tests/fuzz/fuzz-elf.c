@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Any bytes as an ELF file: what sections, segments and the function table answer is in the file.
+ */
+
+#include <assert.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "symbolizer/bounds.h"
+#include "symbolizer/elf_file.h"
+
+#define N_ADDRESSES 32
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+/* Touches the bytes, so that a sanitizer sees them. */
+static volatile uint8_t sink;
+
+static void touch(const struct elf_section *s)
+{
+	for (size_t i = 0; i < s->n; i += i < 4096 ? 1 : 4096)
+		sink ^= s->data[i];
+	sink ^= s->data[s->n - 1];
+}
+
+static void sections(struct elf_file *f)
+{
+	static const char *const names[] = {
+		".eh_frame", ".debug_frame",   ".symtab", ".strtab",
+		".dynsym",   ".gnu_debugdata", ".plt",	  ".note.gnu.build-id",
+		".shstrtab", ".debug_info",    ""
+	};
+	struct elf_section s;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!elf_file_section(f, names[i], &s))
+			continue;
+		assert(s.data && s.n);
+		touch(&s);
+	}
+}
+
+static void addresses(struct elf_file *f, uint64_t low, uint64_t high, size_t n)
+{
+	struct elf_section s;
+	uint64_t start;
+
+	for (uint64_t i = 0; i < N_ADDRESSES; i++) {
+		uint64_t at = low + (high - low) / N_ADDRESSES * i;
+
+		if (elf_file_at(f, at, i % 2 ? 16 : UINT64_MAX, &s)) {
+			assert(s.n && s.n <= n && s.address == at);
+			touch(&s);
+		}
+		if (bounds_find(f, at, &start))
+			assert(start <= at);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	_cleanup_(elf_file_closep) struct elf_file *f = NULL;
+	uint64_t low = 0, high = 0;
+
+	if (elf_file_open_memory(data, n, &f) < 0) {
+		assert(!f);
+		return 0;
+	}
+	assert(f->n_segments <= ELF_MAX_SEGMENTS && f->n_build_id <= ELF_MAX_BUILD_ID);
+	sections(f);
+	if (elf_file_text(f, &low, &high))
+		assert(low < high);
+	addresses(f, low, high, n);
+	addresses(f, 0, UINT64_MAX, n);
+	return 0;
+}
