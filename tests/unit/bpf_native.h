@@ -55,7 +55,7 @@ struct native {
 	struct pt_regs registers;
 	uint64_t pid_tgid;
 	uint64_t kernel_stack[80];
-	int n_kernel_stack; /* negative: -errno */
+	int n_kernel_stack;	  /* negative: -errno */
 	bool no_return_instances; /* a kernel without uprobes */
 	unsigned n_reads;	  /* of user memory */
 	struct {

@@ -68,11 +68,13 @@ static inline void build(struct fixture *x)
 		check_rows(&x->c);
 }
 
-static inline void fde(struct fixture *x, size_t cie, uint64_t start, uint64_t n, const void *program,
-		size_t n_program)
+static inline void fde(struct fixture *x, size_t cie, uint64_t start, uint64_t n,
+		       const void *program, size_t n_program)
 {
-	image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie, .start = IMAGE_TEXT + start,
-						       .n = n, .program = program,
+	image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie,
+						       .start = IMAGE_TEXT + start,
+						       .n = n,
+						       .program = program,
 						       .n_program = n_program });
 }
 

@@ -74,12 +74,14 @@ size_t image_cie(struct bytes *b, const struct image_cie *c)
 	add_uint(b, c->ra ? c->ra : 16, 1);
 	if (*letters == 'z')
 		add_uleb(b, strlen(letters + 1) + (strchr(letters, 'P') ? 4 : 0) -
-				    (strchr(letters, 'S') != NULL) - (strchr(letters, 'B') != NULL));
+				    (strchr(letters, 'S') != NULL) -
+				    (strchr(letters, 'B') != NULL));
 	for (const char *a = letters + 1; *letters == 'z' && *a; a++) {
 		if (*a == 'P')
 			bytes_add(b, "\x1b\1\2\3", 5);
 		else if (*a == 'R')
-			add_uint(b, c->encoding ? c->encoding : DW_EH_PE_pcrel | DW_EH_PE_sdata4, 1);
+			add_uint(b, c->encoding ? c->encoding : DW_EH_PE_pcrel | DW_EH_PE_sdata4,
+				 1);
 		else if (*a != 'S' && *a != 'B')
 			add_uint(b, DW_EH_PE_omit, 1);
 	}
@@ -170,8 +172,9 @@ static void add_segments(struct image *m, size_t n_data)
 	const Elf64_Phdr p[N_SEGMENTS] = {
 		{ PT_LOAD, PF_R | PF_X, TEXT_AT, IMAGE_TEXT, 0, IMAGE_N_TEXT, IMAGE_N_TEXT, 4096 },
 		{ PT_LOAD, PF_R, DATA_AT, IMAGE_DATA, 0, n_data, n_data, 4096 },
-		{ m->header.n ? PT_GNU_EH_FRAME : PT_NULL, PF_R, DATA_AT + IMAGE_HEADER - IMAGE_DATA,
-		  IMAGE_HEADER, 0, m->header.n, m->header.n, 4 },
+		{ m->header.n ? PT_GNU_EH_FRAME : PT_NULL, PF_R,
+		  DATA_AT + IMAGE_HEADER - IMAGE_DATA, IMAGE_HEADER, 0, m->header.n, m->header.n,
+		  4 },
 	};
 
 	bytes_add(&m->file, p, sizeof(p));
@@ -192,7 +195,7 @@ static void add_section_headers(struct image *m)
 		h[n].sh_addr = s->address;
 		h[n].sh_size = s->n;
 		h[n].sh_addralign = 1;
-		h[n].sh_offset = s->data ? m->file.n :
+		h[n].sh_offset = s->data		 ? m->file.n :
 				 s->address < IMAGE_DATA ? TEXT_AT + s->address - IMAGE_TEXT :
 							   DATA_AT + s->address - IMAGE_DATA;
 		if (s->data)
@@ -202,8 +205,11 @@ static void add_section_headers(struct image *m)
 	}
 	h[n].sh_name = (Elf64_Word)names.n;
 	bytes_puts(&names, ".shstrtab");
-	h[n] = (Elf64_Shdr){ .sh_name = h[n].sh_name, .sh_type = SHT_STRTAB,
-			     .sh_offset = m->file.n, .sh_size = names.n + 1, .sh_addralign = 1 };
+	h[n] = (Elf64_Shdr){ .sh_name = h[n].sh_name,
+			     .sh_type = SHT_STRTAB,
+			     .sh_offset = m->file.n,
+			     .sh_size = names.n + 1,
+			     .sh_addralign = 1 };
 	bytes_add(&m->file, bytes_text(&names), names.n + 1);
 	pad(&m->file, (m->file.n + 7) & ~7ul);
 	image_ehdr(m)->e_shoff = m->file.n;
@@ -217,9 +223,14 @@ void image_finish(struct image *m)
 {
 	Elf64_Ehdr e = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
 				      EV_CURRENT },
-			 .e_type = ET_DYN, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
-			 .e_entry = m->entry, .e_phoff = sizeof(e), .e_ehsize = sizeof(e),
-			 .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = N_SEGMENTS,
+			 .e_type = ET_DYN,
+			 .e_machine = EM_X86_64,
+			 .e_version = EV_CURRENT,
+			 .e_entry = m->entry,
+			 .e_phoff = sizeof(e),
+			 .e_ehsize = sizeof(e),
+			 .e_phentsize = sizeof(Elf64_Phdr),
+			 .e_phnum = N_SEGMENTS,
 			 .e_shentsize = sizeof(Elf64_Shdr) };
 	size_t n_eh = m->eh_frame.n + (m->exact ? 0 : 4), n_data = n_eh;
 

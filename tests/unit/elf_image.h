@@ -42,7 +42,7 @@ void image_deinit(struct image *m);
 
 /* A CIE: its offset in the section. `augmentation` starts with z, or is empty. */
 struct image_cie {
-	uint8_t version; /* 0: 1 */
+	uint8_t version;	  /* 0: 1 */
 	const char *augmentation; /* NULL: "zR" */
 	uint8_t encoding;	  /* of R; 0: as compilers write it, pcrel | sdata4 */
 	uint64_t code_align;	  /* 0: 1 */

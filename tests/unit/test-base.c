@@ -163,12 +163,14 @@ static void test_hash_finds_all_after_growing(void **state)
 	assert_true(h.n_slots >= 2 * N);
 	for (uint32_t i = 0; i < N; i++)
 		assert_int_equal(hash_get(&h, hash_u64(HASH_SEED, numbers[i]), number_equal,
-					  &numbers[i], numbers), i);
+					  &numbers[i], numbers),
+				 i);
 	assert_int_equal(hash_get(&h, hash_u64(HASH_SEED, absent), number_equal, &absent, numbers),
 			 HASH_NONE);
 	hash_clear(&h);
 	assert_int_equal(hash_get(&h, hash_u64(HASH_SEED, numbers[1]), number_equal, &numbers[1],
-				  numbers), HASH_NONE);
+				  numbers),
+			 HASH_NONE);
 	hash_deinit(&h);
 	free(numbers);
 }
@@ -271,11 +273,11 @@ static void test_utf8_passes_through(void **state)
 static void test_what_is_not_utf8_becomes_question_marks(void **state)
 {
 	COPY("\x80 \xff \xfe", "? ? ?");
-	COPY("\xc0\xaf", "??");		       /* an overlong slash */
-	COPY("\xe0\x80\xaf", "???");	       /* and a longer one */
-	COPY("\xed\xa0\x80", "???");	       /* a surrogate */
-	COPY("\xf4\x90\x80\x80", "????");      /* past the last code point */
-	COPY("a\xe2\x82", "a??");	       /* cut short */
+	COPY("\xc0\xaf", "??");		  /* an overlong slash */
+	COPY("\xe0\x80\xaf", "???");	  /* and a longer one */
+	COPY("\xed\xa0\x80", "???");	  /* a surrogate */
+	COPY("\xf4\x90\x80\x80", "????"); /* past the last code point */
+	COPY("a\xe2\x82", "a??");	  /* cut short */
 	COPY("\xe2\x82z", "??z");
 }
 
@@ -417,11 +419,11 @@ static void test_malformed_record_is_refused_and_its_descriptors_closed(void **s
 		uint32_t words[6];
 		size_t bytes;
 	} bad[] = {
-		{ { 1, 2, 0, 0, 1 }, 19 },	    /* cut short */
-		{ { 1, 2, 0, 4, 1 }, 20 },	    /* promises more */
-		{ { 1, 2, 0, 0, 1, 9 }, 24 },	    /* promises less */
-		{ { 1, 2, 0, 0, 0 }, 20 },	    /* hides a descriptor */
-		{ { 1, 2, 0, 0, 2 }, 20 },	    /* promises another */
+		{ { 1, 2, 0, 0, 1 }, 19 },    /* cut short */
+		{ { 1, 2, 0, 4, 1 }, 20 },    /* promises more */
+		{ { 1, 2, 0, 0, 1, 9 }, 24 }, /* promises less */
+		{ { 1, 2, 0, 0, 0 }, 20 },    /* hides a descriptor */
+		{ { 1, 2, 0, 0, 2 }, 20 },    /* promises another */
 		{ { 1, 2, 0, UINT32_MAX, 1 }, 20 },
 	};
 	struct pair *p = *state;

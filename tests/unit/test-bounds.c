@@ -53,13 +53,15 @@ static void functions(struct fixture *x, uint8_t encoding, bool plain)
 
 	for (unsigned i = 0; i < N_FUNCTIONS; i++) {
 		const struct image_cie c = { .augmentation = plain ? "" : letters[i % 3],
-					     .encoding = encoding, .version = i % 2 ? 3 : 1 };
+					     .encoding = encoding,
+					     .version = i % 2 ? 3 : 1 };
 		size_t cie = image_cie(&x->m.eh_frame, &c);
 
 		starts[i] = start_of(i);
 		at[i] = x->m.eh_frame.n;
-		image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie, .start = starts[i], .n = 200,
-							       .encoding = encoding });
+		image_fde(&x->m.eh_frame,
+			  &(struct image_fde){
+				  .cie = cie, .start = starts[i], .n = 200, .encoding = encoding });
 	}
 	image_header(&x->m, starts, at, N_FUNCTIONS);
 }
@@ -292,8 +294,9 @@ static void note(struct fixture *x, uint32_t type, const char *name, uint32_t n)
 	memcpy(bytes, head, sizeof(head));
 	memcpy(bytes + sizeof(head), name, strlen(name) + 1);
 	memcpy(x->m.file.data + 0x1000, bytes, sizeof(bytes));
-	*image_phdr(&x->m, 2) = (Elf64_Phdr){ .p_type = PT_NOTE, .p_offset = 0x1000,
-					      .p_filesz = 16 + n, .p_align = 4 };
+	*image_phdr(&x->m, 2) = (Elf64_Phdr){
+		.p_type = PT_NOTE, .p_offset = 0x1000, .p_filesz = 16 + n, .p_align = 4
+	};
 	open_image(x);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* CFI as files have it: sections, entries, what linkers leave out, and what no linker would make. */
+/* CFI as files have it: sections, entries, what linkers leave out, and what no linker would make.
+ */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,8 +65,9 @@ static void test_of_overlapping_functions_the_first_wins(void **state)
 	size_t cie = image_cie(&x->m.eh_frame, &(struct image_cie){ 0 });
 
 	fde(x, cie, 0, 100, PROGRAM(DW_CFA_def_cfa_offset, 16));
-	fde(x, cie, 50, 100, PROGRAM(DW_CFA_def_cfa_offset, 32, ADVANCE(10), DW_CFA_def_cfa_offset, 40,
-				     DW_CFA_advance_loc1, 80, DW_CFA_def_cfa_offset, 48));
+	fde(x, cie, 50, 100,
+	    PROGRAM(DW_CFA_def_cfa_offset, 32, ADVANCE(10), DW_CFA_def_cfa_offset, 40,
+		    DW_CFA_advance_loc1, 80, DW_CFA_def_cfa_offset, 48));
 	fde(x, cie, 20, 30, PROGRAM(DW_CFA_def_cfa_offset, 56)); /* inside the first */
 	build(x);
 	assert_int_equal(rule(x, 30).cfa_offset, 16);
@@ -79,13 +81,15 @@ static void test_of_overlapping_functions_the_first_wins(void **state)
 static void test_functions_that_are_not_in_the_file_are_dropped(void **state)
 {
 	struct fixture *x = *state;
-	size_t cie = image_cie(&x->m.eh_frame,
-			       &(struct image_cie){ .encoding = DW_EH_PE_absptr | 0x4 /* udata8 */ });
+	size_t cie = image_cie(&x->m.eh_frame, &(struct image_cie){ .encoding = DW_EH_PE_absptr |
+										0x4 /* udata8 */ });
 
 	for (int i = 0; i < 3; i++) {
 		static const uint64_t at[] = { 0, IMAGE_TEXT + IMAGE_N_TEXT, IMAGE_TEXT };
 
-		image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie, .start = at[i], .n = 64,
+		image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie,
+							       .start = at[i],
+							       .n = 64,
 							       .encoding = DW_EH_PE_udata8 });
 	}
 	build(x);
@@ -115,8 +119,10 @@ static void test_empty_and_backward_functions_are_bad(void **state)
 	for (int i = 0; i < 3; i++) {
 		static const uint64_t n[] = { 0, UINT64_MAX, 64 };
 
-		image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie, .start = IMAGE_TEXT + 64,
-							       .n = n[i], .encoding = DW_EH_PE_udata8 });
+		image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie,
+							       .start = IMAGE_TEXT + 64,
+							       .n = n[i],
+							       .encoding = DW_EH_PE_udata8 });
 	}
 	build(x);
 	assert_int_equal(x->c.n_fdes, 3);
@@ -143,11 +149,12 @@ static void test_64_bit_lengths(void **state)
 	size_t cie = image_cie(&x->m.eh_frame, &(struct image_cie){ .wide = true });
 	size_t narrow = image_cie(&x->m.eh_frame, &(struct image_cie){ 0 });
 
-	image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie, .start = IMAGE_TEXT, .n = 64,
-						       .wide = true });
+	image_fde(&x->m.eh_frame,
+		  &(struct image_fde){ .cie = cie, .start = IMAGE_TEXT, .n = 64, .wide = true });
 	fde(x, narrow, 64, 64, NULL, 0);
-	image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = narrow, .start = IMAGE_TEXT + 128,
-						       .n = 64, .wide = true });
+	image_fde(&x->m.eh_frame,
+		  &(struct image_fde){
+			  .cie = narrow, .start = IMAGE_TEXT + 128, .n = 64, .wide = true });
 	build(x);
 	assert_int_equal(x->c.n_fdes, 3);
 	assert_int_equal(x->c.n_bad_fdes, 0);
@@ -167,8 +174,7 @@ static void test_cie_versions(void **state)
 	}
 	build(x);
 	for (unsigned version = 1; version <= 5; version++)
-		KIND(x, version * 256,
-		     version == 2 || version == 5 ? UNWIND_GAP : UNWIND_SP);
+		KIND(x, version * 256, version == 2 || version == 5 ? UNWIND_GAP : UNWIND_SP);
 	assert_int_equal(x->c.n_bad_fdes, 2);
 }
 
@@ -182,9 +188,10 @@ static void test_augmentations(void **state)
 				       &(struct image_cie){ .augmentation = letters[i] });
 		uint8_t encoding = i == 7 ? DW_EH_PE_udata8 : 0;
 
-		image_fde(&x->m.eh_frame,
-			  &(struct image_fde){ .cie = cie, .start = IMAGE_TEXT + i * 256, .n = 256,
-					       .encoding = encoding });
+		image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie,
+							       .start = IMAGE_TEXT + i * 256,
+							       .n = 256,
+							       .encoding = encoding });
 	}
 	build(x);
 	for (unsigned i = 0; i < 5; i++)
@@ -227,21 +234,30 @@ static void test_fde_of_no_cie_is_bad(void **state)
 static void test_pointer_encodings(void **state)
 {
 	static const uint8_t encodings[] = {
-		DW_EH_PE_udata8, DW_EH_PE_sdata8, DW_EH_PE_udata4, DW_EH_PE_sdata4,
-		DW_EH_PE_uleb128, DW_EH_PE_sleb128, DW_EH_PE_pcrel | DW_EH_PE_udata8,
-		DW_EH_PE_pcrel | DW_EH_PE_sdata8, DW_EH_PE_pcrel | DW_EH_PE_sdata4,
+		DW_EH_PE_udata8,
+		DW_EH_PE_sdata8,
+		DW_EH_PE_udata4,
+		DW_EH_PE_sdata4,
+		DW_EH_PE_uleb128,
+		DW_EH_PE_sleb128,
+		DW_EH_PE_pcrel | DW_EH_PE_udata8,
+		DW_EH_PE_pcrel | DW_EH_PE_sdata8,
+		DW_EH_PE_pcrel | DW_EH_PE_sdata4,
 		DW_EH_PE_pcrel | DW_EH_PE_sleb128,
 	};
 	struct fixture *x = *state;
 	unsigned n = sizeof(encodings);
 
 	for (unsigned i = 0; i < n; i++) {
-		size_t cie = image_cie(&x->m.eh_frame, &(struct image_cie){ .encoding = encodings[i] });
+		size_t cie =
+			image_cie(&x->m.eh_frame, &(struct image_cie){ .encoding = encodings[i] });
 
-		image_fde(&x->m.eh_frame,
-			  &(struct image_fde){ .cie = cie, .start = IMAGE_TEXT + i * 64, .n = 64,
-					       .encoding = encodings[i],
-					       .program = "\x0e\x10", .n_program = 2 });
+		image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie,
+							       .start = IMAGE_TEXT + i * 64,
+							       .n = 64,
+							       .encoding = encodings[i],
+							       .program = "\x0e\x10",
+							       .n_program = 2 });
 	}
 	build(x);
 	for (unsigned i = 0; i < n * 64; i++)
@@ -260,8 +276,14 @@ static void test_16_bit_pointers(void **state)
 
 static void test_encodings_without_a_base_are_bad(void **state)
 {
-	static const uint8_t encodings[] = { DW_EH_PE_omit, DW_EH_PE_textrel, DW_EH_PE_datarel,
-					     DW_EH_PE_funcrel, DW_EH_PE_aligned, 0x80 | 0x1b, 0x05, 0x0d };
+	static const uint8_t encodings[] = { DW_EH_PE_omit,
+					     DW_EH_PE_textrel,
+					     DW_EH_PE_datarel,
+					     DW_EH_PE_funcrel,
+					     DW_EH_PE_aligned,
+					     0x80 | 0x1b,
+					     0x05,
+					     0x0d };
 
 	for (size_t i = 0; i < sizeof(encodings); i++) {
 		struct cursor c = cursor_over("12345678", 8);
@@ -278,13 +300,17 @@ static void test_debug_frame_fills_what_eh_frame_leaves(void **state)
 
 	fde(x, cie, 0, 64, PROGRAM(DW_CFA_def_cfa_offset, 16));
 	for (unsigned wide = 0; wide < 2; wide++) {
-		cie = image_cie(&x->m.debug_frame,
-				&(struct image_cie){ .debug_frame = true, .wide = wide,
-						     .version = wide ? 4 : 3 });
+		cie = image_cie(&x->m.debug_frame, &(struct image_cie){ .debug_frame = true,
+									.wide = wide,
+									.version = wide ? 4 : 3 });
 		image_fde(&x->m.debug_frame,
-			  &(struct image_fde){ .cie = cie, .start = IMAGE_TEXT + 64 + wide * 64, .n = 64,
-					       .program = "\x0e\x18", .n_program = 2,
-					       .debug_frame = true, .wide = wide });
+			  &(struct image_fde){ .cie = cie,
+					       .start = IMAGE_TEXT + 64 + wide * 64,
+					       .n = 64,
+					       .program = "\x0e\x18",
+					       .n_program = 2,
+					       .debug_frame = true,
+					       .wide = wide });
 	}
 	build(x);
 	assert_int_equal(x->c.n_fdes, 3);
@@ -300,8 +326,8 @@ static void test_debug_frame_alone(void **state)
 	struct fixture *x = *state;
 
 	image_cie(&x->m.debug_frame, &(struct image_cie){ .debug_frame = true });
-	image_fde(&x->m.debug_frame, &(struct image_fde){ .start = IMAGE_TEXT, .n = 64,
-							  .debug_frame = true });
+	image_fde(&x->m.debug_frame,
+		  &(struct image_fde){ .start = IMAGE_TEXT, .n = 64, .debug_frame = true });
 	build(x);
 	assert_int_equal(x->r, 0);
 	KIND(x, 0, UNWIND_SP);
@@ -414,8 +440,9 @@ static void test_section_that_wraps_around_the_address_space(void **state)
 	struct fixture *x = *state;
 	size_t cie = image_cie(&x->m.eh_frame, &(struct image_cie){ .encoding = DW_EH_PE_udata8 });
 
-	image_fde(&x->m.eh_frame, &(struct image_fde){ .cie = cie, .start = text, .n = 64,
-						       .encoding = DW_EH_PE_udata8 });
+	image_fde(&x->m.eh_frame,
+		  &(struct image_fde){
+			  .cie = cie, .start = text, .n = 64, .encoding = DW_EH_PE_udata8 });
 	image_section(&x->m, ".plt.sec", text + 0x800, stubs, sizeof(stubs));
 	x->m.entry = UINT64_MAX - 0x10;
 	image_finish(&x->m);
@@ -533,8 +560,9 @@ static void test_every_cut_of_the_section_is_survived(void **state)
 	struct fixture *x = *state;
 	size_t cie = image_cie(&x->m.eh_frame, &(struct image_cie){ .augmentation = "zPLR" }), n;
 
-	fde(x, cie, 0, 64, PROGRAM(OFFSET(RBP), 2, DW_CFA_def_cfa_expression, 3, DW_OP_breg6, 0x78,
-				   DW_OP_deref, ADVANCE(4), DW_CFA_remember_state));
+	fde(x, cie, 0, 64,
+	    PROGRAM(OFFSET(RBP), 2, DW_CFA_def_cfa_expression, 3, DW_OP_breg6, 0x78, DW_OP_deref,
+		    ADVANCE(4), DW_CFA_remember_state));
 	fde(x, cie, 64, 64, PROGRAM(DW_CFA_advance_loc4, 1, 0, 0, 0, DW_CFA_restore_state));
 	image_finish(&x->m);
 	n = x->m.eh_frame.n;
@@ -559,8 +587,9 @@ static void test_every_byte_of_the_section_may_be_wrong(void **state)
 	size_t cie = image_cie(&x->m.eh_frame, &(struct image_cie){ .augmentation = "zPLR" });
 	char *bytes;
 
-	fde(x, cie, 0, 64, PROGRAM(OFFSET(RBP), 2, DW_CFA_def_cfa_expression, 3, DW_OP_breg6, 0x78,
-				   DW_OP_deref, ADVANCE(4), DW_CFA_remember_state));
+	fde(x, cie, 0, 64,
+	    PROGRAM(OFFSET(RBP), 2, DW_CFA_def_cfa_expression, 3, DW_OP_breg6, 0x78, DW_OP_deref,
+		    ADVANCE(4), DW_CFA_remember_state));
 	fde(x, cie, 64, 64, PROGRAM(ADVANCE(1), DW_CFA_restore_state));
 	image_finish(&x->m);
 	bytes = x->m.file.data + image_shdr(&x->m, ".eh_frame")->sh_offset;

@@ -17,12 +17,14 @@ static void test_push_mov_frame(void **state)
 	struct fixture *x = *state;
 
 	one(x, PROGRAM(ADVANCE(1), DW_CFA_def_cfa_offset, 16, OFFSET(RBP), 2, ADVANCE(3),
-		       DW_CFA_def_cfa_register, RBP, DW_CFA_advance_loc1, 200, DW_CFA_def_cfa, RSP, 8));
+		       DW_CFA_def_cfa_register, RBP, DW_CFA_advance_loc1, 200, DW_CFA_def_cfa, RSP,
+		       8));
 	IS(x, 0, .kind = UNWIND_SP, .cfa_offset = 8);
 	IS(x, 1, .kind = UNWIND_SP, .cfa_offset = 16, .fp_saved = UNWIND_AT_CFA, .fp_offset = -16);
 	IS(x, 3, .kind = UNWIND_SP, .cfa_offset = 16, .fp_saved = UNWIND_AT_CFA, .fp_offset = -16);
 	IS(x, 4, .kind = UNWIND_FP, .cfa_offset = 16, .fp_saved = UNWIND_AT_CFA, .fp_offset = -16);
-	IS(x, 203, .kind = UNWIND_FP, .cfa_offset = 16, .fp_saved = UNWIND_AT_CFA, .fp_offset = -16);
+	IS(x, 203, .kind = UNWIND_FP, .cfa_offset = 16, .fp_saved = UNWIND_AT_CFA,
+	   .fp_offset = -16);
 	IS(x, 204, .kind = UNWIND_SP, .cfa_offset = 8, .fp_saved = UNWIND_AT_CFA, .fp_offset = -16);
 	IS(x, 255, .kind = UNWIND_SP, .cfa_offset = 8, .fp_saved = UNWIND_AT_CFA, .fp_offset = -16);
 	KIND(x, 256, UNWIND_GAP);
@@ -31,13 +33,11 @@ static void test_push_mov_frame(void **state)
 static void test_advances_of_every_size(void **state)
 {
 	struct fixture *x = *state;
-	const uint8_t program[] = { DW_CFA_advance_loc1, 200, DW_CFA_def_cfa_offset, 1,
-				    DW_CFA_advance_loc2, 0, 1, DW_CFA_def_cfa_offset, 2,
-				    DW_CFA_advance_loc4, 0, 2, 0, 0, DW_CFA_def_cfa_offset, 3,
-				    ADVANCE(63), DW_CFA_def_cfa_offset, 4 };
 
-	fde(x, image_cie(&x->m.eh_frame, &(struct image_cie){ 0 }), 0, 0x1000, program,
-	    sizeof(program));
+	fde(x, image_cie(&x->m.eh_frame, &(struct image_cie){ 0 }), 0, 0x1000,
+	    PROGRAM(DW_CFA_advance_loc1, 200, DW_CFA_def_cfa_offset, 1, DW_CFA_advance_loc2, 0, 1,
+		    DW_CFA_def_cfa_offset, 2, DW_CFA_advance_loc4, 0, 2, 0, 0,
+		    DW_CFA_def_cfa_offset, 3, ADVANCE(63), DW_CFA_def_cfa_offset, 4));
 	build(x);
 	for (uint64_t i = 0; i < 5; i++) {
 		static const uint64_t from[] = { 0, 200, 456, 968, 1031, 0x1000 };
@@ -73,11 +73,11 @@ static void test_signed_and_extended_forms(void **state)
 {
 	struct fixture *x = *state;
 
-	one(x, PROGRAM(DW_CFA_def_cfa_sf, RSP, 0x7e, /* -2 * -8 */
+	one(x, PROGRAM(DW_CFA_def_cfa_sf, RSP, 0x7e,		   /* -2 * -8 */
 		       ADVANCE(1), DW_CFA_def_cfa_offset_sf, 0x7d, /* -3 * -8 */
-		       ADVANCE(1), DW_CFA_offset_extended, RBP, 4,
-		       ADVANCE(1), DW_CFA_offset_extended_sf, RBX, 5,
-		       ADVANCE(1), DW_CFA_GNU_negative_offset_extended, RBP, 2));
+		       ADVANCE(1), DW_CFA_offset_extended, RBP, 4, ADVANCE(1),
+		       DW_CFA_offset_extended_sf, RBX, 5, ADVANCE(1),
+		       DW_CFA_GNU_negative_offset_extended, RBP, 2));
 	IS(x, 0, .kind = UNWIND_SP, .cfa_offset = 16);
 	IS(x, 1, .kind = UNWIND_SP, .cfa_offset = 24);
 	IS(x, 2, .kind = UNWIND_SP, .cfa_offset = 24, .fp_saved = UNWIND_AT_CFA, .fp_offset = -32);
@@ -164,10 +164,11 @@ static void test_what_is_skipped_takes_no_row(void **state)
 {
 	struct fixture *x = *state;
 
-	one(x, PROGRAM(DW_CFA_nop, DW_CFA_GNU_args_size, 0x80, 1, DW_CFA_GNU_window_save, ADVANCE(4),
-		       DW_CFA_val_offset, RAX, 1, DW_CFA_val_offset_sf, RAX, 1, DW_CFA_val_expression,
-		       RAX, 2, DW_OP_breg7, 0, DW_CFA_expression, RAX, 2, DW_OP_breg7, 0,
-		       DW_CFA_register, RAX, RBX, DW_CFA_same_value, RAX, DW_CFA_undefined, RAX));
+	one(x,
+	    PROGRAM(DW_CFA_nop, DW_CFA_GNU_args_size, 0x80, 1, DW_CFA_GNU_window_save, ADVANCE(4),
+		    DW_CFA_val_offset, RAX, 1, DW_CFA_val_offset_sf, RAX, 1, DW_CFA_val_expression,
+		    RAX, 2, DW_OP_breg7, 0, DW_CFA_expression, RAX, 2, DW_OP_breg7, 0,
+		    DW_CFA_register, RAX, RBX, DW_CFA_same_value, RAX, DW_CFA_undefined, RAX));
 	IS(x, 0, .kind = UNWIND_SP, .cfa_offset = 8);
 	assert_int_equal(x->c.n_bad_fdes, 0);
 	assert_int_equal(x->c.rows.n, 2); /* the function, and the gap behind it */
@@ -177,10 +178,11 @@ static void test_frame_pointer_by_other_means_is_lost(void **state)
 {
 	struct fixture *x = *state;
 
-	one(x, PROGRAM(DW_CFA_val_offset, RBP, 2, ADVANCE(1), DW_CFA_same_value, RBP, ADVANCE(1),
-		       DW_CFA_val_offset_sf, RBP, 2, ADVANCE(1), DW_CFA_register, RBP, RAX, ADVANCE(1),
-		       DW_CFA_val_expression, RBP, 2, DW_OP_breg6, 0, ADVANCE(1), DW_CFA_expression,
-		       RBP, 3, DW_OP_breg6, 0, DW_OP_deref, ADVANCE(1), DW_CFA_undefined, RBP));
+	one(x,
+	    PROGRAM(DW_CFA_val_offset, RBP, 2, ADVANCE(1), DW_CFA_same_value, RBP, ADVANCE(1),
+		    DW_CFA_val_offset_sf, RBP, 2, ADVANCE(1), DW_CFA_register, RBP, RAX, ADVANCE(1),
+		    DW_CFA_val_expression, RBP, 2, DW_OP_breg6, 0, ADVANCE(1), DW_CFA_expression,
+		    RBP, 3, DW_OP_breg6, 0, DW_OP_deref, ADVANCE(1), DW_CFA_undefined, RBP));
 	for (unsigned i = 0; i < 7; i++)
 		assert_int_equal(rule(x, i).fp_saved, i == 1 ? UNWIND_SAME : UNWIND_LOST);
 }
@@ -204,9 +206,10 @@ static void test_cfa_by_memory(void **state)
 {
 	struct fixture *x = *state;
 
-	one(x, PROGRAM(DW_CFA_def_cfa_expression, 5, DW_OP_breg7, 24, DW_OP_deref, DW_OP_plus_uconst,
-		       8, ADVANCE(1), DW_CFA_def_cfa_expression, 5, DW_OP_breg6, 0x70,
-		       DW_OP_plus_uconst, 32, DW_OP_deref, ADVANCE(1), DW_CFA_def_cfa, RBX, 16));
+	one(x,
+	    PROGRAM(DW_CFA_def_cfa_expression, 5, DW_OP_breg7, 24, DW_OP_deref, DW_OP_plus_uconst,
+		    8, ADVANCE(1), DW_CFA_def_cfa_expression, 5, DW_OP_breg6, 0x70,
+		    DW_OP_plus_uconst, 32, DW_OP_deref, ADVANCE(1), DW_CFA_def_cfa, RBX, 16));
 	IS(x, 0, .kind = UNWIND_DEREF_SP, .cfa_offset = 24, .aux = 8);
 	IS(x, 1, .kind = UNWIND_DEREF_FP, .cfa_offset = 16);
 	IS(x, 2, .kind = UNWIND_BX, .cfa_offset = 16);
@@ -229,8 +232,8 @@ static void test_other_expressions_are_unsupported_and_counted(void **state)
 	struct fixture *x = *state;
 
 	one(x, PROGRAM(DW_CFA_def_cfa_expression, 7, DW_OP_breg7, 8, DW_OP_breg9, 8, DW_OP_plus,
-		       DW_OP_deref, DW_OP_nop, ADVANCE(1),			     /* libcrypto's */
-		       DW_CFA_def_cfa_expression, 2, DW_OP_breg7, 8, ADVANCE(1),   /* a sum */
+		       DW_OP_deref, DW_OP_nop, ADVANCE(1),			 /* libcrypto's */
+		       DW_CFA_def_cfa_expression, 2, DW_OP_breg7, 8, ADVANCE(1), /* a sum */
 		       DW_CFA_def_cfa_expression, 3, DW_OP_breg0, 8, DW_OP_deref, ADVANCE(1),
 		       DW_CFA_def_cfa_expression, 4, DW_OP_breg7, 8, DW_OP_deref, DW_OP_deref,
 		       ADVANCE(1), DW_CFA_def_cfa_expression, 0, ADVANCE(1),
@@ -249,15 +252,15 @@ static void test_numbers_too_large_for_a_rule_are_unsupported(void **state)
 #define BIG 0x80, 0x80, 0x80, 0x80, 0x10
 #define HUGE 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f
 #define SHUGE 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00
-	one(x, PROGRAM(DW_CFA_def_cfa_offset, BIG, ADVANCE(1), DW_CFA_def_cfa_offset, HUGE, ADVANCE(1),
-		       DW_CFA_def_cfa_expression, 8, DW_OP_breg7, 8, DW_OP_plus_uconst, 0x80, 0x80,
-		       0x80, 0x80, 0x10 /* no deref: a sum */, ADVANCE(1),
-		       DW_CFA_def_cfa_expression, 9, DW_OP_breg7, 8, DW_OP_deref, DW_OP_plus_uconst,
-		       BIG, ADVANCE(1), DW_CFA_def_cfa_expression, 9, DW_OP_breg7, 8,
-		       DW_OP_plus_uconst, BIG, DW_OP_deref, ADVANCE(1), DW_CFA_def_cfa_expression, 14,
-		       DW_OP_breg7, SHUGE, DW_OP_plus_uconst, 8, DW_OP_deref, ADVANCE(1),
-		       DW_CFA_def_cfa_expression, 7, DW_OP_breg7, 8, DW_OP_deref, DW_OP_plus_uconst,
-		       0x80, 0x80, 0x02));
+	one(x,
+	    PROGRAM(DW_CFA_def_cfa_offset, BIG, ADVANCE(1), DW_CFA_def_cfa_offset, HUGE, ADVANCE(1),
+		    DW_CFA_def_cfa_expression, 8, DW_OP_breg7, 8, DW_OP_plus_uconst, 0x80, 0x80,
+		    0x80, 0x80, 0x10 /* no deref: a sum */, ADVANCE(1), DW_CFA_def_cfa_expression,
+		    9, DW_OP_breg7, 8, DW_OP_deref, DW_OP_plus_uconst, BIG, ADVANCE(1),
+		    DW_CFA_def_cfa_expression, 9, DW_OP_breg7, 8, DW_OP_plus_uconst, BIG,
+		    DW_OP_deref, ADVANCE(1), DW_CFA_def_cfa_expression, 14, DW_OP_breg7, SHUGE,
+		    DW_OP_plus_uconst, 8, DW_OP_deref, ADVANCE(1), DW_CFA_def_cfa_expression, 7,
+		    DW_OP_breg7, 8, DW_OP_deref, DW_OP_plus_uconst, 0x80, 0x80, 0x02));
 	for (unsigned i = 0; i < 7; i++)
 		IS(x, i, .kind = UNWIND_UNSUPPORTED);
 }
@@ -288,9 +291,10 @@ static void test_return_address_elsewhere(void **state)
 	struct fixture *x = *state;
 
 	/* vfork keeps it in a register; a place other than CFA - 8 is not followed */
-	one(x, PROGRAM(DW_CFA_register, RA, 5, ADVANCE(1), OFFSET(RA), 2, ADVANCE(1), DW_CFA_register,
-		       RA, 16, ADVANCE(1), DW_CFA_same_value, RA, ADVANCE(1), DW_CFA_expression, RA, 2,
-		       DW_OP_breg7, 8, ADVANCE(1), DW_CFA_val_offset, RA, 1, ADVANCE(1), RESTORE(RA)));
+	one(x,
+	    PROGRAM(DW_CFA_register, RA, 5, ADVANCE(1), OFFSET(RA), 2, ADVANCE(1), DW_CFA_register,
+		    RA, 16, ADVANCE(1), DW_CFA_same_value, RA, ADVANCE(1), DW_CFA_expression, RA, 2,
+		    DW_OP_breg7, 8, ADVANCE(1), DW_CFA_val_offset, RA, 1, ADVANCE(1), RESTORE(RA)));
 	IS(x, 0, .kind = UNWIND_SP, .cfa_offset = 8, .reg = UNWIND_RA_REGISTER, .aux = 5);
 	for (unsigned i = 1; i < 6; i++)
 		IS(x, i, .kind = UNWIND_UNSUPPORTED);
@@ -307,7 +311,8 @@ static void test_return_address_in_a_register_where_aux_is_taken(void **state)
 		       ADVANCE(1), DW_CFA_def_cfa, R10, 8));
 	for (unsigned i = 0; i < 4; i++)
 		IS(x, i, .kind = UNWIND_UNSUPPORTED);
-	IS(x, 4, .kind = UNWIND_REGISTER, .cfa_offset = 8, .reg = R10 | UNWIND_RA_REGISTER, .aux = 5);
+	IS(x, 4, .kind = UNWIND_REGISTER, .cfa_offset = 8, .reg = R10 | UNWIND_RA_REGISTER,
+	   .aux = 5);
 }
 
 static void test_return_address_column_must_be_rip(void **state)

@@ -14,8 +14,9 @@
 
 static void event_with(struct world *w, uint64_t ip, int64_t a, int64_t b, uint32_t kernel)
 {
-	struct pp_event e = { .collector = PP_CPU, .v = { a, b }, .max_frames = 255,
-			      .kernel = kernel };
+	struct pp_event e = {
+		.collector = PP_CPU, .v = { a, b }, .max_frames = 255, .kernel = kernel
+	};
 
 	native.pid_tgid = 0; /* slot 0 of the fake hash */
 	native.registers.ip = ip;

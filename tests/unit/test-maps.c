@@ -219,7 +219,8 @@ static void test_lines_past_the_limit_are_counted(void **state)
 	struct maps m;
 
 	for (unsigned i = 0; i < MAPS_MAX + 5; i++)
-		bytes_printf(&b, "%x-%x r-xp 0 0:0 5 /a\n", i * 0x2000 + 0x1000, i * 0x2000 + 0x2000);
+		bytes_printf(&b, "%x-%x r-xp 0 0:0 5 /a\n", i * 0x2000 + 0x1000,
+			     i * 0x2000 + 0x2000);
 	m = read_text(b.data, b.n);
 	assert_int_equal(m.lines.n, MAPS_MAX);
 	assert_int_equal(m.n_left_out, 5);

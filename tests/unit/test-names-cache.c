@@ -26,7 +26,8 @@ static int teardown(void **state)
 static void line(struct names_cache *c, const char *name, const char *system_name, const char *file,
 		 uint32_t number)
 {
-	struct symbolizer_frame f = { .line = number, .start_line = 3,
+	struct symbolizer_frame f = { .line = number,
+				      .start_line = 3,
 				      .n_name = (uint16_t)strlen(name),
 				      .n_system_name = (uint16_t)strlen(system_name),
 				      .n_file = (uint16_t)strlen(file) };

@@ -39,8 +39,9 @@ static bool is_open(int fd)
 
 static void test_same_file_is_one_object_and_its_descriptor_is_closed(void **state)
 {
-	int a = open("/dev/null", O_RDONLY | O_CLOEXEC), b = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	struct broker_file file = { 1, 2, 3, 4, 5 };
+	int a = open("/dev/null", O_RDONLY | O_CLOEXEC),
+	    b = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct broker_file file = { .dev = 1, .ino = 2, .size = 3, .mtime_ns = 4, .ctime_ns = 5 };
 	struct objects *o = *state;
 	struct object *x = objects_get(o, SYMBOLIZER_FILE, &file, a, "/lib/x.so");
 
@@ -55,12 +56,16 @@ static void test_same_file_is_one_object_and_its_descriptor_is_closed(void **sta
 
 static void test_any_change_of_identity_is_another_object(void **state)
 {
-	static const struct broker_file files[] = {
-		{ 1, 2, 3, 4, 5 }, { 9, 2, 3, 4, 5 }, { 1, 9, 3, 4, 5 },
-		{ 1, 2, 9, 4, 5 }, { 1, 2, 3, 9, 5 }, { 1, 2, 3, 4, 9 },
+	const struct broker_file file = {
+		.dev = 1, .ino = 2, .size = 3, .mtime_ns = 4, .ctime_ns = 5
 	};
+	struct broker_file files[6];
 	struct objects *o = *state;
 
+	for (uint32_t i = 0; i < 6; i++)
+		files[i] = file;
+	files[1].dev = files[2].ino = files[3].size = 9;
+	files[4].mtime_ns = files[5].ctime_ns = 9;
 	for (uint32_t i = 0; i < 6; i++)
 		assert_int_equal(objects_get(o, SYMBOLIZER_FILE, &files[i], -1, "x")->id, i + 1);
 	assert_int_equal(objects_get(o, SYMBOLIZER_VDSO, &files[0], -1, "x")->id, 7);
@@ -192,8 +197,12 @@ static void test_hostile_segments_are_no_place(void **state)
 static void test_short_names(void **state)
 {
 	static const char *const names[][2] = {
-		{ "/usr/lib/x.so", "x.so" }, { "[vdso]", "[vdso]" }, { "x", "x" },
-		{ "/x/", "/x/" }, { "", "" }, { "/", "/" },
+		{ "/usr/lib/x.so", "x.so" },
+		{ "[vdso]", "[vdso]" },
+		{ "x", "x" },
+		{ "/x/", "/x/" },
+		{ "", "" },
+		{ "/", "/" },
 	};
 	struct objects *o = *state;
 

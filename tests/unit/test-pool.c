@@ -87,8 +87,11 @@ static struct pp_count *count(struct fixture *x, uint32_t stack_row, const char 
 {
 	struct pp_count *c = &x->p.counts[half(x) * N_COUNTS + x->n_counts++];
 
-	*c = (struct pp_count){ .tag = PP_CLAIMED | PP_FILLED, .target = 3, .collector = PP_CPU,
-				.stack = stack_row, .v = { a, b } };
+	*c = (struct pp_count){ .tag = PP_CLAIMED | PP_FILLED,
+				.target = 3,
+				.collector = PP_CPU,
+				.stack = stack_row,
+				.v = { a, b } };
 	memcpy(c->name, name, strlen(name));
 	return c;
 }
@@ -298,19 +301,20 @@ static void test_stack_of_the_largest_size(void **state)
 static void test_rows_that_make_no_sense_are_counted(void **state)
 {
 	static const uint64_t metas[] = {
-		0,					 /* not ready */
-		3ull << 40,				 /* not ready, though it has words */
-		PP_READY,				 /* no words */
-		PP_READY | (PP_MAX_WORDS + 1ull) << 40,	 /* too many */
+		0,					/* not ready */
+		3ull << 40,				/* not ready, though it has words */
+		PP_READY,				/* no words */
+		PP_READY | (PP_MAX_WORDS + 1ull) << 40, /* too many */
 		PP_READY | 0xffffull << 40,
 		PP_READY | 3ull << 40 | (HALF_WORDS - 2), /* over the end of the half */
-		PP_READY | 3ull << 40 | HALF_WORDS,	 /* in the other half */
+		PP_READY | 3ull << 40 | HALF_WORDS,	  /* in the other half */
 		PP_READY | 3ull << 40 | 0xffffffffff,
 	};
-	static const uint32_t rows[] = { 0, N_STACKS + 1, 2 * N_STACKS, 2 * N_STACKS + 1,
+	static const uint32_t rows[] = { 0,	     N_STACKS + 1, 2 * N_STACKS, 2 * N_STACKS + 1,
 					 0x7fffffff, 0xfffffeff };
 	struct fixture *x = *state;
-	unsigned n_metas = sizeof(metas) / sizeof(metas[0]), n_rows = sizeof(rows) / sizeof(rows[0]);
+	unsigned n_metas = sizeof(metas) / sizeof(metas[0]),
+		 n_rows = sizeof(rows) / sizeof(rows[0]);
 
 	for (unsigned i = 0; i < n_metas; i++) {
 		x->p.stacks[i].meta = metas[i];

@@ -399,8 +399,21 @@ static void test_serve_is_shut_in(void **state)
 	assert_int_equal(check_all(sandbox_enter_serve, true), 0);
 }
 
+/* Address sanitizer's own memory is more than the symbolizer is allowed. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#define SANITIZED __has_feature(address_sanitizer)
+#else
+#define SANITIZED 0
+#endif
+
 static void test_symbolizer_is_shut_in(void **state)
 {
+	if (SANITIZED) { /* meson takes cmocka's skip for a failure */
+		print_message("# not looked at under address sanitizer\n");
+		return;
+	}
 	assert_int_equal(check_all(sandbox_enter, false), 0);
 }
 

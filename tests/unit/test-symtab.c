@@ -136,9 +136,10 @@ static void expect(const struct fixture *x, uint64_t address, const char *name)
 	struct symtab_answer a = { .name = "nothing" };
 	bool found = symtab_find(&x->symtab, address, &a);
 
-	if (found != (name != NULL) || (found && strcmp(a.name, name)))
-		fail_msg("%#lx: %s instead of %s", (unsigned long)address, found ? a.name : NULL,
-			 name);
+	const char *is = found ? a.name : "none", *should = name ? name : "none";
+
+	if (found != (name != NULL) || strcmp(is, should))
+		fail_msg("%#lx: %s instead of %s", (unsigned long)address, is, should);
 	if (found)
 		assert_true(a.start <= address && address - a.start < a.size);
 }

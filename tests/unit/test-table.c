@@ -138,8 +138,7 @@ static const struct pp_rule *kernel_find(struct fixture *x, const struct table_p
 
 	if (at >> PP_GRANULE_BITS >= p->n_granules)
 		return NULL;
-	rule = pp_find_rule(p->words.first + (uint32_t)(at >> PP_GRANULE_BITS),
-			    at & (GRANULE - 1));
+	rule = pp_find_rule(p->words.first + (uint32_t)(at >> PP_GRANULE_BITS), at & (GRANULE - 1));
 	return rule < 0 ? NULL : &x->t.rules[rule];
 }
 
@@ -158,8 +157,8 @@ static void check(struct fixture *x, const struct table_place *p, const struct s
 	show_kernel(x);
 	for (size_t i = 0; i < r->rows.n; i++) {
 		uint64_t start = r->end.low + r->rows.data[i].offset;
-		uint64_t end = i + 1 < r->rows.n ? r->end.low + r->rows.data[i + 1].offset :
-						   r->end.high;
+		uint64_t end =
+			i + 1 < r->rows.n ? r->end.low + r->rows.data[i + 1].offset : r->end.high;
 
 		check_at(x, p, r, i, start);
 		check_at(x, p, r, i, end - 1);
@@ -240,7 +239,8 @@ static void test_rows_and_hints_over_chunks_and_slabs(void **state)
 	struct fixture *x = *state;
 
 	place_and_check(x, dense(0x1000, 1u << 20, 5)); /* 200 k rows: 13 chunks */
-	place_and_check(x, dense(0x1234, 1u << 20, 1)); /* 1 M rows: 4 slabs, no granule with room */
+	place_and_check(x,
+			dense(0x1234, 1u << 20, 1)); /* 1 M rows: 4 slabs, no granule with room */
 	place_and_check(x, dense(0x1000, 1u << 24, 4096)); /* 32 k hints: their chunks meet, too */
 	assert_true(x->t.n_slabs >= 5);
 }
@@ -356,7 +356,8 @@ static void test_no_two_files_share_a_word(void **state)
 	uint32_t seed = 1;
 
 	for (int i = 0; i < N; i++) {
-		r[i] = dense(0x1000 + (uint64_t)i, 1000 + (uint64_t)i * 777, (uint32_t)(1 + i % 30));
+		r[i] = dense(0x1000 + (uint64_t)i, 1000 + (uint64_t)i * 777,
+			     (uint32_t)(1 + i % 30));
 		p[i] = put(x, &r[i]);
 	}
 	for (int round = 0; round < 150; round++) {
@@ -435,7 +436,8 @@ static void test_lists_are_found_by_the_kernel(void **state)
 	assert_int_equal(pp_find_mapping((uint32_t)(b >> 32), (uint32_t)b, 0x12000), -1);
 	for (uint32_t i = 0; i < 3000; i++)
 		assert_int_equal(pp_find_mapping((uint32_t)(c >> 32), (uint32_t)c,
-						 0x50000 + i * 0x2000 + 5), (c >> 32) + i);
+						 0x50000 + i * 0x2000 + 5),
+				 (c >> 32) + i);
 }
 
 static void test_empty_list_takes_no_room(void **state)

@@ -30,7 +30,9 @@ static void test_gap_without_a_usable_frame_pointer_is_named(void **state)
 		STACK + 0x124,		       /* not aligned */
 		STACK + 0x100 + (1 << 20) + 8, /* too far to believe */
 		STACK + N_STACK - 8,	       /* half of it is not there */
-		1, JUNK, UINT64_MAX & ~7ull,
+		1,
+		JUNK,
+		UINT64_MAX & ~7ull,
 	};
 	struct world *w = *state;
 
@@ -114,8 +116,8 @@ static void test_mapping_search_finds_every_mapping(void **state)
 
 	for (uint32_t n = 1; n <= PP_MAX_MAPPINGS; n = n < 40 ? n + 1 : n * 2 + 3) {
 		for (uint32_t i = 0; i < n; i++)
-			w->mappings.m[i] = mapping(0x10000 + i * 0x2000, 0x1000, i + 1,
-						   PP_MAPPING_OPAQUE);
+			w->mappings.m[i] =
+				mapping(0x10000 + i * 0x2000, 0x1000, i + 1, PP_MAPPING_OPAQUE);
 		for (uint32_t i = 0; i < n; i++) {
 			uint64_t start = 0x10000 + i * 0x2000;
 
@@ -343,10 +345,13 @@ static void test_any_rules_over_any_stack_end_with_a_reason(void **state)
 			x ^= x << 13, x ^= x >> 7, x ^= x << 17;
 			w->stack[i] = x % 3 ? TEXT + x % N_TEXT : STACK + (x % N_STACK & ~7ull);
 		}
-		walk_at_most(w, (struct registers){ TEXT + x % 0x1000, STACK + (x % 0x4000 & ~7ull),
-						    STACK + (x >> 20) % N_STACK, STACK }, 255);
+		walk_at_most(w,
+			     (struct registers){ TEXT + x % 0x1000, STACK + (x % 0x4000 & ~7ull),
+						 STACK + (x >> 20) % N_STACK, STACK },
+			     255);
 		assert_true(w->end < PP_N_ENDS && w->got->n >= 1 && w->got->n <= 256);
-		assert_int_equal(w->end > PP_END_ZERO, w->got->w[w->got->n - 1] >> 56 == PP_FRAME_MARKER);
+		assert_int_equal(w->end > PP_END_ZERO,
+				 w->got->w[w->got->n - 1] >> 56 == PP_FRAME_MARKER);
 	}
 }
 

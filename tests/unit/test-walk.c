@@ -58,8 +58,11 @@ static void test_row_search_at_the_edges_of_granules(void **state)
 	CODE(w, 0x600, SP(40));
 	lay_out(w);
 	for (uint32_t pc = 0; pc < 0x700; pc++) {
-		uint32_t wanted = pc < 0x1ff ? 8 : pc < 0x200 ? 16 : pc < 0x3ff ? 24 :
-				  pc < 0x600 ? 32 : 40;
+		uint32_t wanted = pc < 0x1ff ? 8 :
+				  pc < 0x200 ? 16 :
+				  pc < 0x3ff ? 24 :
+				  pc < 0x600 ? 32 :
+					       40;
 		int rule = pp_find_rule(100 + (pc >> PP_GRANULE_BITS), pc & 511);
 
 		assert_true(rule >= 0);
@@ -274,8 +277,8 @@ static void test_cfa_of_0_is_named(void **state)
 /* By DWARF number; sp is not asked this way. */
 static void set_register(struct pt_regs *g, unsigned n, uint64_t v)
 {
-	unsigned long *const all[16] = { &g->ax, &g->dx, &g->cx, &g->bx, &g->si, &g->di,
-					 &g->bp, &g->sp, &g->r8, &g->r9, &g->r10, &g->r11,
+	unsigned long *const all[16] = { &g->ax,  &g->dx,  &g->cx,  &g->bx, &g->si,  &g->di,
+					 &g->bp,  &g->sp,  &g->r8,  &g->r9, &g->r10, &g->r11,
 					 &g->r12, &g->r13, &g->r14, &g->r15 };
 
 	*all[n] = v;
@@ -294,9 +297,10 @@ static void test_any_register_of_the_innermost_frame(void **state)
 		memset(&native.registers, 0x11, sizeof(native.registers));
 		set_register(&native.registers, n, STACK + 0x80);
 		*at(w, STACK + 0x80) = TEXT + 0x110;
-		walk_at_most(w, (struct registers){ TEXT + 5, STACK,
-						    n == 6 ? STACK + 0x80 : JUNK,
-						    n == 3 ? STACK + 0x80 : JUNK }, 255);
+		walk_at_most(w,
+			     (struct registers){ TEXT + 5, STACK, n == 6 ? STACK + 0x80 : JUNK,
+						 n == 3 ? STACK + 0x80 : JUNK },
+			     255);
 		EXPECT(w, PP_END_OUTERMOST, 0, TEXT + 5, TEXT + 0x110);
 	}
 }
@@ -331,7 +335,9 @@ static void test_return_address_in_a_register(void **state)
 /* A signal frame at `sp`, as rt_sigframe has it behind the return address. */
 static void signal_frame(uint64_t *frame, const uint64_t registers[17])
 {
-	static const uint8_t order[17] = { 8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7, 16 };
+	static const uint8_t order[17] = {
+		8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7, 16
+	};
 
 	for (unsigned i = 0; i < 17; i++)
 		frame[5 + i] = registers[order[i]];
@@ -351,7 +357,7 @@ static void test_signal_frame_gives_every_register_back(void **state)
 		r[i] = JUNK;
 	r[7] = STACK + 0x800;
 	r[12] = STACK + 0x900;
-	r[16] = TEXT + 0x200; /* interrupted at its first instruction: exact, not - 1 */
+	r[16] = TEXT + 0x200;		  /* interrupted at its first instruction: exact, not - 1 */
 	*at(w, STACK + 8) = TEXT + 0x101; /* a call returns here: - 1 is the trampoline's */
 	signal_frame(at(w, STACK + 16), r);
 	*at(w, STACK + 0x900) = TEXT + 0x310;

@@ -53,8 +53,10 @@ struct world {
 
 static inline struct pp_mapping mapping(uint64_t start, uint32_t n, uint32_t object, uint32_t kind)
 {
-	return (struct pp_mapping){ .start = start, .end = start + n,
-				    .bias = object ? start - FILE_AT : 0, .object = object,
+	return (struct pp_mapping){ .start = start,
+				    .end = start + n,
+				    .bias = object ? start - FILE_AT : 0,
+				    .object = object,
 				    .kind = kind };
 }
 
@@ -77,13 +79,19 @@ static inline void make_maps(struct world *w)
 
 static inline void make_task(struct world *w)
 {
-	native.task = (struct task_struct){ .comm = "worker", .start_boottime = 77,
-					    .self_exec_id = 5, .group_leader = &native.task,
-					    .mm = &w->mm, .utask = &w->utask };
+	native.task = (struct task_struct){ .comm = "worker",
+					    .start_boottime = 77,
+					    .self_exec_id = 5,
+					    .group_leader = &native.task,
+					    .mm = &w->mm,
+					    .utask = &w->utask };
 	w->mm.exec_vm = 100;
 	w->process = &w->state.processes[0];
-	*w->process = (struct pp_process){ .list = 1ull << 32 | 4, .start_boottime = 77,
-					   .exec_id = 5, .exec_vm = 100, .target = 9 };
+	*w->process = (struct pp_process){ .list = 1ull << 32 | 4,
+					   .start_boottime = 77,
+					   .exec_id = 5,
+					   .exec_vm = 100,
+					   .target = 9 };
 	native_region(STACK, w->stack, N_STACK);
 	native_region(ALTERNATE, w->alternate, sizeof(w->alternate));
 	for (size_t i = 0; i < N_STACK / 8; i++)
@@ -97,8 +105,9 @@ static inline int setup(void **state)
 	if (!w)
 		return -1;
 	memset(&native, 0, sizeof(native));
-	config = (struct pp_config){ .seed = 1, .n_stacks = N_STACKS, .n_counts = N_COUNTS,
-				     .n_pool_chunks = N_POOL };
+	config = (struct pp_config){
+		.seed = 1, .n_stacks = N_STACKS, .n_counts = N_COUNTS, .n_pool_chunks = N_POOL
+	};
 	w->mappings.m[0] = mapping(0, 0x400000, 99, PP_MAPPING_OPAQUE); /* another process's */
 	w->mappings.m[1] = mapping(TEXT, N_TEXT, 1, PP_MAPPING_TABLE);
 	w->mappings.m[1].base = TEXT;

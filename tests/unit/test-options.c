@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Command lines, each in a process of its own: bad ones end it. */
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "daemon/broker/options.h"
+
+#define MAX_ARGS 160
+
+struct fixture {
+	struct options *o; /* shared with the child */
+	int out;	   /* what it said, both streams */
+	int status;
+	char said[8192];
+	unsigned n_lines;
+};
+
+static int setup(void **state)
+{
+	struct fixture *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return -1;
+	x->o = mmap(NULL, sizeof(*x->o), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	x->out = memfd_create("out", MFD_CLOEXEC);
+	*state = x;
+	return x->o == MAP_FAILED || x->out < 0 ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *x = *state;
+
+	munmap(x->o, sizeof(*x->o));
+	close(x->out);
+	free(x);
+	return 0;
+}
+
+static void listen_to(struct fixture *x)
+{
+	ssize_t n = pread(x->out, x->said, sizeof(x->said) - 1, 0);
+
+	x->said[n > 0 ? n : 0] = '\0';
+	x->n_lines = 0;
+	for (const char *p = x->said; (p = strchr(p, '\n')); p++)
+		x->n_lines++;
+}
+
+/* The arguments live on in the parent, so pointers in the result hold. */
+static void run(struct fixture *x, const char *const *argv)
+{
+	int argc = 0;
+	pid_t pid;
+
+	while (argv[argc])
+		argc++;
+	assert_int_equal(ftruncate(x->out, 0), 0);
+	lseek(x->out, 0, SEEK_SET);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		dup2(x->out, STDOUT_FILENO);
+		dup2(x->out, STDERR_FILENO);
+		options_parse(argc, (char **)argv, x->o);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &x->status, 0), pid);
+	listen_to(x);
+}
+
+#define RUN(x, ...) run(x, (const char *[]){ "/usr/bin/pprofd", ##__VA_ARGS__, NULL })
+
+static void good(struct fixture *x)
+{
+	assert_true(WIFEXITED(x->status));
+	assert_int_equal(WEXITSTATUS(x->status), 0);
+	assert_string_equal(x->said, "");
+}
+
+/* One line, from pprofd, that says this. */
+static void bad(struct fixture *x, const char *why)
+{
+	assert_true(WIFEXITED(x->status));
+	assert_int_equal(WEXITSTATUS(x->status), EXIT_BAD_USAGE);
+	assert_int_equal(x->n_lines, 1);
+	assert_true(!strncmp(x->said, "pprofd", 6));
+	if (!strstr(x->said, why))
+		print_message("said: %s", x->said);
+	assert_non_null(strstr(x->said, why));
+}
+
+static void test_one_pid_is_enough(void **state)
+{
+	struct fixture *x = *state;
+
+	RUN(x, "--pid", "123");
+	good(x);
+	assert_int_equal(x->o->n_pids, 1);
+	assert_int_equal(x->o->pids[0], 123);
+	assert_int_equal(x->o->hz, 100);
+	assert_int_equal(x->o->n_listeners, 1);
+	assert_string_equal(x->o->listeners[0], "localhost:6060");
+	assert_false(x->o->insecure || x->o->record);
+	assert_null(x->o->btf);
+}
+
+static void test_everything_that_serving_knows(void **state)
+{
+	struct fixture *x = *state;
+
+	RUN(x, "-p", "1", "--pid=4194304", "-l", ":6060", "--listen=unix:/x", "--hz", "999",
+	    "--insecure", "--btf", "/b", "--allow-host", "a", "--allow-host", "*");
+	good(x);
+	assert_int_equal(x->o->n_pids, 2);
+	assert_int_equal(x->o->pids[1], 4194304);
+	assert_int_equal(x->o->n_listeners, 2);
+	assert_string_equal(x->o->listeners[1], "unix:/x");
+	assert_int_equal(x->o->hz, 999);
+	assert_true(x->o->insecure);
+	assert_string_equal(x->o->btf, "/b");
+	assert_int_equal(x->o->n_hosts, 2);
+	assert_string_equal(x->o->hosts[1], "*");
+}
+
+static void test_everything_that_recording_knows(void **state)
+{
+	struct fixture *x = *state;
+
+	RUN(x, "record", "profile", "--pid", "5");
+	good(x);
+	assert_true(x->o->record);
+	assert_string_equal(x->o->profile, "profile");
+	assert_int_equal(x->o->seconds, 10);
+	assert_int_equal(x->o->format, FORMAT_AUTO);
+	assert_int_equal(x->o->n_listeners, 0);
+	RUN(x, "record", "--seconds", "3600", "-o", "f", "--pid", "5", "--hz=1", "heap", "--format",
+	    "folded");
+	good(x);
+	assert_string_equal(x->o->profile, "heap");
+	assert_string_equal(x->o->output, "f");
+	assert_int_equal(x->o->seconds, 3600);
+	assert_int_equal(x->o->hz, 1);
+	assert_int_equal(x->o->format, FORMAT_FOLDED);
+	RUN(x, "record", "profile", "--pid", "5", "--format=top");
+	assert_int_equal(x->o->format, FORMAT_TOP);
+	RUN(x, "record", "profile", "--pid", "5", "--format=pprof");
+	assert_int_equal(x->o->format, FORMAT_PPROF);
+}
+
+static void test_numbers_out_of_range_are_one_line_and_status_2(void **state)
+{
+	static const char *const numbers[] = { "",
+					       "0",
+					       "-1",
+					       "-0",
+					       "x",
+					       "5x",
+					       "0x5",
+					       "1.5",
+					       "1e9",
+					       "4194305",
+					       "18446744073709551617",
+					       "99999999999" };
+	struct fixture *x = *state;
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		RUN(x, "--pid", numbers[i]);
+		bad(x, "a number from 1 to 4194304 is wanted");
+		RUN(x, "--pid", "1", "--hz", numbers[i]);
+		bad(x, "--hz");
+		RUN(x, "record", "profile", "--pid", "1", "--seconds", numbers[i]);
+		bad(x, "from 1 to 3600");
+	}
+	RUN(x, "--pid", "1", "--hz", "1001");
+	bad(x, "from 1 to 1000");
+}
+
+static void test_what_is_missing_is_said(void **state)
+{
+	struct fixture *x = *state;
+
+	RUN(x);
+	bad(x, "--pid");
+	RUN(x, "record", "profile");
+	bad(x, "--pid");
+	RUN(x, "record", "--pid", "1");
+	bad(x, "which profile");
+	RUN(x, "--pid");
+	bad(x, "requires an argument");
+}
+
+static void test_what_is_not_understood_is_said(void **state)
+{
+	struct fixture *x = *state;
+
+	RUN(x, "--pid", "1", "--frobnicate");
+	bad(x, "--frobnicate");
+	RUN(x, "--pid", "1", "-z");
+	bad(x, "'z'");
+	RUN(x, "--pid", "1", "profile");
+	bad(x, "profile: not understood");
+	RUN(x, "--pid", "1", "--", "record");
+	bad(x, "not understood");
+	RUN(x, "--pid", "1", "--seconds", "1"); /* recording's */
+	bad(x, "--seconds");
+	RUN(x, "record", "profile", "--pid", "1", "--listen", ":1"); /* serving's */
+	bad(x, "--listen");
+	RUN(x, "record", "profile", "--pid", "1", "--format", "xml");
+	bad(x, "xml");
+	RUN(x, "record", "profile", "heap", "--pid", "1");
+	bad(x, "one profile");
+	RUN(x, "record", "profile", "--pid", "1", "--pid", "2");
+	bad(x, "one process");
+}
+
+static void many(struct fixture *x, const char *option, const char *value, unsigned n)
+{
+	const char *argv[MAX_ARGS] = { "pprofd", "--pid", "1" };
+	unsigned k = 3;
+
+	assert_true(3 + 2 * n < MAX_ARGS);
+	for (unsigned i = 0; i < n; i++) {
+		argv[k++] = option;
+		argv[k++] = value;
+	}
+	run(x, argv);
+}
+
+static void test_more_than_there_is_room_for_is_said(void **state)
+{
+	struct fixture *x = *state;
+
+	many(x, "--pid", "7", BROKER_MAX_TARGETS - 1);
+	good(x);
+	assert_int_equal(x->o->n_pids, BROKER_MAX_TARGETS);
+	many(x, "--pid", "7", BROKER_MAX_TARGETS);
+	bad(x, "more than 64");
+	many(x, "--listen", ":1", OPTIONS_MAX_LISTENERS);
+	good(x);
+	many(x, "--listen", ":1", OPTIONS_MAX_LISTENERS + 1);
+	bad(x, "more than 16");
+	many(x, "--allow-host", "h", OPTIONS_MAX_HOSTS);
+	good(x);
+	many(x, "--allow-host", "h", OPTIONS_MAX_HOSTS + 1);
+	bad(x, "too many");
+}
+
+static void test_host_name_longer_than_dns_allows_is_said(void **state)
+{
+	char name[255];
+	struct fixture *x = *state;
+
+	memset(name, 'a', sizeof(name));
+	name[254] = '\0';
+	RUN(x, "--pid", "1", "--allow-host", name);
+	bad(x, "too long");
+	name[253] = '\0';
+	RUN(x, "--pid", "1", "--allow-host", name);
+	good(x);
+}
+
+static void test_help_and_version_are_no_errors(void **state)
+{
+	struct fixture *x = *state;
+
+	RUN(x, "--help");
+	assert_int_equal(x->status, 0);
+	assert_non_null(strstr(x->said, "--listen"));
+	assert_non_null(strstr(x->said, "record profile"));
+	RUN(x, "record", "--help");
+	assert_int_equal(x->status, 0);
+	assert_non_null(strstr(x->said, "--seconds"));
+	assert_null(strstr(x->said, "--listen"));
+	RUN(x, "--version");
+	assert_int_equal(x->status, 0);
+	assert_true(!strncmp(x->said, "pprofd ", 7));
+	assert_int_equal(x->n_lines, 1);
+}
+
+static void test_nothing_at_all_is_survived(void **state)
+{
+	struct fixture *x = *state;
+
+	run(x, (const char *[]){ "", NULL });
+	bad(x, "--pid");
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_one_pid_is_enough),
+		TEST(test_everything_that_serving_knows),
+		TEST(test_everything_that_recording_knows),
+		TEST(test_numbers_out_of_range_are_one_line_and_status_2),
+		TEST(test_what_is_missing_is_said),
+		TEST(test_what_is_not_understood_is_said),
+		TEST(test_more_than_there_is_room_for_is_said),
+		TEST(test_host_name_longer_than_dns_allows_is_said),
+		TEST(test_help_and_version_are_no_errors),
+		TEST(test_nothing_at_all_is_survived),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
