@@ -32,7 +32,7 @@ BUILD = pathlib.Path(os.environ.get("PPROFD_BUILD") or ROOT / "build")
 PPROFD = str(BUILD / "pprofd")
 TARGETS = BUILD / "tests" / "targets"
 NOBODY = 65534
-DEADLINE = 30  # seconds that anything may take that takes a moment on an idle machine
+DEADLINE = 60  # seconds that anything may take that takes a moment on an idle machine
 
 _libc = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -60,13 +60,18 @@ def skip(text):
     raise Skip(text)
 
 
-def syscall(number, *arguments):
-    """A raw system call: its result, or OSError."""
-    r = _libc.syscall(ctypes.c_long(number), *arguments)
+def libc(name, *arguments):
+    """A function of the C library that gives -1 and errno: its result, or OSError."""
+    r = getattr(_libc, name)(*arguments)
     if r < 0:
         error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+        raise OSError(error, "%s: %s" % (name, os.strerror(error)))
     return r
+
+
+def syscall(number, *arguments):
+    """A raw system call: its result, or OSError."""
+    return libc("syscall", ctypes.c_long(number), *arguments)
 
 
 def target(name):
@@ -164,18 +169,20 @@ def kill_descendants():
 
 def _in_child():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
 
 
 class Process:
-    """A program that ends with us; its output can be waited for line by line. Start it from the main
-    thread: the kernel ends it with the thread that started it."""
+    """A program that ends with us; its output can be waited for line by line. `setup` runs in the child
+    before the program. Start it from the main thread: the kernel ends it with the thread that
+    started it."""
 
-    def __init__(self, *arguments, output="stdout", **options):
+    def __init__(self, *arguments, output="stdout", setup=lambda: None, **options):
         self.arguments = [str(a) for a in arguments]
         options.setdefault("stdin", subprocess.DEVNULL)
         options.setdefault(output, subprocess.PIPE)
-        self.popen = subprocess.Popen(self.arguments, preexec_fn=_in_child, **options)
+        self.popen = subprocess.Popen(self.arguments, preexec_fn=lambda: (_in_child(), setup()),
+                                      **options)
         self.pid = self.popen.pid
         self.pipe = getattr(self.popen, output)
         os.set_blocking(self.pipe.fileno(), False)
@@ -300,11 +307,16 @@ class Daemon(Process):
         path = "%s/debug/pprof/profile?seconds=%d%s" % (prefix, seconds, query)
         return self.get(path, timeout=seconds + DEADLINE)
 
-    def profile(self, seconds=1, query="", pid=None):
-        """A valid profile of one window."""
-        a = self.window(seconds, query, pid)
-        check(a.status == 200, "status %d: %s" % (a.status, a.text().strip()[:200]))
-        return profile_of(a.body)
+    def profile(self, seconds=1, query="", pid=None, at_least=0):
+        """A valid profile of one window; of a longer one, where a busy machine gives the target too
+        little time for so many samples."""
+        for factor in (1, 3, 10):
+            a = self.window(seconds * factor, query, pid)
+            check(a.status == 200, "status %d: %s" % (a.status, a.text().strip()[:200]))
+            p = profile_of(a.body)
+            if p.total("samples") >= at_least:
+                break
+        return p
 
     def child(self, name):
         """The broker's child that is called so, or None. Names are cut at 15 bytes."""
@@ -424,7 +436,7 @@ def _run_one(name, function):
     except Failure as e:
         result = "FAIL %s" % e
     except Exception:  # a mistake of the test's is a failure too
-        result = "FAIL\n" + traceback.format_exc()
+        result = "FAIL \n" + traceback.format_exc().rstrip()
     finally:
         _clean()
     word, _, why = result.partition(" ")

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""idle.py - nobody asks, the target is quiet: pprofd does not wake up."""
+
+import os
+import subprocess
+import time
+
+import lib
+from lib import check
+
+SECONDS = 10
+
+
+def threads(pids):
+    """{(pid, tid): context switches} of all their threads."""
+    found = {}
+    for pid in pids:
+        for tid in os.listdir("/proc/%d/task" % pid):
+            found[pid, int(tid)] = sum(int(lib.status(pid, key, int(tid))) for key in
+                                       ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"))
+    return found
+
+
+def settle(pids):
+    """Waits until the first scan and its tables are done: two quiet seconds."""
+    last = {}
+
+    def quiet():
+        nonlocal last
+        now = threads(pids)
+        same = now == last
+        last = now
+        return same
+
+    lib.eventually(quiet, "it never comes to rest", pause=2)
+
+
+def check_idle(pids, seconds=SECONDS):
+    before = threads(pids)
+    time.sleep(seconds)
+    after = threads(pids)
+    check(set(before) == set(after), "threads have come or gone")
+    moved = {k: after[k] - before[k] for k in after if after[k] != before[k]}
+    check(sum(moved.values()) <= 1, "wake-ups in %d s: %s" % (seconds, {
+        "%s/%d" % (lib.status(pid, "Name"), tid): n for (pid, tid), n in moved.items()}))
+
+
+def test_the_target_sleeps():
+    d = lib.Daemon(lib.start("life", "sleep"))
+    pids = d.three()
+    settle(pids)
+    check_idle(pids)
+    d.stop()
+
+
+def test_the_target_works():
+    """What it does in user space is nothing to us while nobody asks."""
+    d = lib.Daemon(lib.start("rungs", "120"))
+    pids = d.three()
+    settle(pids)
+    check_idle(pids, 5)
+    d.stop()
+
+
+def test_after_a_window():
+    """As before: no clock is left, no thread, no timer."""
+    d = lib.Daemon(lib.start("rungs", "120"))
+    pids = d.three()
+    lib.check_complete(d.profile(1, at_least=20))
+    settle(pids)
+    check_idle(pids)
+    d.stop()
+
+
+def test_clients_that_keep_their_connections():
+    """Two connections that have had an answer and wait for nothing, for less than they may."""
+    d = lib.Daemon(lib.start("life", "sleep"))
+    pids = d.three()
+    clients = [d.connect() for _ in range(2)]
+    for c in clients:
+        check(d.get("/debug/pprof/cmdline", connection=c).status == 200, "no answer")
+    settle(pids)
+    check_idle(pids)
+    for c in clients:  # and they are still good
+        check(d.get("/debug/pprof/cmdline", connection=c).status == 200, "no second answer")
+        c.close()
+    d.stop()
+
+
+def test_the_target_maps_code():
+    """It loads libraries all the time, and still nobody asks: nothing tells us, nothing wakes us."""
+    p = lib.start("shapes", "dlopen", "120", ready=None,
+                  env={"LIB1": lib.target("libone.so"), "LIB2": lib.target("libtwo.so")})
+    d = lib.Daemon(p)
+    pids = d.three()
+    settle(pids)
+    check_idle(pids, 5)
+    d.stop()
+
+
+def test_the_target_has_ended():
+    p = lib.start("life", "end", "1", "0", stdin=subprocess.PIPE)
+    d = lib.Daemon(p)
+    pids = d.three()
+    p.popen.stdin.write(b"go\n")
+    p.popen.stdin.flush()
+    p.wait()
+    settle(pids)
+    check_idle(pids, 5)
+    d.stop()
+
+
+if __name__ == "__main__":
+    lib.run(globals())

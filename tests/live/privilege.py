@@ -1,0 +1,298 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""privilege.py - what each of the three processes holds, and what becomes of the others when one dies.
+
+What the sandboxes refuse is tests/unit/test-sandbox.c's; here stands what the kernel says of the
+processes that run."""
+
+import ctypes
+import errno
+import os
+import pathlib
+import re
+import signal
+import struct
+import subprocess
+
+import lib
+from lib import check
+
+SYS_BPF, SYS_PTRACE = 321, 101  # x86_64
+PTRACE_ATTACH = 16
+BPF_PROG_GET_FD_BY_ID, BPF_MAP_GET_FD_BY_ID, BPF_LINK_GET_FD_BY_ID = 13, 14, 30
+# capability.h: what daemon/broker/child.c keeps; SYS_ADMIN where perf_event_paranoid asks for it
+KEPT = {"DAC_READ_SEARCH": 2, "KILL": 5, "SETGID": 6, "SETUID": 7, "SETPCAP": 8, "SYS_PTRACE": 19,
+        "SYSLOG": 34, "PERFMON": 38, "BPF": 39, "CHECKPOINT_RESTORE": 40}
+SYS_ADMIN = 21
+SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
+
+def rungs():
+    return lib.start("rungs", "120")
+
+
+def test_serve_and_symbolizer_hold_nothing():
+    d = lib.Daemon(rungs())
+    _, *rest = d.three()
+    d.profile()
+    for pid in rest:
+        comm = lib.status(pid, "Name")
+        for key in SETS:
+            check(int(lib.status(pid, key), 16) == 0, "%s: %s %s" % (comm, key,
+                                                                     lib.status(pid, key)))
+        check("0" not in lib.status(pid, "Uid").split(), "%s: uid %s" % (comm,
+                                                                         lib.status(pid, "Uid")))
+        check("0" not in lib.status(pid, "Gid").split(), "%s: gid" % comm)
+        check(not lib.status(pid, "Groups"), "%s: groups %s" % (comm, lib.status(pid, "Groups")))
+        for key, value in (("NoNewPrivs", "1"), ("Seccomp", "2")):
+            check(lib.status(pid, key) == value, "%s: %s %s" % (comm, key, lib.status(pid, key)))
+        check(pathlib.Path("/proc/%d/environ" % pid).read_bytes() == b"", "%s: environ" % comm)
+    d.stop()
+
+
+def test_every_thread_of_serve_is_shut_in():
+    d = lib.Daemon(rungs())
+    serve = d.three()[1]
+    d.profile()
+    tasks = os.listdir("/proc/%d/task" % serve)
+    check(len(tasks) > 1, "one thread only")
+    for tid in tasks:
+        check(lib.status(serve, "Seccomp", int(tid)) == "2", "thread %s" % tid)
+    d.stop()
+
+
+def test_the_broker_keeps_what_it_needs():
+    d = lib.Daemon(rungs())
+    d.three()
+    ours = int(lib.status(os.getpid(), "CapPrm"), 16)
+    allowed = sum(1 << bit for bit in KEPT.values())
+    if int(pathlib.Path("/proc/sys/kernel/perf_event_paranoid").read_text()) > 2:
+        allowed |= 1 << SYS_ADMIN
+    for key in SETS:
+        has = int(lib.status(d.pid, key), 16)
+        check(not has & ~allowed, "%s has %x too many" % (key, has & ~allowed))
+    check(int(lib.status(d.pid, "CapEff"), 16) == allowed & ours, "CapEff %s" %
+          lib.status(d.pid, "CapEff"))
+    check(lib.status(d.pid, "NoNewPrivs") == "1", "NoNewPrivs")
+    d.stop()
+
+
+def links(pid):
+    found = []
+    for fd in os.listdir("/proc/%d/fd" % pid):
+        try:
+            found.append(os.readlink("/proc/%d/fd/%s" % (pid, fd)))
+        except OSError:
+            pass
+    return found
+
+
+def test_descriptors():
+    """Beside the standard streams: the symbolizer has one socket and files that targets have mapped;
+    nobody but serve has a socket of the network, and nobody has one of /proc/PID/mem."""
+    t = rungs()
+    d = lib.Daemon(t)
+    broker, serve, symbolizer = d.three()
+    d.profile()
+    d.profile()
+    mapped = {line.split(maxsplit=5)[5].strip() for line in
+              pathlib.Path("/proc/%d/maps" % t.pid).read_text().splitlines()
+              if len(line.split(maxsplit=5)) == 6}
+    standard = set(links(os.getpid())) | {"/dev/null"}
+    for link in links(symbolizer):
+        check(link.startswith("socket:") or link in mapped or link in standard or
+              link.startswith("pipe:") or link == "/proc/kallsyms", "symbolizer has %s" % link)
+    sockets = [x for x in links(symbolizer) if x.startswith("socket:")]
+    check(len(sockets) == 1, "symbolizer has %d sockets" % len(sockets))
+    inodes = {line.split()[9] for name in ("tcp", "tcp6", "udp", "udp6", "raw") for line in
+              pathlib.Path("/proc/net/%s" % name).read_text().splitlines()[1:]}
+    check(not inodes & {x[8:-1] for x in sockets}, "symbolizer has a socket of the network")
+    for pid in (broker, serve, symbolizer):
+        check(not [x for x in links(pid) if re.search(r"/proc/\d+/(mem|pagemap)$", x)], "mem")
+    d.stop()
+
+
+def as_nobody(pid):
+    """What another process of that user gets when it traces or reads this one."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setresgid(lib.NOBODY, lib.NOBODY, lib.NOBODY)
+        os.setresuid(lib.NOBODY, lib.NOBODY, lib.NOBODY)
+        said = []
+        try:
+            lib.syscall(SYS_PTRACE, PTRACE_ATTACH, pid, 0, 0)
+            said.append("traced")
+        except OSError as e:
+            said.append(errno.errorcode[e.errno])
+        for name in ("mem", "maps", "environ"):
+            try:
+                with open("/proc/%d/%s" % (pid, name), "rb") as f:
+                    f.read(0)
+                said.append("opened " + name)
+            except OSError as e:
+                said.append(errno.errorcode[e.errno])
+        os.write(write, ",".join(said).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as f:
+        said = f.read().split(",")
+    os.waitpid(child, 0)
+    return said
+
+
+def test_nobody_looks_into_them():
+    """They run as nobody, and so may others: those cannot trace, read or dump them."""
+    # that the attempt itself is a fair one: it succeeds on an ordinary process of that user
+    own = lib.Process("setpriv", "--reuid", str(lib.NOBODY), "--regid", str(lib.NOBODY),
+                      "--clear-groups", "sleep", "600")
+    lib.eventually(lambda: lib.status(own.pid, "Name") == "sleep", "sleep")
+    check(as_nobody(own.pid)[0] == "traced", "the attempt fails anyway: %s" % as_nobody(own.pid))
+    d = lib.Daemon(rungs())
+    for pid in d.three()[1:]:
+        check(os.stat("/proc/%d/mem" % pid).st_uid == 0, "%d is dumpable" % pid)
+        tried = as_nobody(pid)
+        check(len(tried) == 4 and set(tried) <= {"EPERM", "EACCES"}, "%d: %s" % (pid, tried))
+    d.stop()
+
+
+def test_serve_dies():
+    d = lib.Daemon(rungs())
+    first = d.three()[1]
+    d.profile()
+    os.kill(first, signal.SIGKILL)
+    second = lib.eventually(lambda: d.child("pprofd-serve") not in (None, first) and
+                            d.child("pprofd-serve"), "serve is not started again")
+    check(second != first, "the same process")
+    lib.eventually(lambda: d.said("started again"), "nothing is said")
+    lib.eventually(lambda: d._serving(1), "does not serve again")
+    check(d.addresses[0] == d.addresses[1], "another address: %s" % d.addresses)
+    p = d.profile(at_least=20)
+    lib.check_complete(p)
+    check(lib.samples(p, "rung_leaf") > 20, "no names")
+    d.kill(signal.SIGTERM)
+
+
+def test_serve_dies_during_a_window():
+    d = lib.Daemon(rungs())
+    serve = d.three()[1]
+    c = d.connect()
+    c.request("GET", "/debug/pprof/profile?seconds=600")
+    lib.eventually(lambda: perf_events(d.pid), "not armed")
+    os.kill(serve, signal.SIGKILL)
+    lib.eventually(lambda: not perf_events(d.pid), "still armed")
+    lib.eventually(lambda: d._serving(1), "does not serve again")
+    lib.check_complete(d.profile(at_least=20))
+    d.kill(signal.SIGTERM)
+
+
+def test_serve_keeps_dying():
+    d = lib.Daemon(rungs())
+    for _ in range(6):
+        serve = lib.eventually(lambda: d.child("pprofd-serve"), "no serve")
+        os.kill(serve, signal.SIGKILL)
+        lib.eventually(lambda s=serve: not lib.alive(s), "serve lives")
+    check(d.wait() == 1, "status %s" % d.popen.returncode)
+    check(d.said("keeps dying"), "nothing is said: %s" % d.lines[-2:])
+
+
+def perf_events(pid):
+    return [x for x in links(pid) if "perf_event" in x]
+
+
+def test_the_symbolizer_dies():
+    d = lib.Daemon(rungs())
+    first = d.three()[2]
+    os.kill(first, signal.SIGKILL)  # before it has named anything
+    lib.eventually(lambda: not lib.alive(first), "it lives")
+    for _ in range(2):
+        p = d.profile(at_least=20)
+        lib.check_complete(p)
+        check(lib.samples(p, "rung_leaf") >= 0.9 * p.total("samples"), "no names")
+    second = d.three()[2]
+    check(second != first, "the same process")
+    os.kill(second, signal.SIGKILL)  # and with all names in serve's cache
+    p = d.profile(at_least=20)
+    lib.check_complete(p)
+    check(lib.samples(p, "rung_leaf") >= 0.9 * p.total("samples"), "no names")
+    d.kill(signal.SIGTERM)
+
+
+def test_the_symbolizer_dies_before_a_new_object():
+    """Between the start and dlopen: the new library must be unwound and named all the same."""
+    t = lib.start("life", "load", lib.target("libone.so"))
+    d = lib.Daemon(t)
+    os.kill(d.three()[2], signal.SIGKILL)
+    p = d.profile(2, at_least=20)
+    lib.check_complete(p)
+    check(lib.samples(p, "work_one") >= 0.9 * p.total("samples"), "no names: %s" % p.comments)
+    d.kill(signal.SIGTERM)
+
+
+def ids(pid):
+    """(kind, id) of the BPF programs, maps and links whose descriptors it holds."""
+    found = set()
+    for fd in os.listdir("/proc/%d/fdinfo" % pid):
+        try:
+            text = pathlib.Path("/proc/%d/fdinfo/%s" % (pid, fd)).read_text()
+        except OSError:
+            continue
+        for kind in ("prog", "map", "link"):
+            match = re.search(r"^%s_id:\s*(\d+)$" % kind, text, re.M)
+            if match and not (kind == "prog" and "link_id" in text):
+                found.add((kind, int(match.group(1))))
+    return found
+
+
+def exists(kind, number):
+    """Whether the kernel still has that BPF object."""
+    command = {"prog": BPF_PROG_GET_FD_BY_ID, "map": BPF_MAP_GET_FD_BY_ID,
+               "link": BPF_LINK_GET_FD_BY_ID}[kind]
+    attribute = ctypes.create_string_buffer(struct.pack("<II", number, 0).ljust(16, b"\0"))
+    try:
+        os.close(lib.syscall(SYS_BPF, command, attribute, 16))
+        return True
+    except OSError as e:
+        check(e.errno == errno.ENOENT, "bpf(): %s" % e)
+        return False
+
+
+def nothing_stays(d, end):
+    """Ends pprofd in the middle of a window; children, programs, maps and links must go, too."""
+    _, *rest = d.three()
+    c = d.connect(60)
+    c.request("GET", "/debug/pprof/profile?seconds=600")
+    lib.eventually(lambda: perf_events(d.pid), "not armed")
+    had = ids(d.pid)
+    check({k for k, _ in had} == {"prog", "map", "link"}, "found only %s" % had)
+    check(all(exists(*x) for x in had), "the kernel does not know what the broker holds")
+    end()
+    d.wait()
+    for pid in rest:
+        lib.eventually(lambda p=pid: not lib.alive(p), "a child lives", 10)
+    lib.eventually(lambda: not any(exists(*x) for x in had), "BPF objects stay: %s" %
+                   [x for x in had if exists(*x)], 10)
+
+
+def test_the_broker_is_killed():
+    d = lib.Daemon(rungs())
+    nothing_stays(d, lambda: os.kill(d.pid, signal.SIGKILL))
+
+
+def test_the_broker_is_ended():
+    d = lib.Daemon(rungs())
+    nothing_stays(d, lambda: os.kill(d.pid, signal.SIGTERM))
+    check(d.popen.returncode == 0, "status %s" % d.popen.returncode)
+
+
+def test_the_children_start_from_the_broker_only():
+    for name in ("pprofd-serve", "pprofd-symbolizer"):
+        p = subprocess.run([str(lib.BUILD / name)], stdin=subprocess.DEVNULL, timeout=60,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        check(p.returncode == 2 and b"started by pprofd" in p.stderr, "%s: %d %s" %
+              (name, p.returncode, p.stderr))
+
+
+if __name__ == "__main__":
+    lib.run(globals())

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""truth.py - a profile against what the target itself says it did.
+
+deep.cc keeps five kinds of work apart by its thread's CPU clock. Samples are coin tosses: their
+number may differ from the truth by chance, which is why the tests here reject only what one run
+in a thousand would show, and only when a second window shows it again."""
+
+import math
+import re
+import signal
+import time
+
+import lib
+from lib import check
+
+TOP = {"A": 44, "B": 30, "C": 40, "D": 20, "E": 25}  # deep.cc: the level that each branch calls
+LEAF = {"A": "leaf_spin", "B": "leaf_qsort", "C": "leaf_sort", "D": "leaf_copy",
+        "E": "leaf_alloca"}
+COIN = 0.1  # of the ticks of the clock one in about ten is kept
+
+
+class Deep(lib.Process):
+    """deep, asked for its account whenever we like."""
+
+    def __init__(self, program, *arguments):
+        super().__init__(lib.target(program), "120", *arguments)
+        self.n = 0
+
+    def account(self):
+        """{branch: ns} up to now, and the target's CPU time at that moment."""
+        self.popen.send_signal(signal.SIGUSR1)
+        self.line(r"^truth total \d+", start=self.n)
+        found = dict(re.findall(r"^truth branch_(\w) (\d+)$", "\n".join(self.lines[self.n:]), re.M))
+        self.n = len(self.lines)
+        return {k: int(v) for k, v in found.items()}
+
+
+# deep_rust.rs: its branches are left by a jump, so the work tells them apart.
+RUST = {"deep_rust::work_sort": "a", "deep_rust::work_map": "b", "deep_rust::work_spin": "c"}
+
+
+def branch_of(sample):
+    found = [RUST.get(f.name) or f.name[-1] for f in sample.frames
+             if re.fullmatch("branch_[A-E]", f.name) or f.name in RUST]
+    check(len(found) < 2, "two branches on one stack")
+    return found[0] if found else None
+
+
+def counts(profile, branches):
+    """Samples of each branch."""
+    n = dict.fromkeys(branches, 0)
+    for s in profile.samples:
+        b = branch_of(s)
+        if b:
+            n[b] += s.values[0]
+    return n
+
+
+def chi_squared(observed, truth):
+    """The probability of such a difference by chance; closed form for even degrees of freedom."""
+    n, total, half = sum(observed.values()), sum(truth.values()), (len(truth) - 1) // 2
+    x = sum((observed[b] - n * truth[b] / total) ** 2 / (n * truth[b] / total) for b in truth)
+    check(len(truth) == 2 * half + 1, "%d kinds of work" % len(truth))
+    return math.exp(-x / 2) * sum((x / 2) ** i / math.factorial(i) for i in range(half))
+
+
+def window(d, t, seconds):
+    """A profile, and what the target did meanwhile: {branch: ns} scaled to the window's length."""
+    before, began = t.account(), time.monotonic_ns()
+    profile = d.profile(seconds)
+    after, ended = t.account(), time.monotonic_ns()
+    share = profile.duration_nanos / (ended - began)
+    check(0.5 < share <= 1.01, "the window was %.3f of the time it took" % share)
+    return profile, {b: (after[b] - before[b]) * share for b in before}
+
+
+def check_shares(d, t, seconds):
+    """The shares of the branches; one in a thousand is rejected by chance, so twice is too much."""
+    p_values = []
+    for _ in range(2):
+        profile, truth = window(d, t, seconds)
+        lib.check_complete(profile, at_least=30 * seconds)
+        n = counts(profile, truth)
+        p_values.append(chi_squared(n, truth))
+        if p_values[-1] > 0.001:
+            return
+    lib.fail("p = %s: %s against %s" % (p_values, n, truth))
+
+
+def levels(sample):
+    """The levels of the chain from the leaf to the root, and the name of the frame above them."""
+    found, above = [], None
+    for f in sample.frames:
+        if f.inlined:
+            continue
+        match = re.match(r"_ZN5ChainILi(\d+)EE3run", f.system_name)
+        if match:
+            found.append(int(match.group(1)))
+        elif not found:
+            above = f.name
+    return found, above
+
+
+def check_chain(profile):
+    """Every level of every stack is there, in order, and none twice."""
+    whole = 0
+    for s in profile.samples:
+        b = branch_of(s)
+        if not b:
+            continue
+        found, above = levels(s)
+        names = [f.name for f in s.frames]
+        first = found[0] if found else TOP[b] + 1
+        check(found == list(range(first, TOP[b] + 1)), "branch %s: levels %s" % (b, found))
+        if LEAF[b] in names:
+            check(first == 0, "branch %s: %s under level %d" % (b, LEAF[b], first))
+            whole += s.values[0]
+        i = names.index("branch_" + b)
+        check(names[i + 1] == "main", "branch_%s called by %s" % (b, names[i + 1]))
+    check(whole >= 0.9 * sum(counts(profile, TOP).values()), "only %d stacks from leaf to root" % whole)
+
+
+def check_total(d, t, seconds, hz):
+    """CPU time under the branches against the target's clock: within four standard deviations of the
+    coin, and a hundredth for the edges of the window."""
+    profile, truth = window(d, t, seconds)
+    n, ns = sum(counts(profile, truth).values()), sum(truth.values())
+    ticks = ns / 1e9 * hz / COIN
+    deviation = math.sqrt(ticks * COIN * (1 - COIN))
+    expected = ns / profile.period
+    check(abs(n - expected) <= 4 * deviation + 0.01 * expected,
+          "%d samples, %.1f expected, deviation %.1f" % (n, expected, deviation))
+
+
+def test_shares():
+    t = Deep("deep")
+    check_shares(lib.Daemon(t, arguments=("--hz", "500")), t, 5)
+
+
+def test_shares_of_big_frames():
+    """More than 20 KiB of stack, beyond what copying profilers take."""
+    t = Deep("deep-pad")
+    check_shares(lib.Daemon(t, arguments=("--hz", "500")), t, 4)
+
+
+def test_shares_with_frame_pointers():
+    t = Deep("deep-fp")
+    check_shares(lib.Daemon(t, arguments=("--hz", "500")), t, 3)
+
+
+def test_slots_of_ten_milliseconds():
+    """What it does by the clock must not beat with ours: at the default rate, whose period is the
+    slots' own. A regular clock of 100 Hz would see one branch only."""
+    t = Deep("deep", "10")
+    check_shares(lib.Daemon(t), t, 8)
+
+
+def test_chain_is_whole_and_in_order():
+    for program in ("deep", "deep-pad", "deep-fp"):
+        t = Deep(program)
+        d = lib.Daemon(t, arguments=("--hz", "500"))
+        profile = d.profile(2)
+        lib.check_complete(profile, at_least=100)
+        check_chain(profile)
+        lib.check_nothing_lost(profile)
+        d.stop()
+        t.kill()
+
+
+def test_total():
+    for arguments, hz in ((("--hz", "1000"), 1000), ((), 100)):
+        t = Deep("deep")
+        d = lib.Daemon(t, arguments=arguments)
+        check_total(d, t, 3, hz)
+        d.stop()
+        t.kill()
+
+
+def test_rust():
+    """A release binary of rustc, which has no frame pointers either: three kinds of work."""
+    if not (lib.TARGETS / "deep-rust").exists():
+        lib.skip("there was no rustc on this machine when the build was configured")
+    t = Deep("deep-rust")
+    d = lib.Daemon(t, arguments=("--hz", "500"))
+    check_shares(d, t, 4)
+    profile = d.profile(1)
+    check(lib.samples(profile, "deep_rust::descend") >= 0.9 * profile.total("samples"),
+          "no recursion")
+    check(lib.samples(profile, "deep_rust::main") >= 0.9 * profile.total("samples"), "no main")
+
+
+if __name__ == "__main__":
+    lib.run(globals())
