@@ -3,7 +3,7 @@
 /* standalone.c - runs a fuzz target over files, without a fuzzer.
  *
  * Each argument is a file or a directory of files. Built in place of libFuzzer's main, so that a
- * corpus is a test with any compiler. */
+ * corpus is a test with any compiler. To have run none is a failure. */
 
 #include <dirent.h>
 #include <stdint.h>
@@ -16,6 +16,8 @@
 #define MAX_FILE (256u << 20)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static long n_run;
 
 static int run_file(const char *path, size_t size)
 {
@@ -32,6 +34,7 @@ static int run_file(const char *path, size_t size)
 	n = fread(data, 1, size, f);
 	fclose(f);
 	LLVMFuzzerTestOneInput(data, n);
+	n_run++;
 	return 0;
 }
 
@@ -65,5 +68,6 @@ int main(int argc, char **argv)
 
 	for (int i = 1; i < argc; i++)
 		r |= run(argv[i]);
-	return r;
+	printf("%ld files\n", n_run);
+	return r || !n_run;
 }
