@@ -38,6 +38,9 @@ struct pp_event {
 	u32 kernel; /* take the kernel's frames too: the event interrupted the kernel */
 	s64 v[2];
 	u32 max_frames;
+	u32 called;	   /* `start.ip` is a return address */
+	const struct pp_start *start; /* not NULL: walk from here, not from the task's registers */
+	u64 hash;	   /* out: of the stack; never 0 */
 };
 
 /* The process row of the current task, if it is a target's and the same process still. */
@@ -109,20 +112,20 @@ PP_INLINE void pp_push(struct pp_words *s, u64 frame)
 PP_GLOBAL int pp_walk_stack(struct pp_scratch *s, u32 max_frames)
 {
 	struct pp_walk *w;
-	u32 i;
+	int last = 0;
 
 	if (!s)
 		return 0;
 	w = &s->walk;
 	w->end = PP_END_UNREADABLE; /* unless pp_step says better: a CFA of 0 */
-	for (i = 0; i < PP_MAX_FRAMES && i < max_frames; i++) {
-		int last = pp_step(w);
-
+	for (u32 i = 0; i < PP_MAX_FRAMES && i < max_frames; i++) {
+		last = pp_step(w);
 		pp_push(&s->words, w->frame);
 		if (last)
 			break;
 	}
-	if (i == PP_MAX_FRAMES || i >= max_frames)
+	/* Not by the number of frames: the verifier would follow each of them to the end by itself. */
+	if (!last)
 		w->end = PP_END_TRUNCATED;
 	if (w->end > PP_END_ZERO)
 		pp_push(&s->words, PP_MARKER(w->end, w->object));
@@ -141,13 +144,18 @@ PP_INLINE void pp_kernel_stack(void *ctx, struct pp_words *s)
 		s->hash = pp_mix(s->hash, s->w[i]);
 }
 
-PP_INLINE void pp_walk_init(struct pp_walk *w, const struct pp_process *p)
+PP_INLINE void pp_walk_init(struct pp_walk *w, const struct pp_process *p, const struct pp_event *e)
 {
 	u64 list = PP_READ_ONCE(p->list);
 	struct pp_start s;
 
-	pp_start_registers(&s);
-	pp_start(w, &s);
+	if (e->start) {
+		pp_start(w, e->start);
+		w->adjust = e->called;
+	} else {
+		pp_start_registers(&s);
+		pp_start(w, &s);
+	}
 	w->signal_at = 0;
 	w->instance = 0;
 	w->window_at = PP_NOWHERE;
@@ -158,7 +166,7 @@ PP_INLINE void pp_walk_init(struct pp_walk *w, const struct pp_process *p)
 }
 
 /* Walks and stores; the stack row + 1, or a marker of its own where there is no stack. */
-PP_INLINE u32 pp_stack_of(void *ctx, struct pp_process *p, const struct pp_event *e, u64 epoch)
+PP_INLINE u32 pp_stack_of(void *ctx, struct pp_process *p, struct pp_event *e, u64 epoch)
 {
 	u32 k = pp_scratch_take(), row;
 	struct pp_scratch *s;
@@ -179,21 +187,39 @@ PP_INLINE u32 pp_stack_of(void *ctx, struct pp_process *p, const struct pp_event
 	s->words.half = epoch & 1;
 	if (e->kernel)
 		pp_kernel_stack(ctx, &s->words);
-	pp_walk_init(&s->walk, p);
+	pp_walk_init(&s->walk, p, e);
 	pp_walk_stack(s, e->max_frames);
 	if (s->walk.end == PP_END_NO_MAPPING) /* writable code is not in exec_vm */
 		pp_stale(p, PP_NOTICE_MAPPINGS, p->exec_vm);
 	row = pp_stack_put(&s->words);
+	e->hash = s->words.hash | 1;
 	__sync_lock_test_and_set(&s->taken, 0);
 	return row ? row : PP_NO_STACK(PP_END_TABLE_FULL);
 }
 
-PP_INLINE int pp_add(void *ctx, struct pp_process *p, const struct pp_event *e)
+/* The stack of the event for a key: a row, or a marker of its own. */
+PP_INLINE u32 pp_stack_for(void *ctx, struct pp_process *p, struct pp_event *e, u64 epoch)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	u64 exec_vm = t->mm->exec_vm;
+
+	__sync_fetch_and_add(&p->n_events, 1);
+	if (t->self_exec_id != p->exec_id) {
+		pp_stale(p, PP_NOTICE_EXEC, t->self_exec_id);
+		return PP_NO_STACK(PP_END_EXEC);
+	}
+	if (exec_vm != p->exec_vm || PP_READ_ONCE(p->n_mapped) != p->n_mapped_seen) {
+		__sync_fetch_and_add(&p->n_stale, 1);
+		pp_stale(p, PP_NOTICE_MAPPINGS, exec_vm);
+	}
+	return pp_stack_of(ctx, p, e, epoch);
+}
+
+PP_INLINE int pp_add(void *ctx, struct pp_process *p, struct pp_event *e)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct pp_control *c = pp_controls();
 	struct pp_key key = { .target = p->target, .collector = e->collector };
-	u64 exec_vm = t->mm->exec_vm;
 
 	if (!c)
 		return 0;
@@ -201,17 +227,7 @@ PP_INLINE int pp_add(void *ctx, struct pp_process *p, const struct pp_event *e)
 	key.half = key.epoch & 1;
 	key.v[0] = e->v[0];
 	key.v[1] = e->v[1];
-	__sync_fetch_and_add(&p->n_events, 1);
-	if (t->self_exec_id != p->exec_id) {
-		pp_stale(p, PP_NOTICE_EXEC, t->self_exec_id);
-		key.stack = PP_NO_STACK(PP_END_EXEC);
-	} else {
-		if (exec_vm != p->exec_vm) {
-			__sync_fetch_and_add(&p->n_stale, 1);
-			pp_stale(p, PP_NOTICE_MAPPINGS, exec_vm);
-		}
-		key.stack = pp_stack_of(ctx, p, e, key.epoch);
-	}
+	key.stack = pp_stack_for(ctx, p, e, key.epoch);
 	key.name[0] = *(u64 *)&t->comm[0];
 	key.name[1] = *(u64 *)&t->comm[8];
 	pp_count_add(&key);

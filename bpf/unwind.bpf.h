@@ -28,7 +28,8 @@ struct pp_walk {
 	u32 end;	  /* enum pp_end */
 	u8 adjust;	  /* 1: ip is a return address, look up the call before it */
 	u8 leaf;	  /* the innermost frame, or the one that a signal interrupted */
-	u8 pad[2];
+	u8 record;	  /* fp was read from a frame record, by the step before this one */
+	u8 pad;
 	u64 signal_at;	  /* registers of the latter; 0: the task's own */
 	u64 window_at; /* address of window[0]; 1: nothing read yet */
 	u64 window[PP_WINDOW];
@@ -165,8 +166,8 @@ PP_GLOBAL int pp_step_frame_pointer(struct pp_walk *w, u32 otherwise)
 		return 1;
 	if (!pp_need_fp(w))
 		return pp_stop(w, otherwise);
-	if (!w->fp) /* the psABI's mark of the outermost frame */
-		return pp_stop(w, PP_END_ZERO);
+	if (!w->fp) /* the psABI's mark of the outermost frame; without a record, just a register of 0 */
+		return pp_stop(w, w->record ? PP_END_ZERO : otherwise);
 	if (w->fp < w->sp || (w->fp & 7) || w->fp - w->sp > PP_MAX_FRAME_RECORD ||
 	    bpf_probe_read_user(record, sizeof(record), (void *)w->fp))
 		return pp_stop(w, otherwise);
@@ -176,6 +177,7 @@ PP_GLOBAL int pp_step_frame_pointer(struct pp_walk *w, u32 otherwise)
 	w->bx_at = PP_NOWHERE; /* who knows what this code did with it */
 	w->adjust = 1;
 	w->leaf = 0;
+	w->record = 1;
 	return w->ip ? 0 : pp_stop(w, PP_END_ZERO);
 }
 
@@ -302,6 +304,7 @@ PP_INLINE void pp_start(struct pp_walk *w, const struct pp_start *s)
 	w->fp_at = w->bx_at = 0;
 	w->adjust = 0;
 	w->leaf = 1;
+	w->record = 0;
 }
 
 PP_GLOBAL int pp_step_signal(struct pp_walk *w)
@@ -349,6 +352,7 @@ PP_GLOBAL int pp_step_rule(struct pp_walk *w, u32 rule)
 	w->ip = ra;
 	w->adjust = 1;
 	w->leaf = 0;
+	w->record = 0;
 	return ra ? 0 : pp_stop(w, PP_END_ZERO);
 }
 
