@@ -8,7 +8,8 @@
 #include "symbolizer/cfi_program.h"
 
 #define HEADER 12	 /* version, three encodings, two 4-byte pointers */
-#define MAX_ENTRY 4096	 /* bytes of a CIE or FDE that matter here */
+#define MAX_ENTRY 512	 /* bytes of a CIE that matter here */
+#define FDE_HEAD 32	 /* length, CIE pointer, two addresses of at most 10 bytes */
 #define ENTRY_SIZE 8	 /* two 4-byte offsets, as every linker writes them */
 
 struct table {
@@ -19,13 +20,12 @@ struct table {
 
 static bool read_table(struct elf_file *f, struct table *ret)
 {
-	struct elf_section s;
+	uint8_t bytes[HEADER], pointer, count, entries;
 	struct cursor c;
-	uint8_t pointer, count, entries;
 
-	if (!f->eh_frame_hdr || !elf_file_at(f, f->eh_frame_hdr, HEADER, &s))
+	if (!f->eh_frame_hdr)
 		return false;
-	c = cursor_over(s.data, s.n);
+	c = cursor_over(bytes, elf_file_read(f, f->eh_frame_hdr, bytes, sizeof(bytes)));
 	cursor_u8(&c);
 	pointer = cursor_u8(&c);
 	count = cursor_u8(&c);
@@ -48,16 +48,13 @@ static int32_t word(const struct table *t, uint32_t i)
 }
 
 /* How an FDE of this CIE writes its addresses; false for what we cannot tell. */
-static bool pointer_encoding(struct elf_file *f, uint64_t cie, uint8_t *ret)
+static bool pointer_encoding(const struct elf_file *f, uint64_t cie, uint8_t *ret)
 {
-	struct elf_section s;
+	uint8_t bytes[MAX_ENTRY], version;
 	struct cursor c, data;
 	const char *letters;
-	uint8_t version;
 
-	if (!elf_file_at(f, cie, MAX_ENTRY, &s))
-		return false;
-	c = cursor_over(s.data, s.n);
+	c = cursor_over(bytes, elf_file_read(f, cie, bytes, sizeof(bytes)));
 	cursor_skip(&c, 8);
 	version = cursor_u8(&c);
 	letters = cursor_string(&c);
@@ -86,16 +83,13 @@ static bool pointer_encoding(struct elf_file *f, uint64_t cie, uint8_t *ret)
 }
 
 /* The end of the function that an FDE describes. */
-static bool fde_end(struct elf_file *f, uint64_t fde, uint64_t start, uint64_t *ret)
+static bool fde_end(const struct elf_file *f, uint64_t fde, uint64_t start, uint64_t *ret)
 {
-	struct elf_section s;
-	struct cursor c;
+	uint8_t bytes[FDE_HEAD], encoding;
 	uint32_t size, back;
-	uint8_t encoding;
+	struct cursor c;
 
-	if (!elf_file_at(f, fde, MAX_ENTRY, &s))
-		return false;
-	c = cursor_over(s.data, s.n);
+	c = cursor_over(bytes, elf_file_read(f, fde, bytes, sizeof(bytes)));
 	size = cursor_u32(&c);
 	back = cursor_u32(&c);
 	if (size == UINT32_MAX || !back || !pointer_encoding(f, fde + 4 - back, &encoding))

@@ -386,8 +386,30 @@ static int fill_stubs(struct builder *b, struct elf_file *f)
 	return r < 0 ? r : fill_gap(b, s.address + 16, s.address + s.n, &lazy);
 }
 
-/* mov $15, %rax (or %eax); syscall: the return from a signal handler. A caller's look-up is one
- * byte before it. */
+/* Where a piece of code begins in [start, end); false: nowhere. */
+static bool find_code(const struct elf_file *f, uint64_t start, uint64_t end, const uint8_t *code,
+		      size_t n, uint64_t *ret)
+{
+	uint8_t buffer[4096];
+
+	while (end - start >= n) {
+		size_t want = end - start < sizeof(buffer) ? end - start : sizeof(buffer);
+		size_t got = elf_file_read(f, start, buffer, want);
+		const uint8_t *at = got < n ? NULL : memmem(buffer, got, code, n);
+
+		if (at) {
+			*ret = start + (uint64_t)(at - buffer);
+			return true;
+		}
+		if (got < want)
+			return false;
+		start += got - (n - 1);
+	}
+	return false;
+}
+
+/* mov $15, %rax; syscall: the return from a signal handler. A caller's look-up is one byte before
+ * it. */
 static int fill_trampolines(struct builder *b, struct elf_file *f)
 {
 	static const uint8_t code[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
@@ -396,21 +418,14 @@ static int fill_trampolines(struct builder *b, struct elf_file *f)
 	uint32_t left = MAX_SEARCH;
 
 	for (size_t i = 0; i < c->rows.n; i++) {
-		uint64_t start = c->low + c->rows.data[i].offset;
+		uint64_t start = c->low + c->rows.data[i].offset, at;
 		uint64_t end = i + 1 < c->rows.n ? c->low + c->rows.data[i + 1].offset : c->high;
-		struct elf_section s;
-		const uint8_t *at;
 
 		if (c->rows.data[i].rule != b->gap || end - start > left)
 			continue;
 		left -= (uint32_t)(end - start);
-		if (!elf_file_at(f, start, end - start, &s))
-			continue;
-		at = memmem(s.data, s.n, code, sizeof(code));
-		if (!at)
-			continue;
-		start += (uint64_t)(at - s.data);
-		return fill_gap(b, start - (at > s.data), start + sizeof(code), &signal);
+		if (find_code(f, start, end, code, sizeof(code), &at))
+			return fill_gap(b, at - (at > start), at + sizeof(code), &signal);
 	}
 	return 0;
 }

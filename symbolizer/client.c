@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/emulated_x86.h"
+
 #define MAX_ROWS (16u << 20)
 #define MAX_RULES (1u << 16)
 
@@ -186,6 +188,145 @@ void symbolizer_rows_deinit(struct symbolizer_rows *r)
 {
 	vec_deinit(&r->rules);
 	vec_deinit(&r->rows);
+}
+
+static bool good_argument(const struct symbolizer_argument *a)
+{
+	static const struct symbolizer_argument nothing;
+	int size = a->size < 0 ? -a->size : a->size;
+
+	if (a->kind == SYMBOLIZER_NOTHING)
+		return !memcmp(a, &nothing, sizeof(nothing));
+	if (a->kind >= SYMBOLIZER_N_ARGUMENT_KINDS || a->reg >= SYMBOLIZER_N_REGISTERS ||
+	    (size != 1 && size != 2 && size != 4 && size != 8))
+		return false;
+	if (a->kind != SYMBOLIZER_MEMORY)
+		return !a->index && !a->scale;
+	if (a->index == SYMBOLIZER_NO_REGISTER)
+		return !a->scale;
+	return a->index < SYMBOLIZER_N_REGISTERS &&
+	       (a->scale == 1 || a->scale == 2 || a->scale == 4 || a->scale == 8);
+}
+
+/* Each argument that the event needs and no other; a function's in whole registers. */
+static bool good_arguments(const struct symbolizer_probe *p, bool usdt)
+{
+	unsigned needed = p->status == PROBE_FINE ? symbolizer_function_arguments(p->function) : 0;
+
+	for (unsigned i = 0; i < SYMBOLIZER_N_ARGUMENTS; i++) {
+		const struct symbolizer_argument *a = &p->arguments[i];
+
+		if (!good_argument(a) || (a->kind != SYMBOLIZER_NOTHING) != (needed >> i & 1) ||
+		    (a->kind && !usdt && (a->kind != SYMBOLIZER_REGISTER || a->size != 8)))
+			return false;
+	}
+	return true;
+}
+
+static bool good_name(const struct symbolizer_probe *p)
+{
+	if (!p->n_name || p->n_name >= sizeof(p->name))
+		return false;
+	for (unsigned i = 0; i < sizeof(p->name); i++)
+		if (i < p->n_name ? p->name[i] <= ' ' || p->name[i] > '~' : p->name[i] != 0)
+			return false;
+	return true;
+}
+
+static bool good_probe(const struct symbolizer_probe *p)
+{
+	bool usdt = p->function >= ALLOCATOR_USDT_ALLOC;
+
+	return p->function && p->function < ALLOCATOR_N_FUNCTIONS && p->status < PROBE_N_STATUS &&
+	       p->flags < ALLOCATOR_NOP5 * 2 && p->instruction < EMULATED_N &&
+	       (p->status != PROBE_FINE || p->instruction != EMULATED_NOT) &&
+	       p->offset <= INT64_MAX && p->semaphore <= INT64_MAX && (usdt || !p->semaphore) &&
+	       p->size <= SYMBOLIZER_MAX_FUNCTION && p->start <= UINT64_MAX - p->size &&
+	       good_name(p) && good_arguments(p, usdt);
+}
+
+static int take_probes(struct symbolizer_probes *to, const struct record *r)
+{
+	size_t n = r->n / sizeof(struct symbolizer_probe);
+
+	if (!n || r->n % sizeof(struct symbolizer_probe) ||
+	    to->probes.n + n > SYMBOLIZER_MAX_PROBES)
+		return -EBADMSG;
+	if (vec_reserve(&to->probes, to->probes.n + n) < 0)
+		return -ENOMEM;
+	memcpy(to->probes.data + to->probes.n, r->data, r->n);
+	for (size_t i = 0; i < n; i++)
+		if (!good_probe(&to->probes.data[to->probes.n + i]))
+			return -EBADMSG;
+	to->probes.n += n;
+	return 0;
+}
+
+static int receive_probes(struct symbolizer *s, struct symbolizer_probes *ret)
+{
+	int r;
+
+	for (;;) {
+		r = receive(s);
+		if (r < 0)
+			return r;
+		if (s->record.type == SYMBOLIZER_END)
+			break;
+		r = s->record.type == SYMBOLIZER_PROBE ? take_probes(ret, &s->record) : -EBADMSG;
+		if (r < 0)
+			return r;
+	}
+	if (s->record.status < 0)
+		return file_status(&s->record);
+	if (s->record.n != sizeof(ret->end))
+		return -EBADMSG;
+	memcpy(&ret->end, s->record.data, sizeof(ret->end));
+	return ret->end.n_probes == ret->probes.n ? 0 : -EBADMSG;
+}
+
+int symbolizer_ask_probes(struct symbolizer *s, const struct symbolizer_object *o,
+			  struct symbolizer_probes *ret)
+{
+	struct symbolizer_question q = question(o);
+	struct symbolizer_probes probes = { 0 };
+	int r = ask(s, SYMBOLIZER_PROBES, o, &q, NULL);
+
+	if (r == 0)
+		r = receive_probes(s, &probes);
+	if (r < 0)
+		symbolizer_probes_deinit(&probes);
+	else
+		*ret = probes;
+	return r;
+}
+
+void symbolizer_probes_deinit(struct symbolizer_probes *p)
+{
+	vec_deinit(&p->probes);
+}
+
+const char *symbolizer_probe_text(unsigned status)
+{
+	static const char *const texts[PROBE_N_STATUS] = {
+		[PROBE_FINE] = "can be probed",
+		[PROBE_ELSEWHERE] = "counted where its calls arrive",
+		[PROBE_NO_CODE] = "its code is not in the file",
+		[PROBE_NO_SIZE] = "the symbol does not tell how long it is",
+		[PROBE_UNDECODABLE] = "it contains an unknown instruction",
+		[PROBE_BRANCH_FIRST] = "a branch comes before any place that is safe",
+		[PROBE_LOOP] = "a loop leads back to the only place that is safe",
+		[PROBE_ARGUMENT] = "an argument is gone before any place that is safe",
+		[PROBE_STACK_MOVED] = "the stack pointer moves before any place that is safe",
+		[PROBE_NO_PLACE] = "it begins with no instruction that the kernel emulates",
+		[PROBE_NOP5] = "a 5-byte nop inside of a function: a probe could corrupt the stack",
+		[PROBE_NOT_EMULATED] = "the kernel does not emulate the instruction there",
+		[PROBE_BAD_SITE] = "the site is not in the file's executable part",
+		[PROBE_BAD_SEMAPHORE] = "the semaphore is not in the file's writable part",
+		[PROBE_MISSING_ARGUMENT] = "it has fewer arguments than the contract",
+		[PROBE_UNREADABLE_ARGUMENT] = "an argument is where it cannot be read",
+	};
+
+	return status < PROBE_N_STATUS ? texts[status] : "for an unknown reason";
 }
 
 static int take_frames(const struct record *r, uint32_t n_addresses, uint32_t *left,

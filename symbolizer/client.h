@@ -31,6 +31,11 @@ struct symbolizer_rows {
 	struct symbolizer_rows_end end;
 };
 
+struct symbolizer_probes {
+	VEC(struct symbolizer_probe) probes; /* checked: every enum, register, size and name */
+	struct symbolizer_probes_end end;
+};
+
 /* Which file: serve's id for it, its kind, and a descriptor (borrowed; -1 for the vdso). */
 struct symbolizer_object {
 	uint32_t id;
@@ -53,3 +58,11 @@ void symbolizer_rows_deinit(struct symbolizer_rows *r);
 int symbolizer_ask_names(struct symbolizer *s, const struct symbolizer_object *o,
 			 enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
 			 symbolizer_frame_fn *frame, void *context);
+
+/* The allocation functions and otel_memory sites of a file; also 0 where there are none. Of other
+ * machines than x86-64 -ENOEXEC. */
+int symbolizer_ask_probes(struct symbolizer *s, const struct symbolizer_object *o,
+			  struct symbolizer_probes *ret);
+void symbolizer_probes_deinit(struct symbolizer_probes *p);
+/* enum symbolizer_probe_status in words, to stand behind a function's name; of any number. */
+const char *symbolizer_probe_text(unsigned status);

@@ -6,6 +6,7 @@
 #include <gelf.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define MAX_PROGRAM_HEADERS 1024
 #define MAX_SECTION (1ull << 31)
@@ -96,6 +97,7 @@ int elf_file_open_memory(const void *image, size_t n, struct elf_file **ret)
 	if (!f)
 		return -ENOMEM;
 	f->fd = -1;
+	f->image = image;
 	f->size = n;
 	elf_version(EV_CURRENT);
 	f->elf = elf_memory((char *)image, n); /* libelf does not write to it for reading */
@@ -144,30 +146,62 @@ bool elf_file_section(struct elf_file *f, const char *name, struct elf_section *
 	return false;
 }
 
-bool elf_file_at(struct elf_file *f, uint64_t address, uint64_t n, struct elf_section *ret)
+/* Where the bytes at this address are in the file, and how many of *n there are. */
+static bool locate(const struct elf_file *f, uint64_t address, uint64_t *n, uint64_t *ret_offset)
 {
 	for (unsigned i = 0; i < f->n_segments; i++) {
 		const struct elf_segment *s = &f->segments[i];
 		uint64_t at = address - s->vaddr;
-		Elf_Data *d;
 
 		if (address < s->vaddr || at >= s->filesz)
 			continue;
-		if (n > s->filesz - at)
-			n = s->filesz - at;
+		if (*n > s->filesz - at)
+			*n = s->filesz - at;
 		if (s->offset > f->size || at > f->size - s->offset)
 			return false;
-		if (n > f->size - s->offset - at)
-			n = f->size - s->offset - at;
-		if (!n || n > MAX_SECTION)
-			return false;
-		d = elf_getdata_rawchunk(f->elf, (int64_t)(s->offset + at), n, ELF_T_BYTE);
-		if (!d || !d->d_buf || d->d_size < n)
-			return false;
-		*ret = (struct elf_section){ d->d_buf, n, address };
-		return true;
+		if (*n > f->size - s->offset - at)
+			*n = f->size - s->offset - at;
+		*ret_offset = s->offset + at;
+		return *n > 0;
 	}
 	return false;
+}
+
+bool elf_file_at(struct elf_file *f, uint64_t address, uint64_t n, struct elf_section *ret)
+{
+	uint64_t offset;
+	Elf_Data *d;
+
+	if (!locate(f, address, &n, &offset) || n > MAX_SECTION)
+		return false;
+	d = elf_getdata_rawchunk(f->elf, (int64_t)offset, n, ELF_T_BYTE);
+	if (!d || !d->d_buf || d->d_size < n)
+		return false;
+	*ret = (struct elf_section){ d->d_buf, n, address };
+	return true;
+}
+
+size_t elf_file_read(const struct elf_file *f, uint64_t address, void *to, size_t n)
+{
+	uint64_t left = n, offset;
+	size_t done = 0;
+
+	if (!locate(f, address, &left, &offset))
+		return 0;
+	if (f->image) {
+		memcpy(to, f->image + offset, left);
+		return left;
+	}
+	while (done < left) {
+		ssize_t got = pread(f->fd, (char *)to + done, left - done, (off_t)(offset + done));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		done += (size_t)got;
+	}
+	return done;
 }
 
 bool elf_file_text(const struct elf_file *f, uint64_t *ret_low, uint64_t *ret_high)

@@ -29,6 +29,7 @@ struct elf_section {
 
 struct elf_file {
 	int fd; /* -1: an image in memory */
+	const unsigned char *image;
 	struct Elf *elf;
 	uint64_t size;
 	uint16_t type, machine; /* ET_*, EM_* */
@@ -50,7 +51,10 @@ DEFINE_CLEANUP(struct elf_file, elf_file_close)
 /* By name, decompressed; false when there is none, or none with bytes in the file. */
 bool elf_file_section(struct elf_file *f, const char *name, struct elf_section *ret);
 /* n bytes of the file at the address where they would be loaded, cut at the segment's end; false
- * when no segment holds the address. */
+ * when no segment holds the address. What was asked for stays in memory, and each call looks
+ * through it: for a few large pieces. */
 bool elf_file_at(struct elf_file *f, uint64_t address, uint64_t n, struct elf_section *ret);
+/* The same for many small ones: copies them. The number of bytes, 0: none. */
+size_t elf_file_read(const struct elf_file *f, uint64_t address, void *to, size_t n);
 /* The span of addresses that executable segments cover. */
 bool elf_file_text(const struct elf_file *f, uint64_t *ret_low, uint64_t *ret_high);

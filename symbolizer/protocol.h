@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/record.h"
+#include "symbolizer/probes.h"
 #include "symbolizer/rows.h"
 
 enum symbolizer_kind {
@@ -32,6 +33,11 @@ enum symbolizer_record {
 	SYMBOLIZER_ROW,
 	SYMBOLIZER_FRAME,
 	SYMBOLIZER_END, /* status: 0 or -errno */
+	/* a question */
+	SYMBOLIZER_PROBES, /* -> SYMBOLIZER_PROBE: struct symbolizer_probe[], END:
+			    *    struct symbolizer_probes_end */
+	/* its answer */
+	SYMBOLIZER_PROBE,
 };
 
 struct symbolizer_question {
@@ -79,6 +85,6 @@ struct symbolizer_frame {
 	uint16_t pad;
 	uint32_t pad2;
 	uint64_t shown; /* SYMBOLIZER_KERNEL: the address to show instead, which tells nothing of
-			 * where this kernel was loaded; of an empty name: where its function
-			 * starts; else 0 */
+			 * where this kernel was loaded; else where the function starts that is really
+			 * there, 0: unknown */
 };

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "symbolizer/allocators.h"
 #include "symbolizer/bounds.h"
 #include "symbolizer/cfi.h"
 #include "symbolizer/demangle.h"
@@ -192,16 +193,31 @@ static int answer_rows(struct worker *w, const struct object *o, struct symboliz
 	return r;
 }
 
+static int answer_probes(struct worker *w, const struct object *o,
+			 struct symbolizer_probes_end *end)
+{
+	struct probe_list l;
+	int r = o->elf ? allocators_find(o->elf, &l) : -ENOEXEC;
+
+	if (r < 0)
+		return r;
+	r = put_array(w, SYMBOLIZER_PROBE, l.probes.data, sizeof(*l.probes.data), l.probes.n);
+	*end = l.end;
+	probe_list_deinit(&l);
+	return r;
+}
+
 struct naming {
 	struct worker *w;
 	enum symbolizer_demangle how;
 	uint32_t index, n_frames;
+	uint64_t start; /* of the function; 0: unknown */
 	int error;
 };
 
 static void put_frame(struct naming *n, const struct names_frame *frame, uint64_t shown)
 {
-	/* an empty name says: nameless, and this is where it starts */
+	/* an empty name says: nameless */
 	struct record *out = &n->w->out;
 	struct symbolizer_frame f = { .index = n->index,
 				      .line = frame->line,
@@ -233,7 +249,9 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 
 static void on_frame(void *context, const struct names_frame *frame)
 {
-	put_frame(context, frame, 0);
+	struct naming *n = context;
+
+	put_frame(n, frame, n->start);
 }
 
 static void name_kernel(struct naming *n, const struct kernel *k, uint64_t address)
@@ -254,12 +272,13 @@ static void name_kernel(struct naming *n, const struct kernel *k, uint64_t addre
 static void name_address(struct naming *n, const struct object *o, uint64_t address)
 {
 	static const struct names_frame nameless = { .system_name = "", .file = "" };
-	uint64_t start;
 
 	n->n_frames = 0;
+	if (!bounds_find(o->elf, address, &n->start))
+		n->start = 0;
 	names_find(o->names, address, on_frame, n);
-	if (!n->n_frames && bounds_find(o->elf, address, &start))
-		put_frame(n, &nameless, start);
+	if (!n->n_frames && n->start)
+		put_frame(n, &nameless, n->start);
 }
 
 static int answer_names(struct worker *w, const struct object *o,
@@ -288,10 +307,38 @@ static const struct symbolizer_question *question(const struct record *r)
 	return q;
 }
 
+/* What the last record of an answer holds. */
+union end {
+	struct symbolizer_rows_end rows;
+	struct symbolizer_probes_end probes;
+};
+
+static int answer_question(struct worker *w, const struct object *o,
+			   const struct symbolizer_question *q, union end *end, uint32_t *n_end)
+{
+	int r;
+
+	switch (w->in.type) {
+	case SYMBOLIZER_ROWS:
+		r = answer_rows(w, o, &end->rows);
+		*n_end = sizeof(end->rows);
+		return r;
+	case SYMBOLIZER_PROBES:
+		r = answer_probes(w, o, &end->probes);
+		*n_end = sizeof(end->probes);
+		return r;
+	case SYMBOLIZER_NAMES:
+		return answer_names(w, o, q, (const uint64_t *)(q + 1));
+	default:
+		return -EINVAL;
+	}
+}
+
 static int answer(struct worker *w)
 {
 	const struct symbolizer_question *q = question(&w->in);
-	struct symbolizer_rows_end end = { 0 };
+	union end end = { 0 };
+	uint32_t n_end = 0;
 	struct object *o = NULL;
 	int fd = -1, r;
 
@@ -306,19 +353,15 @@ static int answer(struct worker *w)
 		r = answer_info(w, o);
 		if (r == 0)
 			return 0;
-	} else if (r == 0 && w->in.type == SYMBOLIZER_ROWS) {
-		r = answer_rows(w, o, &end);
-	} else if (r == 0 && w->in.type == SYMBOLIZER_NAMES) {
-		r = answer_names(w, o, q, (const uint64_t *)(q + 1));
 	} else if (r == 0) {
-		r = -EINVAL;
+		r = answer_question(w, o, q, &end, &n_end);
 	}
 	if (r == -EPIPE)
 		return r;
 	make_room(w, o);
 	w->out.type = SYMBOLIZER_END;
 	w->out.status = r;
-	w->out.n = w->in.type == SYMBOLIZER_ROWS && r == 0 ? sizeof(end) : 0;
+	w->out.n = r == 0 ? n_end : 0;
 	memcpy(w->out.data, &end, w->out.n);
 	return record_send(w->socket, &w->out);
 }

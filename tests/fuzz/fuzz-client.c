@@ -48,6 +48,21 @@ static void check_rows(const struct symbolizer_rows *r)
 	}
 }
 
+static void check_probes(const struct symbolizer_probes *p)
+{
+	assert(p->probes.n <= SYMBOLIZER_MAX_PROBES && p->end.n_probes == p->probes.n);
+	for (size_t i = 0; i < p->probes.n; i++) {
+		const struct symbolizer_probe *q = &p->probes.data[i];
+
+		assert(q->function && q->function < ALLOCATOR_N_FUNCTIONS);
+		assert(q->status < PROBE_N_STATUS && q->start + q->size >= q->start);
+		assert(q->n_name && q->n_name < sizeof(q->name) && strlen(q->name) == q->n_name);
+		for (unsigned k = 0; k < SYMBOLIZER_N_ARGUMENTS; k++)
+			assert(q->arguments[k].kind < SYMBOLIZER_N_ARGUMENT_KINDS &&
+			       q->arguments[k].reg < SYMBOLIZER_N_REGISTERS);
+	}
+}
+
 /* As many records as the socket holds. */
 static void answer(int fd, struct cursor c)
 {
@@ -73,6 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	static const uint64_t addresses[N_ADDRESSES] = { 1, 2, 3 };
 	const struct symbolizer_object o = { 7, SYMBOLIZER_FILE, -1 };
 	static struct symbolizer s;
+	struct symbolizer_probes probes;
 	struct symbolizer_rows rows;
 	struct symbolizer_info info;
 	struct seen seen = { 0 };
@@ -82,19 +98,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		return 0;
 	s = (struct symbolizer){ .fd = fds[0], .timeout_ms = 10000 };
 	answer(fds[1], cursor_over(data + 1, n - 1));
-	if (data[0] % 3 == 0) {
+	if (data[0] % 4 == 0) {
 		r = symbolizer_ask_info(&s, &o, &info);
 		assert(r < 0 || (info.n_segments <= SYMBOLIZER_MAX_SEGMENTS &&
 				 info.n_build_id <= SYMBOLIZER_MAX_BUILD_ID));
-	} else if (data[0] % 3 == 1) {
+	} else if (data[0] % 4 == 1) {
 		r = symbolizer_ask_rows(&s, &o, &rows);
 		if (r == 0) {
 			check_rows(&rows);
 			symbolizer_rows_deinit(&rows);
 		}
-	} else {
+	} else if (data[0] % 4 == 2) {
 		r = symbolizer_ask_names(&s, &o, DEMANGLE_NONE, addresses, N_ADDRESSES, on_frame,
 					 &seen);
+	} else {
+		r = symbolizer_ask_probes(&s, &o, &probes);
+		if (r == 0) {
+			check_probes(&probes);
+			symbolizer_probes_deinit(&probes);
+		}
 	}
 	assert(r <= 0 && r != -ETIMEDOUT);
 	symbolizer_replace(&s, -1);

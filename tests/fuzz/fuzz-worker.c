@@ -41,7 +41,8 @@ static void *hear(void *context)
 		} else if (r.type == SYMBOLIZER_END) {
 			run->n_answered++;
 		} else {
-			assert(r.type >= SYMBOLIZER_RULE && r.type <= SYMBOLIZER_FRAME && r.n);
+			assert(r.n && ((r.type >= SYMBOLIZER_RULE && r.type <= SYMBOLIZER_FRAME) ||
+				       r.type == SYMBOLIZER_PROBE));
 		}
 	}
 	return NULL;
@@ -54,7 +55,7 @@ static void ask(struct run *run, struct cursor c, const uint8_t *file, size_t n)
 	uint8_t type = cursor_u8(&c), with_file;
 	_cleanup_(closep) int fd = -1;
 
-	r.type = type & 7;
+	r.type = type & 15;
 	q.kind = cursor_u8(&c) % 4;
 	q.object = cursor_u8(&c) % 3;
 	q.demangle = cursor_u8(&c) % 4;

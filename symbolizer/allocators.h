@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* allocators.h - the allocation functions that a file defines, each with its probe or the reason
+ * why there is none.
+ *
+ * Finds them by name (symbolizer/allocator_names.h) in .dynsym and .symtab, one for an address. A
+ * function whose calls arrive at another one of the list is PROBE_ELSEWHERE, so that nothing is
+ * counted twice: one that can only end by jumping there; one that calls nothing else (but realloc,
+ * which may do without on other paths); reallocarray, which has nothing to do but call realloc;
+ * operator new and delete, when the first function they call is one of these (libstdc++'s call
+ * malloc) or the file has no malloc of its own. Whatever else they do among each other is left to
+ * the caller's range (start, size) and, for jumps, to ALLOCATOR_TAIL. Refuses IFUNCs, and local
+ * symbols of a plain name that were not made local by the linker. x86-64 only.
+ */
+
+#include "symbolizer/elf_file.h"
+#include "symbolizer/probe_list.h"
+
+/* Functions, then otel_memory sites. 0, also where there are none; -ENOEXEC: not of this machine;
+ * -ENOMEM. */
+int allocators_find(struct elf_file *f, struct probe_list *ret);

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* usdt.h - the otel_memory probes of a file: where they are, and where their arguments are.
+ *
+ * Reads .note.stapsdt (type 3; SystemTap's wiki, "UserSpaceProbeImplementation"), bounded in notes
+ * and in sites. Refuses sites where a probe does harm or is dear: a 5-byte nop that is not the
+ * first instruction of a function (an optimised uprobe overwrites the stack below rsp there), and
+ * whatever the kernel does not emulate; and arguments other than registers, constants and memory
+ * near a register. Other providers' notes, and later probes of this one, are counted and left
+ * alone. */
+
+#include "symbolizer/elf_file.h"
+#include "symbolizer/probe_list.h"
+
+#define USDT_MAX_NOTES 4096
+#define USDT_MAX_SITES 64
+
+/* Adds to the list. 0, also where there are none; -ENOMEM. */
+int usdt_find(struct elf_file *f, struct probe_list *list);
+
+/* The next argument of a descriptor such as "8@%rdi -4@$1 8@-8(%rbp)", and past it. False at the
+ * end, or where the argument is of a form that is refused: then ret->kind is SYMBOLIZER_NOTHING,
+ * *text is behind it, and *ret_unreadable tells the one from the other. */
+bool usdt_argument(const char **text, struct symbolizer_argument *ret, bool *ret_unreadable);
