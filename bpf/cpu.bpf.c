@@ -38,8 +38,10 @@ int BPF_PROG(pp_on_mmap, unsigned long addr, struct vm_unmapped_area_info *info)
 	if (!p)
 		return 0;
 	exec_vm = ((struct task_struct *)bpf_get_current_task_btf())->mm->exec_vm;
-	if (exec_vm != p->exec_vm)
+	if (exec_vm != p->exec_vm) {
+		__sync_fetch_and_add(&p->n_mapped, 1); /* when it is as it was, this still tells */
 		pp_stale(p, PP_NOTICE_MAPPINGS, exec_vm);
+	}
 	return 0;
 }
 

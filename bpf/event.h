@@ -68,10 +68,11 @@ enum pp_end {
 	PP_END_NO_SCRATCH, /* every scratch slot was taken */
 	PP_END_TABLE_FULL, /* the stack table had no room */
 	PP_END_OTHER,	  /* user space had no room: stacks merged */
+	PP_END_BEFORE,	  /* not a walk's: memory that was there before us */
 	PP_N_ENDS,
 };
 
-enum pp_collector { PP_CPU = 1 };
+enum pp_collector { PP_CPU = 1, PP_HEAP = 2 };
 
 enum pp_rule_kind {
 	PP_RULE_GAP,	  /* no row: only a frame pointer can help */
@@ -137,8 +138,9 @@ struct pp_process {
 	__u32 target;	      /* id in counts, never reused; 0: none */
 	__u32 noted;	      /* set by the kernel with the first notice, cleared by serve */
 	__u64 n_events;	      /* written by the kernel */
-	__u64 n_stale;	      /* written by the kernel: of these, while exec_vm differed */
-	__u64 pad;
+	__u64 n_stale;	      /* written by the kernel: of these, while the list was out of date */
+	__u32 n_mapped;	      /* written by the kernel: mappings made while exec_vm differed */
+	__u32 n_mapped_seen;  /* of these, before the list was read */
 };
 _Static_assert(sizeof(struct pp_process) == 64, "no padding");
 
@@ -156,7 +158,8 @@ struct pp_count {
 	__u32 stack;	 /* row of the stack table + 1, or PP_NO_STACK */
 	__u32 item;	 /* the collector's own */
 	__u32 pad;
-	__u64 name[2];	 /* the thread's comm */
+	__u64 name[2];	 /* the collector's own: PP_CPU: the thread's comm; PP_HEAP: the stack's hash
+			  * and the size class */
 	__s64 v[2];
 };
 _Static_assert(sizeof(struct pp_count) == 64, "one cache line");
@@ -195,6 +198,7 @@ enum pp_notice_type {
 	PP_NOTICE_MAPPINGS = 1, /* the mapping list is out of date; value = exec_vm */
 	PP_NOTICE_EXEC,		/* value = exec_id */
 	PP_NOTICE_FILLING,	/* the current half is 75 % full; value = epoch */
+	PP_NOTICE_HEAP,		/* the heap's hits have come to the mark; value = process slot */
 };
 
 struct pp_notice {
@@ -211,4 +215,5 @@ struct pp_config {
 	__u32 n_stacks;	    /* rows of one half; powers of two */
 	__u32 n_counts;
 	__u32 n_pool_chunks; /* of one half */
+	__u64 heap_rate;     /* bytes between two sampled allocations, on average */
 };

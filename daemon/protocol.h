@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/record.h"
+#include "bpf/heap.h"
 
 enum broker_request {
 	BROKER_START = 1, /* broker -> serve, unasked, first: struct broker_start, then n_text
@@ -28,15 +29,31 @@ enum broker_request {
 	BROKER_ARM,	  /* uint32_t collector; attaches for as long as serve wants; an error's
 			   * answer bears its text */
 	BROKER_DISARM,	  /* uint32_t collector */
+	BROKER_HEAP,	   /* loads the heap's programs -> struct broker_heap; fds: maps in the order of
+			    * enum pp_heap_map; an error's answer bears its text */
+	BROKER_PROBE,	   /* struct broker_probes, struct broker_probe[n]: attaches them all or none; an
+			    * error's answer bears its text */
+	BROKER_UNPROBE,	   /* struct broker_unprobe: off at once, gone soon */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
 };
 
 #define BROKER_MAX_TARGETS 64
+#define BROKER_NO_LIMIT UINT32_MAX
+
+enum broker_heap_mode { BROKER_HEAP_INUSE, BROKER_HEAP_ALLOCS, BROKER_HEAP_OFF };
+
 #define BROKER_MAX_TEXT 512
 
-enum broker_proc_file { BROKER_PROC_MAPS, BROKER_PROC_AUXV, BROKER_PROC_CMDLINE, BROKER_N_PROC };
+enum broker_proc_file {
+	BROKER_PROC_MAPS,
+	BROKER_PROC_AUXV,
+	BROKER_PROC_CMDLINE,
+	BROKER_PROC_STAT,
+	BROKER_PROC_STATUS,
+	BROKER_N_PROC,
+};
 
 struct broker_start {
 	uint32_t n_targets;
@@ -46,6 +63,8 @@ struct broker_start {
 	uint32_t n_uids;
 	uint32_t insecure;
 	uint32_t one_shot; /* no listeners: run the request in `text` and write it to the fd */
+	uint32_t heap;	   /* enum broker_heap_mode */
+	uint32_t max_overhead; /* of uprobes, in millionths of the target's CPU time; BROKER_NO_LIMIT */
 	uint32_t n_text;   /* bytes of NUL-terminated strings that follow: allowed hosts; or
 			    * the one-shot request (path, query) */
 	uint32_t pad;
@@ -81,4 +100,33 @@ struct broker_file { /* fstat of what was opened */
 	int64_t mtime_ns, ctime_ns;
 	uint32_t by_path; /* found by the mapping's path, which may lead to another file by now */
 	uint32_t pad;
+};
+
+struct broker_heap {
+	uint32_t n_cpus;  /* rows of PP_HEAP_MAP_CPU / PP_MAX_PROCESSES */
+	uint32_t session; /* unsampled calls have no return probe */
+};
+
+/* Sides of a heap's probes, which come and go apart. */
+enum broker_side { BROKER_SIDE_ALLOC = 1, BROKER_SIDE_FREE = 2, BROKER_SIDE_TOLD = 4 };
+
+#define BROKER_MAX_PROBES 128
+
+struct broker_probes { /* of one file */
+	uint32_t target;
+	uint32_t side; /* enum broker_side */
+	uint64_t start, end; /* a line of /proc/PID/maps: any mapping of the file */
+	uint32_t n;
+	uint32_t pad;
+};
+
+struct broker_probe {
+	struct pp_probe probe; /* slot is set by the broker */
+	uint64_t offset;       /* in the file; what is there must be what the kernel emulates */
+	uint64_t semaphore;    /* in the file; 0: none */
+};
+
+struct broker_unprobe {
+	uint32_t target;
+	uint32_t sides;
 };

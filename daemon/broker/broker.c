@@ -54,6 +54,8 @@ static int send_start(const struct broker *b, struct record *r)
 				  .period_ns = 1000000000ull / o->hz,
 				  .owner_uid = getuid(),
 				  .insecure = o->insecure,
+				  .heap = o->heap,
+				  .max_overhead = o->max_overhead,
 				  .one_shot = o->record };
 
 	s.n_text = start_text(o, (char *)r->data + sizeof(s), RECORD_MAX - sizeof(s));
@@ -181,6 +183,66 @@ static void answer_arm(struct broker *b, struct answer *a)
 	memcpy(a->r->data, error, a->r->n);
 }
 
+static void answer_text(struct answer *a, int status, const char *error)
+{
+	a->r->status = status;
+	a->r->n = status < 0 ? (uint32_t)strlen(error) : 0;
+	memcpy(a->r->data, error, a->r->n);
+}
+
+static void answer_heap(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	struct broker_heap h;
+	int r = b->uprobes ? 0 : uprobes_load(b->kernel, &b->uprobes, error);
+
+	answer_text(a, r, error);
+	if (r < 0)
+		return;
+	h = (struct broker_heap){ uprobes_n_cpus(), uprobes_has_sessions(b->uprobes) };
+	memcpy(a->r->data, &h, sizeof(h));
+	a->r->n = sizeof(h);
+	for (int i = 0; i < PP_N_HEAP_MAPS; i++)
+		a->r->fds[a->r->n_fds++] = uprobes_map(b->uprobes, (enum pp_heap_map)i);
+}
+
+static int probe(struct broker *b, const struct record *r, char *error)
+{
+	struct broker_probe probes[BROKER_MAX_PROBES];
+	_cleanup_(closep) int fd = -1;
+	struct broker_file file;
+	struct broker_probes q;
+
+	if (r->n < sizeof(q))
+		return -EBADMSG;
+	memcpy(&q, r->data, sizeof(q));
+	if (!b->uprobes || q.target >= b->n_processes || q.n > BROKER_MAX_PROBES ||
+	    r->n != sizeof(q) + q.n * sizeof(*probes))
+		return -EBADMSG;
+	memcpy(probes, r->data + sizeof(q), q.n * sizeof(*probes));
+	fd = process_open_mapped(&b->processes[q.target], q.start, q.end, &file);
+	if (fd < 0)
+		return fd;
+	return uprobes_probe(b->uprobes, &b->processes[q.target], fd, &q, probes, error);
+}
+
+static void answer_probe(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = probe(b, a->r, error);
+
+	answer_text(a, r, error);
+}
+
+static void answer_unprobe(struct broker *b, struct answer *a)
+{
+	const struct broker_unprobe *q = record_payload(a->r, struct broker_unprobe);
+
+	if (q && b->uprobes)
+		uprobes_unprobe(b->uprobes, q->target, q->sides);
+	a->r->n = 0;
+}
+
 static void answer_slab(struct broker *b, struct answer *a)
 {
 	const uint32_t *index = record_payload(a->r, uint32_t);
@@ -242,6 +304,15 @@ int broker_answer(struct broker *b)
 	case BROKER_ARM:
 	case BROKER_DISARM:
 		answer_arm(b, &a);
+		break;
+	case BROKER_HEAP:
+		answer_heap(b, &a);
+		break;
+	case BROKER_PROBE:
+		answer_probe(b, &a);
+		break;
+	case BROKER_UNPROBE:
+		answer_unprobe(b, &a);
 		break;
 	case BROKER_SYMBOLIZER:
 		answer_symbolizer(b, &a);

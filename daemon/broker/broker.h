@@ -7,6 +7,7 @@
  * the named processes has mapped, and four files of /proc. */
 
 #include "daemon/broker/child.h"
+#include "daemon/broker/uprobes.h"
 #include "daemon/broker/kernel.h"
 #include "daemon/broker/options.h"
 
@@ -18,6 +19,7 @@ struct broker {
 	size_t n_listeners;
 	int output, finish; /* one-shot: where the profile goes; eventfd */
 	struct kernel *kernel;
+	struct uprobes *uprobes; /* NULL: not asked for yet */
 	struct child serve, symbolizer;
 	bool ready, done;
 	int status; /* of the one-shot run */

@@ -112,6 +112,16 @@ void diagnose_perf(int err, char *to, size_t n)
 		snprintf(to, n, "perf_event_open: %s", strerror(-err));
 }
 
+void diagnose_uprobe(int err, char *to, size_t n)
+{
+	if ((err == -EACCES || err == -EPERM) && lacks_capability(CAP_SYS_ADMIN))
+		snprintf(to, n, "not permitted: uprobes need CAP_SYS_ADMIN on this kernel");
+	else if (err == -EINVAL)
+		snprintf(to, n, "the place is not one that may be probed");
+	else
+		snprintf(to, n, "uprobe: %s", strerror(-err));
+}
+
 void diagnose_process(int pid, int err, char *to, size_t n)
 {
 	if (err == -EACCES || err == -EPERM)

@@ -13,4 +13,5 @@ int diagnose_libbpf(enum libbpf_print_level level, const char *format, va_list a
 
 void diagnose_load(const char *btf, int err, char *to, size_t n);
 void diagnose_perf(int err, char *to, size_t n);
+void diagnose_uprobe(int err, char *to, size_t n);
 void diagnose_process(int pid, int err, char *to, size_t n);

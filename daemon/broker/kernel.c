@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include "base/vec.h"
+#include "bpf/heap.h"
 #include "bpf/identity.h"
 #include "bpf_objects.h"
 #include "daemon/broker/diagnose.h"
@@ -66,6 +67,7 @@ static int configure(struct kernel *k, struct kernel_clock clock)
 
 	k->clock_period_ns = NS_PER_S / (clock.clock_hz ? clock.clock_hz : clock_rate(clock.hz));
 	c->period_ns = NS_PER_S / clock.hz;
+	c->heap_rate = PP_HEAP_RATE;
 	keep = (k->clock_period_ns << 32) / c->period_ns;
 	c->keep = keep > UINT32_MAX ? UINT32_MAX : (uint32_t)keep;
 	if (n_cpus < 4)
@@ -76,6 +78,37 @@ static int configure(struct kernel *k, struct kernel_clock clock)
 	c->n_counts = 2 * c->n_stacks;
 	c->n_pool_chunks = c->n_stacks * 32 >> PP_POOL_BITS; /* 32 frames a stack on average */
 	return getrandom(&c->seed, sizeof(c->seed), 0) == sizeof(c->seed) ? 0 : -EIO;
+}
+
+static int set_config(const struct kernel *k, struct bpf_object *o)
+{
+	struct bpf_map *m = bpf_object__find_map_by_name(o, ".rodata");
+
+	/* the only constant of a program is `config`: it begins its section */
+	if (!m || bpf_map__value_size(m) != sizeof(k->config) ||
+	    bpf_map__set_initial_value(m, &k->config, sizeof(k->config)))
+		return -EINVAL;
+	return 0;
+}
+
+int kernel_adopt(const struct kernel *k, struct bpf_object *o)
+{
+	struct bpf_map *m, *ours;
+
+	bpf_object__for_each_map(m, o)
+	{
+		if (bpf_map__is_internal(m))
+			continue;
+		ours = bpf_object__find_map_by_name(k->cpu, bpf_map__name(m));
+		if (ours && bpf_map__reuse_fd(m, bpf_map__fd(ours)) < 0)
+			return -EINVAL;
+	}
+	return set_config(k, o);
+}
+
+const char *kernel_btf(const struct kernel *k)
+{
+	return k->btf;
 }
 
 static int set_sizes(struct kernel *k, struct bpf_object *o)
@@ -89,13 +122,10 @@ static int set_sizes(struct kernel *k, struct bpf_object *o)
 		{ PP_MAP_WORD, 2 * c->n_pool_chunks },
 		{ PP_MAP_COUNT, 2 * c->n_counts },
 	};
-	struct bpf_map *m = bpf_object__find_map_by_name(o, ".rodata");
-
-	/* the only constant of the program is `config`: it begins its section */
-	if (!m || bpf_map__value_size(m) != sizeof(*c) || bpf_map__set_initial_value(m, c, sizeof(*c)))
+	if (set_config(k, o) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		m = bpf_object__find_map_by_name(o, map_names[sizes[i].map]);
+		struct bpf_map *m = bpf_object__find_map_by_name(o, map_names[sizes[i].map]);
 		if (!m || bpf_map__set_max_entries(m, sizes[i].entries))
 			return -EINVAL;
 	}

@@ -44,6 +44,12 @@ int kernel_slab(struct kernel *k, uint32_t index);
 /* Fills in what only the kernel knows of a process. 0, -ESRCH, -errno. */
 int kernel_identify(struct kernel *k, struct process *p);
 
+/* Makes another object, opened and not loaded, use our tables and settings. 0 or -errno. */
+struct bpf_object;
+int kernel_adopt(const struct kernel *k, struct bpf_object *o);
+/* The kernel type information that was named to us, or NULL. */
+const char *kernel_btf(const struct kernel *k);
+
 /* Attaches or detaches a collector's programs. 0 or -errno, with `error` as above. */
 int kernel_arm(struct kernel *k, enum pp_collector c, char *error);
 void kernel_disarm(struct kernel *k, enum pp_collector c);

@@ -112,6 +112,18 @@ static int open_output(struct broker *b, struct options *o)
 	return complain(text);
 }
 
+/* The rights that BPF asks for are those over the whole machine: root of a user namespace has them in
+ * name only, and could not change users for the children either. */
+static int check_namespace(void)
+{
+	const ino_t initial = 0xeffffffd; /* linux/nsfs.h: USER_NS_INIT_INO */
+	struct stat st;
+
+	if (stat("/proc/self/ns/user", &st) < 0 || st.st_ino == initial)
+		return 0;
+	return complain("not permitted: this is a user namespace, and BPF needs rights outside of it");
+}
+
 static int load(struct broker *b)
 {
 	struct kernel_clock clock = { .hz = b->options->hz };
@@ -142,6 +154,8 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	kernel_disarm(b->kernel, PP_CPU);
+	uprobes_free(b->uprobes);
+	b->uprobes = NULL;
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
 	if (b->options->record)
@@ -205,6 +219,7 @@ static void end(struct broker *b)
 
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
+	uprobes_free(b->uprobes);
 	kernel_free(b->kernel);
 	for (size_t i = 0; i < b->n_listeners; i++)
 		if (!strncmp(b->listeners[i].shown, "unix:", 5))
@@ -233,6 +248,8 @@ int main(int argc, char **argv)
 		r = open_listeners(&b);
 	if (!r)
 		r = open_output(&b, &o);
+	if (!r)
+		r = check_namespace();
 	if (!r) {
 		privilege_drop();
 		r = broker_start_serve(&b) < 0 ? complain("cannot start pprofd-serve") : 0;

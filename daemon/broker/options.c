@@ -10,13 +10,21 @@
 
 #include "version.h"
 
-enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT };
+enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
+       KEY_HEAP, KEY_MAX_OVERHEAD };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
 static const struct argp_option common[] = {
 	{ "pid", 'p', "PID", 0, "the process to profile; may be given several times", 0 },
 	{ "hz", KEY_HZ, "N", 0, "CPU samples a second and CPU, 1 to 1000 (default 100)", 0 },
+	{ "heap", KEY_HEAP, "WHAT", 0,
+	  "what to see of the heap: inuse (default), allocs (what is allocated, not what is freed: half "
+	  "the cost), off",
+	  0 },
+	{ "max-overhead", KEY_MAX_OVERHEAD, "PERCENT", 0,
+	  "how much of its CPU time probes may cost the process (default 2; 0: no probes; none: no limit)",
+	  0 },
 	{ "btf", KEY_BTF, "FILE", 0, "kernel type information, where /sys/kernel/btf/vmlinux is absent",
 	  0 },
 	{ 0 },
@@ -67,6 +75,32 @@ static unsigned number(const char *arg, const char *what, unsigned max)
 	return (unsigned)v;
 }
 
+static enum broker_heap_mode heap_mode(const char *arg)
+{
+	static const char *const names[] = { [BROKER_HEAP_INUSE] = "inuse",
+					     [BROKER_HEAP_ALLOCS] = "allocs",
+					     [BROKER_HEAP_OFF] = "off" };
+
+	for (int i = 0; i <= BROKER_HEAP_OFF; i++)
+		if (!strcmp(arg, names[i]))
+			return (enum broker_heap_mode)i;
+	bad_usage("--heap %s: inuse, allocs or off is wanted", arg);
+}
+
+static uint32_t overhead(const char *arg)
+{
+	char *end;
+	double v = strtod(arg, &end);
+
+	if (!strcmp(arg, "none"))
+		return BROKER_NO_LIMIT;
+	if (*end == '%')
+		end++;
+	if (*end || end == arg || !(v >= 0 && v <= 100))
+		bad_usage("--max-overhead %s: a number of percent from 0 to 100, or none, is wanted", arg);
+	return (uint32_t)(v * 10000);
+}
+
 static error_t parse_common(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -79,6 +113,12 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_HZ:
 		o->hz = number(arg, "hz", 1000);
+		return 0;
+	case KEY_HEAP:
+		o->heap = heap_mode(arg);
+		return 0;
+	case KEY_MAX_OVERHEAD:
+		o->max_overhead = overhead(arg);
 		return 0;
 	case KEY_BTF:
 		o->btf = arg;
@@ -197,7 +237,7 @@ static const struct argp recording_argp = {
 
 void options_parse(int argc, char **argv, struct options *ret)
 {
-	struct options o = { .hz = 100, .seconds = 10 };
+	struct options o = { .hz = 100, .seconds = 10, .max_overhead = 20000 };
 	const struct argp *argp = &serving_argp;
 
 	argv[0] = (char *)"pprofd";

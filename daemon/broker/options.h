@@ -28,6 +28,8 @@ struct options {
 	unsigned n_hosts;
 	unsigned hz;
 	bool insecure;
+	enum broker_heap_mode heap;
+	uint32_t max_overhead; /* millionths, or BROKER_NO_LIMIT */
 	const char *btf;
 	/* pprofd record */
 	bool record;

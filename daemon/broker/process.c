@@ -183,6 +183,8 @@ int process_open_proc(const struct process *p, enum broker_proc_file file)
 		[BROKER_PROC_MAPS] = "maps",
 		[BROKER_PROC_AUXV] = "auxv",
 		[BROKER_PROC_CMDLINE] = "cmdline",
+		[BROKER_PROC_STAT] = "stat",
+		[BROKER_PROC_STATUS] = "status",
 	};
 	_cleanup_(closep) int dir = open_memory_dir(p);
 	_cleanup_(closep) int fd = -1;

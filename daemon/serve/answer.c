@@ -114,7 +114,8 @@ static int64_t window_seconds(const struct query *q)
 	return v < ANSWER_MAX_SECONDS ? v : ANSWER_MAX_SECONDS;
 }
 
-static void encode(const struct asking *s, const struct capture *capture, const struct naming *n)
+static void encode(const struct asking *s, const struct capture *capture, const struct naming *n,
+		   const char *suffix)
 {
 	const char *format = query_get(&s->q->query, "format");
 	struct http_response *ret = s->ret;
@@ -129,7 +130,8 @@ static void encode(const struct asking *s, const struct capture *capture, const 
 	} else {
 		r = encode_pprof(capture, n, &ret->body);
 		ret->kind = HTTP_BINARY;
-		snprintf(ret->filename, sizeof(ret->filename), "%s", capture->profile->name);
+		snprintf(ret->filename, sizeof(ret->filename), "%s%s", capture->profile->name,
+			 suffix);
 	}
 	if (r < 0)
 		http_error(ret, 500, "cannot encode the profile: %s", strerror(-r));
@@ -187,8 +189,127 @@ static void capture_window(struct asking *s, const struct profile *p)
 	if (r < 0)
 		http_error(s->ret, 500, "failed to name the profile: %s", strerror(-r));
 	else
-		encode(s, capture, &n);
+		encode(s, capture, &n, "");
 	naming_free(&n);
+}
+
+/* Go's serveDeltaProfile: "seconds" must be a number, and goes with no text. */
+static bool delta_seconds(const struct asking *s, int64_t *ret)
+{
+	const char *text = query_get(&s->q->query, "seconds");
+
+	*ret = 0;
+	if (!text)
+		return true;
+	if (!query_int(text, ret) || *ret <= 0) {
+		http_error(s->ret, 400, "invalid value for \"seconds\" - must be a positive integer");
+		return false;
+	}
+	if (query_number(&s->q->query, "debug")) {
+		http_error(s->ret, 400, "seconds and debug params are incompatible");
+		return false;
+	}
+	if (*ret > ANSWER_MAX_SECONDS)
+		*ret = ANSWER_MAX_SECONDS;
+	return true;
+}
+
+static bool wait_delta(const struct asking *s, int64_t seconds)
+{
+	int64_t until = monotonic_ns() + seconds * NS_PER_S;
+
+	switch (seconds ? wait_for((void *)s, until, s->target->pidfd) : SESSION_WAITED) {
+	case SESSION_WAIT_CLIENT_GONE:
+		s->ret->hang_up = true;
+		return false;
+	case SESSION_WAIT_STOPPING:
+		http_error(s->ret, 503, "pprofd is stopping");
+		return false;
+	default:
+		return true;
+	}
+}
+
+static void encode_heap(const struct asking *s, const struct heap_reading *reading,
+			struct capture *capture, bool text)
+{
+	struct core *c = s->a->core;
+	struct naming n = { 0 };
+	struct heap_totals totals;
+	int r = namer_run(c, s->target, capture, &n);
+
+	if (r == 0)
+		r = heap_strip(capture, &n);
+	if (r == 0 && text) {
+		heap_sum(c, s->target, reading, &totals);
+		r = heap_text(c, s->target, &totals, capture, &n, &s->ret->body);
+		s->ret->status = 200;
+		s->ret->kind = HTTP_TEXT;
+	} else if (r == 0) {
+		encode(s, capture, &n, capture->delta ? "-delta" : "");
+	}
+	if (r < 0)
+		http_error(s->ret, 500, "failed to write the profile: %s", strerror(-r));
+	naming_free(&n);
+}
+
+static void heap_answer(const struct asking *s, const struct profile *p,
+			const struct heap_question *q, int64_t seconds)
+{
+	_cleanup_(heap_reading_deinit) struct heap_reading before = { 0 }, after = { 0 };
+	_cleanup_(capture_freep) struct capture *capture = NULL;
+	struct core *c = s->a->core;
+	int64_t began = monotonic_ns();
+	int r = capture_new(p, &capture);
+
+	if (r == 0 && seconds)
+		r = heap_read(c, s->target, q, &before);
+	if (r == 0 && !wait_delta(s, seconds))
+		return;
+	if (r == 0)
+		r = heap_read(c, s->target, q, &after);
+	if (r == 0)
+		r = heap_capture(c, s->target, q, seconds ? &before : NULL, &after, capture);
+	if (r < 0) {
+		http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));
+		return;
+	}
+	capture->time_ns = realtime_ns();
+	capture->period = s->target->heap.source == HEAP_TOLD ? 1 : PP_HEAP_RATE;
+	capture->delta = seconds != 0;
+	capture->duration_ns = seconds ? monotonic_ns() - began : 0;
+	encode_heap(s, &after, capture, q->raw);
+}
+
+static bool known_format(const char *format);
+
+static void answer_heap(const struct asking *s, const struct profile *p)
+{
+	const struct query *query = &s->q->query;
+	const char *age = query_get(query, "minage");
+	struct heap_question q = { .raw = query_number(query, "debug") > 0,
+				   .unseen = query_number(query, "unseen") > 0 };
+	int64_t seconds, min_age = 0;
+
+	if (!delta_seconds(s, &seconds))
+		return;
+	if (!known_format(query_get(query, "format"))) {
+		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
+		return;
+	}
+	if (age && (!query_int(age, &min_age) || min_age < 0 || min_age > INT32_MAX)) {
+		http_error(s->ret, 400, "invalid value for \"minage\" - must be a number of seconds");
+		return;
+	}
+	q.min_age_ns = min_age * NS_PER_S;
+	if (!target_alive(s->target)) {
+		gone(s);
+		return;
+	}
+	if (core_wait_kernel(s->a->core))
+		heap_answer(s, p, &q, seconds);
+	else
+		http_error(s->ret, 500, "BPF programs are not loaded");
 }
 
 static void answer_window(struct asking *s, const struct profile *p)
@@ -212,6 +333,8 @@ static void answer_profile(struct asking *s, const char *name)
 		http_error(s->ret, 404, "Unknown profile");
 	else if (p->arm == PROFILE_WINDOWED)
 		answer_window(s, p);
+	else if (p->arm == PROFILE_CUMULATIVE)
+		answer_heap(s, p);
 	else
 		answer_cmdline(s);
 }

@@ -132,6 +132,68 @@ int broker_slab(struct broker_client *b, uint32_t index)
 	return ask_fd(b, BROKER_SLAB, &index, sizeof(index));
 }
 
+/* The text of a failed answer. */
+static void take_text(const struct broker_client *b, char *error)
+{
+	size_t n = b->record.n < BROKER_MAX_TEXT ? b->record.n : BROKER_MAX_TEXT - 1;
+
+	memcpy(error, b->record.data, n);
+	error[n] = '\0';
+}
+
+int broker_heap(struct broker_client *b, struct broker_heap *ret, int ret_fds[PP_N_HEAP_MAPS],
+		char *error)
+{
+	struct record *r = &b->record;
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_HEAP, NULL, 0);
+	if (err < 0)
+		take_text(b, error);
+	if (err == 0 && (r->n_fds != PP_N_HEAP_MAPS || r->n != sizeof(*ret)))
+		err = -EBADMSG;
+	if (err == 0) {
+		memcpy(ret, r->data, sizeof(*ret));
+		memcpy(ret_fds, r->fds, PP_N_HEAP_MAPS * sizeof(int));
+		r->n_fds = 0;
+	}
+	record_close_fds(r);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
+int broker_probe(struct broker_client *b, const struct broker_probes *q,
+		 const struct broker_probe *probes, char *error)
+{
+	unsigned char data[sizeof(*q) + BROKER_MAX_PROBES * sizeof(*probes)];
+	int err;
+
+	if (q->n > BROKER_MAX_PROBES)
+		return -E2BIG;
+	memcpy(data, q, sizeof(*q));
+	memcpy(data + sizeof(*q), probes, q->n * sizeof(*probes));
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_PROBE, data, sizeof(*q) + q->n * sizeof(*probes));
+	if (err < 0)
+		take_text(b, error);
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
+int broker_unprobe(struct broker_client *b, uint32_t target, uint32_t sides)
+{
+	struct broker_unprobe q = { target, sides };
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_UNPROBE, &q, sizeof(q));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 static int ask_collector(struct broker_client *b, enum broker_request type, enum pp_collector c,
 			 char *error)
 {
@@ -140,12 +202,8 @@ static int ask_collector(struct broker_client *b, enum broker_request type, enum
 
 	pthread_mutex_lock(&b->lock);
 	status = ask(b, type, &collector, sizeof(collector));
-	if (status < 0 && error) {
-		size_t n = b->record.n < BROKER_MAX_TEXT ? b->record.n : BROKER_MAX_TEXT - 1;
-
-		memcpy(error, b->record.data, n);
-		error[n] = '\0';
-	}
+	if (status < 0 && error)
+		take_text(b, error);
 	record_close_fds(&b->record);
 	pthread_mutex_unlock(&b->lock);
 	return status;

@@ -33,6 +33,12 @@ int broker_slab(struct broker_client *b, uint32_t index);
 /* `error` (BROKER_MAX_TEXT) says why not. */
 int broker_arm(struct broker_client *b, enum pp_collector c, char *error);
 int broker_disarm(struct broker_client *b, enum pp_collector c);
+/* Loads the heap's programs. `error` as above. */
+int broker_heap(struct broker_client *b, struct broker_heap *ret, int ret_fds[PP_N_HEAP_MAPS],
+		char *error);
+int broker_probe(struct broker_client *b, const struct broker_probes *q,
+		 const struct broker_probe *probes, char *error);
+int broker_unprobe(struct broker_client *b, uint32_t target, uint32_t sides);
 int broker_symbolizer(struct broker_client *b);
 /* Without an answer. */
 int broker_tell(struct broker_client *b, enum broker_request type, int32_t status, const char *text);

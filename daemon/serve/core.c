@@ -125,7 +125,7 @@ static void on_notice(void *context, const struct pp_notice *n)
 	if (n->type == PP_NOTICE_FILLING) {
 		pthread_mutex_lock(&c->lock);
 		if ((c->pool.control->epoch & 1) == (n->value & 1))
-			pool_flip(&c->pool, &c->totals);
+			pool_flip(&c->pool, &c->totals, &c->kept);
 		pthread_mutex_unlock(&c->lock);
 		return;
 	}
@@ -133,11 +133,19 @@ static void on_notice(void *context, const struct pp_notice *n)
 	if (!t)
 		return;
 	pthread_mutex_lock(&c->scan_lock);
-	target_notice(c, t, n);
+	if (n->type == PP_NOTICE_HEAP)
+		heap_govern(c, t);
+	else
+		target_notice(c, t, n);
 	pthread_mutex_unlock(&c->scan_lock);
 }
 
-/* Scans that had to wait for their pace; milliseconds until the next, -1: none. */
+static int64_t sooner(int64_t a, int64_t b) /* 0: never */
+{
+	return !a || (b && b < a) ? b : a;
+}
+
+/* Scans that had to wait for their pace, and heaps; milliseconds until the next, -1: none. */
 static int run_due(struct core *c)
 {
 	int64_t now = monotonic_ns(), next = 0;
@@ -148,11 +156,12 @@ static int run_due(struct core *c)
 
 		if (t->due_ns && t->due_ns <= now)
 			target_scan(c, t, false);
-		if (t->due_ns && (!next || t->due_ns < next))
-			next = t->due_ns;
+		if (heap_due(t) && heap_due(t) <= now)
+			heap_govern(c, t);
+		next = sooner(sooner(next, t->due_ns), heap_due(t));
 	}
 	pthread_mutex_unlock(&c->scan_lock);
-	return next ? (int)((next - now) / NS_PER_MS) + 1 : -1;
+	return !next ? -1 : next < now ? 0 : (int)((next - now) / NS_PER_MS) + 1;
 }
 
 void core_watch(struct core *c)

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "daemon/serve/broker_client.h"
+#include "daemon/serve/heap/heap.h"
 #include "daemon/serve/namer.h"
 #include "daemon/serve/object.h"
 #include "daemon/serve/pool.h"
@@ -44,7 +45,8 @@ struct core {
 	enum core_kernel kernel;
 	struct objects objects;
 	struct pool pool;
-	struct totals totals;
+	struct totals totals; /* of what is counted in windows only */
+	struct totals kept;   /* of what is counted for as long as a target lives */
 	uint32_t n_windows;  /* open captures: totals may not be cleared */
 	uint32_t next_image; /* ids in the kernel's counts */
 
@@ -55,6 +57,7 @@ struct core {
 	pthread_mutex_t arm_lock;
 	uint32_t n_armed[8]; /* by collector */
 
+	struct heap heap; /* scan_lock; its tables never change once they are there */
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;
 	int wake_fd; /* eventfd: the watcher looks again */

@@ -19,6 +19,7 @@ static const char *const texts[PP_N_ENDS] = {
 	[PP_END_NO_SCRATCH] = "broken: NO_SCRATCH",
 	[PP_END_TABLE_FULL] = "broken: STACK_TABLE_FULL",
 	[PP_END_OTHER] = "other",
+	[PP_END_BEFORE] = "allocated before pprofd attached",
 };
 
 const char *frame_end_text(unsigned end)

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,10 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	ret->n_fds = r->n_fds;
 	c->hz = ret->start.hz;
 	c->period_ns = ret->start.period_ns;
+	c->heap.mode = (enum broker_heap_mode)ret->start.heap;
+	c->heap.budget = ret->start.max_overhead == BROKER_NO_LIMIT ? INFINITY :
+								      ret->start.max_overhead / 1e6;
+	c->heap.hit_ns = 700; /* until it is measured */
 	return 0;
 }
 
@@ -147,6 +152,19 @@ static size_t host_list(const struct orders *o, const char *hosts[MAX_HOSTS])
 	return n;
 }
 
+/* After the first scans, so that CPU profiles need not wait for it. */
+static void start_heap(struct core *c)
+{
+	if (c->heap.mode == BROKER_HEAP_OFF)
+		return;
+	pthread_mutex_lock(&c->scan_lock);
+	if (heap_load(c) < 0)
+		log_line("the heap cannot be profiled: %s", c->heap.error);
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		heap_follow(c, &c->targets[i], false);
+	pthread_mutex_unlock(&c->scan_lock);
+}
+
 /* Tables are made before anybody asks, so that the first answer need not wait for them. */
 static void scan_targets(struct core *c)
 {
@@ -156,6 +174,7 @@ static void scan_targets(struct core *c)
 		pthread_mutex_unlock(&c->scan_lock);
 	}
 	malloc_trim(0);
+	start_heap(c);
 }
 
 static int serve(struct core *c, struct orders *o)

@@ -102,10 +102,11 @@ static int ask(struct job *j, const struct named_object *o, const uint64_t *word
 static void on_kernel_failure(struct core *c, int err)
 {
 	if (!c->namer.kernel_hidden)
-		log_line("kernel frames go without names: /proc/kallsyms %s",
-			 err == -EPERM ? "hides addresses (kernel.kptr_restrict, or CAP_SYSLOG is "
+		log_line("kernel frames go without names: /proc/kallsyms%s%s",
+			 err == -EPERM ? " hides addresses (kernel.kptr_restrict, or CAP_SYSLOG is "
 					 "missing)" :
-					 strerror(-err));
+					 ": ",
+			 err == -EPERM ? "" : strerror(-err));
 	c->namer.kernel_hidden = true;
 }
 
@@ -155,12 +156,11 @@ static int ask_batch(struct job *j, const struct named_object *o, const uint64_t
 
 static bool kernel_object(struct core *c, int *fd, struct named_object *ret)
 {
-	bool hidden;
-
 	pthread_mutex_lock(&c->symbolizer_lock);
-	hidden = c->namer.kernel_hidden;
+	*fd = c->namer.kernel_hidden ? -EPERM : broker_open_kallsyms(&c->broker);
+	if (*fd < 0)
+		on_kernel_failure(c, *fd);
 	pthread_mutex_unlock(&c->symbolizer_lock);
-	*fd = hidden ? -1 : broker_open_kallsyms(&c->broker);
 	*ret = (struct named_object){ KERNEL_OBJECT, SYMBOLIZER_KERNEL, *fd, false };
 	return *fd >= 0;
 }
@@ -467,6 +467,8 @@ static void add_location(struct job *j, uint64_t word, uint32_t *taken)
 	struct naming_location l = { .first_line = (uint32_t)j->n->lines.n };
 
 	l.address = shown_address(j, word, a);
+	if (a && a->shown && frame_kind(word) == FRAME_FILE && a->shown <= frame_address(word))
+		l.entry = l.address - (frame_address(word) - a->shown);
 	l.mapping = mapping_of(j, word, l.address);
 	for (uint32_t i = 0; a && i < a->n_lines; i++) {
 		struct cached_line from = j->c->namer.cache.lines.data[a->first_line + i];

@@ -29,7 +29,7 @@ struct cached_line {
 
 struct cached_address {
 	uint64_t word;	/* as in captures */
-	uint64_t shown; /* kernel: the address to show; nameless code: where its function starts */
+	uint64_t shown; /* kernel: the address to show; else where the function starts, 0: unknown */
 	uint32_t first_line, n_lines; /* innermost first; none: no name */
 };
 

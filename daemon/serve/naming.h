@@ -25,6 +25,7 @@ struct naming_line {
 
 struct naming_location {
 	uint64_t address; /* as shown: unique, not 0, stable for the object's life */
+	uint64_t entry;	  /* of the function that is really there, as shown; 0: unknown */
 	uint32_t mapping; /* index + 1; 0: none */
 	uint32_t first_line, n_lines; /* innermost (inlined) first */
 };

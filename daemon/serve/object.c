@@ -28,6 +28,7 @@ static bool same_file(const struct broker_file *a, const struct broker_file *b)
 static void object_free(struct object *x)
 {
 	close_fd(&x->fd);
+	symbolizer_probes_deinit(&x->allocator);
 	free(x->name);
 	free(x);
 }

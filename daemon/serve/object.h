@@ -41,6 +41,9 @@ struct object {
 	bool unshowable;     /* larger than a slot: addresses are told apart as they come */
 	uint32_t n_bad_fdes, n_unsupported;
 	uint64_t text_bytes;
+	struct symbolizer_probes allocator; /* scan_lock: where it may be probed, once asked */
+	bool allocator_asked;
+	bool kept; /* scratch of whoever looks for files to forget */
 };
 
 struct objects {

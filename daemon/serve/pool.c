@@ -118,13 +118,14 @@ static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const 
 	return totals_row(t, c->target, c->collector, words, n, name);
 }
 
-static void fold_half(struct pool *p, struct totals *t, unsigned half)
+static void fold_half(struct pool *p, struct totals *windowed, struct totals *kept, unsigned half)
 {
 	struct pp_count *counts = p->counts + (size_t)half * p->n_counts;
 	struct pool_half *h = &p->halves[half];
 
 	for (uint32_t i = 0; i < p->n_counts; i++) {
 		struct pp_count *c = &counts[i];
+		struct totals *t = c->collector == PP_HEAP ? kept : windowed;
 		uint64_t v[2], d[2]; /* modulo 2^64, as the kernel adds */
 
 		if (!(__atomic_load_n(&c->tag, __ATOMIC_ACQUIRE) & PP_FILLED))
@@ -153,12 +154,12 @@ static void fold_half(struct pool *p, struct totals *t, unsigned half)
 	}
 }
 
-void pool_fold(struct pool *p, struct totals *t)
+void pool_fold(struct pool *p, struct totals *t, struct totals *kept)
 {
-	fold_half(p, t, p->control->epoch & 1);
+	fold_half(p, t, kept, p->control->epoch & 1);
 }
 
-void pool_flip(struct pool *p, struct totals *t)
+void pool_flip(struct pool *p, struct totals *t, struct totals *kept)
 {
 	unsigned old = p->control->epoch & 1;
 	struct pool_half *h = &p->halves[old];
@@ -166,7 +167,7 @@ void pool_flip(struct pool *p, struct totals *t)
 	__atomic_add_fetch(&p->control->epoch, 1, __ATOMIC_SEQ_CST);
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
 		usleep(100000); /* nohz_full machines refuse it: a program runs for microseconds */
-	fold_half(p, t, old);
+	fold_half(p, t, kept, old);
 	memset(p->stacks + (size_t)old * p->n_stacks, 0, stacks_size(p) / 2);
 	memset(p->counts + (size_t)old * p->n_counts, 0, counts_size(p) / 2);
 	memset(h->folded, 0, p->n_counts * sizeof(*h->folded));

@@ -37,13 +37,14 @@ struct pool {
 int pool_init(struct pool *p, const struct broker_maps *sizes, const int fds[PP_N_MAPS]);
 void pool_deinit(struct pool *p);
 
-/* Adds everything counted so far to the totals. */
-void pool_fold(struct pool *p, struct totals *t);
+/* Adds everything counted so far to the totals: `kept` of collectors that count for as long as a target
+ * lives, `t` of the others. */
+void pool_fold(struct pool *p, struct totals *t, struct totals *kept);
 /* Switches halves, waits for the grace period, folds and empties the old half. */
-void pool_flip(struct pool *p, struct totals *t);
+void pool_flip(struct pool *p, struct totals *t, struct totals *kept);
 /* Whether a flip is worth its 10 ms before a first window. */
 bool pool_used(const struct pool *p);
-/* The totals have been cleared: rows are made anew. */
+/* Totals have been cleared: rows are looked for anew. */
 void pool_forget_rows(struct pool *p);
 
 uint64_t pool_statistic(const struct pool *p, enum pp_statistic which);

@@ -7,12 +7,38 @@
 
 /* In byte order of the names, as Go's index page lists them. Types and units are Go's own
  * (go-endpoints.md 3): scrapers build the names of their series from them. */
+#define HEAP_VALUES                                                                                \
+	{ { "alloc_objects", "count" },                                                            \
+	  { "alloc_space", "bytes" },                                                              \
+	  { "inuse_objects", "count" },                                                            \
+	  { "inuse_space", "bytes" } }
+
 const struct profile profiles[] = {
+	{
+		.name = "allocs",
+		.arm = PROFILE_CUMULATIVE,
+		.collector = PP_HEAP,
+		.n_values = 4,
+		.values = HEAP_VALUES,
+		.period_type = { "space", "bytes" },
+		.default_type = "alloc_space",
+		.help = "A sampling of all memory allocations since pprofd attached.",
+	},
 	{
 		.name = "cmdline",
 		.arm = PROFILE_INSTANT,
 		.help = "The command line of the process as the kernel was given it, arguments "
 			"separated by NUL bytes.",
+	},
+	{
+		.name = "heap",
+		.arm = PROFILE_CUMULATIVE,
+		.collector = PP_HEAP,
+		.n_values = 4,
+		.values = HEAP_VALUES,
+		.period_type = { "space", "bytes" },
+		.help = "A sampling of memory allocations of live objects, of those since pprofd attached. "
+			"The gc parameter is accepted and calls nothing.",
 	},
 	{
 		.name = "profile",

@@ -15,6 +15,7 @@ struct profile_value {
 enum profile_arm {
 	PROFILE_INSTANT,  /* nothing to arm: an answer from /proc */
 	PROFILE_WINDOWED, /* while a request is open */
+	PROFILE_CUMULATIVE, /* from the start on; `seconds` gives the difference of two */
 };
 
 struct profile {

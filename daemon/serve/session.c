@@ -6,6 +6,7 @@
 
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/cpu.h"
+#include "daemon/serve/frame.h"
 #include "daemon/serve/profile.h"
 
 static int arm(struct session *s)
@@ -44,7 +45,7 @@ static void open_window(struct session *s)
 
 	pthread_mutex_lock(&c->lock);
 	if (!c->n_windows++ && pool_used(&c->pool)) {
-		pool_flip(&c->pool, &c->totals);
+		pool_flip(&c->pool, &c->totals, &c->kept);
 		totals_clear(&c->totals);
 		pool_forget_rows(&c->pool);
 	}
@@ -52,15 +53,34 @@ static void open_window(struct session *s)
 	s->open = true;
 }
 
+/* What the stacks refer to that are kept. */
+static void mark_kept(struct core *c)
+{
+	const struct stacks *s = &c->kept.stacks;
+
+	for (size_t i = 0; i < c->objects.all.n; i++)
+		if (c->objects.all.data[i])
+			c->objects.all.data[i]->kept = false;
+	for (size_t i = 0; i < s->words.n; i++) {
+		struct object *x = NULL;
+
+		if (frame_kind(s->words.data[i]) == FRAME_FILE)
+			x = objects_find(&c->objects, frame_object(s->words.data[i]));
+		if (x)
+			x->kept = true;
+	}
+}
+
 /* Files that nobody maps any more are let go when no window needs their names. */
 static void forget_objects(struct core *c)
 {
 	pthread_mutex_lock(&c->scan_lock);
 	pthread_mutex_lock(&c->lock);
+	mark_kept(c);
 	for (size_t i = 0; i < c->objects.all.n && !c->n_windows; i++) {
 		struct object *x = c->objects.all.data[i];
 
-		if (!x || x->n_users || x->kind != SYMBOLIZER_FILE)
+		if (!x || x->n_users || x->kept || x->kind != SYMBOLIZER_FILE)
 			continue;
 		tables_forget(&c->tables, &x->place);
 		objects_forget(&c->objects, x);
@@ -81,7 +101,7 @@ void session_close(struct session *s)
 	pthread_mutex_lock(&c->lock);
 	last = !--c->n_windows;
 	if (last) {
-		pool_fold(&c->pool, &c->totals);
+		pool_fold(&c->pool, &c->totals, &c->kept);
 		totals_clear(&c->totals);
 		pool_forget_rows(&c->pool);
 	}
@@ -116,7 +136,7 @@ static int read_before(struct session *s, struct reading *ret)
 	int r;
 
 	pthread_mutex_lock(&c->lock);
-	pool_fold(&c->pool, &c->totals);
+	pool_fold(&c->pool, &c->totals, &c->kept);
 	r = totals_snapshot(&c->totals, &ret->before);
 	cpu_figures(s, &ret->figures);
 	pthread_mutex_unlock(&c->lock);
@@ -131,7 +151,7 @@ static int read_after(struct session *s, const struct reading *from, struct capt
 
 	to->duration_ns = monotonic_ns() - from->began_ns;
 	pthread_mutex_lock(&c->lock);
-	pool_fold(&c->pool, &c->totals);
+	pool_fold(&c->pool, &c->totals, &c->kept);
 	r = cpu_capture(s, &from->before, &from->figures, to);
 	pthread_mutex_unlock(&c->lock);
 	return r;

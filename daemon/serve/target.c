@@ -373,6 +373,7 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 	struct pp_process *p = &c->tables.processes[t->index];
 	int64_t began = monotonic_ns();
 	bool new_image = !t->published;
+	uint32_t n_mapped = __atomic_load_n(&p->n_mapped, __ATOMIC_SEQ_CST);
 	struct scan s = { 0 };
 	struct maps m = { 0 };
 	int r = fresh || !t->published ? identify(c, t, &new_image) : TARGET_OK;
@@ -384,9 +385,9 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 	r = build(c, t, &s, &m, new_image);
 	if (new_image)
 		t->exec_vm_error = 0;
-	p->exec_vm = m.exec_vm + t->exec_vm_error;
 	if (r == 0 && (s.changed || new_image))
 		r = publish(c, t, &s, new_image);
+	p->exec_vm = m.exec_vm + t->exec_vm_error; /* after the list: until then samples are stale */
 	if (r == 0) {
 		struct scan old = { 0 };
 
@@ -397,7 +398,11 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 		t->n_left_out = m.n_left_out;
 		pthread_mutex_unlock(&c->lock);
 	}
+	if (r == 0)
+		p->n_mapped_seen = n_mapped;
 	set_pace(t, began, s.changed || new_image);
+	if (r == 0 && (s.changed || new_image))
+		heap_follow(c, t, new_image);
 	__atomic_store_n(&p->noted, 0, __ATOMIC_SEQ_CST);
 	scan_deinit(&s);
 	maps_deinit(&m);

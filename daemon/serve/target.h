@@ -11,6 +11,7 @@
 
 #include "base/vec.h"
 #include "bpf/event.h"
+#include "daemon/serve/heap/heap.h"
 
 #define TARGET_MAX_IMAGES 256
 
@@ -39,6 +40,7 @@ struct target {
 	uint32_t main_object;	    /* lock */
 	VEC(uint32_t) images;	    /* lock: ids in counts, the newest last */
 	uint64_t n_left_out;	    /* lock: mappings past our bounds */
+	struct target_heap heap;    /* scan_lock */
 };
 
 enum target_result { TARGET_OK, TARGET_GONE };

@@ -469,9 +469,9 @@ static int unfold(struct folded *f, const struct capture_sample *s)
 	return r;
 }
 
-static int fold(struct folded *f, const struct capture_sample *s)
+static int fold(struct folded *f, const struct capture_sample *s, size_t column)
 {
-	struct row row = { f->frames.n, 0, s->values[0] };
+	struct row row = { f->frames.n, 0, s->values[column] };
 	uint32_t at;
 	uint64_t h;
 	int r;
@@ -530,19 +530,26 @@ static void add_row(const struct folded *f, struct row row, struct bytes *out)
 	bytes_printf(out, " %lld\n", (long long)row.value);
 }
 
+/* Samples where they are what was counted; bytes where there are bytes. */
+static size_t folded_column(const struct profile *p)
+{
+	return p->n_values > 2 ? default_column(p) : 0;
+}
+
 int text_folded(const struct capture *c, const struct naming *n, struct bytes *ret)
 {
 	_cleanup_(folded_deinit) struct folded f = { .t = { .c = c, .n = n } };
 	_cleanup_(bytes_deinit) struct bytes out = BYTES_INIT;
+	size_t column = folded_column(c->profile);
 	int r;
 
 	r = init(&f.t);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < c->samples.n; i++) {
-		if (!c->samples.data[i].values[0])
+		if (!c->samples.data[i].values[column])
 			continue;
-		r = fold(&f, &c->samples.data[i]);
+		r = fold(&f, &c->samples.data[i], column);
 		if (r < 0)
 			return r;
 		/* A frame is at least two bytes of text. */

@@ -21,5 +21,5 @@
 int text_top(const struct capture *c, const struct naming *n, struct bytes *ret);
 
 /* "thread;main;...;leaf count": what flamegraph.pl, inferno and speedscope read. Outermost first;
- * functions of the kernel end in "_[k]"; the first sample type. The largest first. */
+ * functions of the kernel end in "_[k]"; the first sample type, of heaps the default one. The largest first. */
 int text_folded(const struct capture *c, const struct naming *n, struct bytes *ret);

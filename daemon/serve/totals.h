@@ -2,7 +2,7 @@
 #pragma once
 
 /* totals.h - what was counted so far, in user space: one row for each (target image, collector,
- * stack, thread name).
+ * stack, name: the thread's, or what else the collector says).
  *
  * Owns rows, stacks and names. Rows never move or go while anybody has a snapshot, and only
  * grow, so a window is "after minus before" by row number. Bounded: past TOTALS_MAX_* a

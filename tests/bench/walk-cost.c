@@ -58,7 +58,7 @@ static double mean_words(struct harness *h)
 	struct core *c = &h->core;
 	double frames = 0, samples = 0;
 
-	pool_fold(&c->pool, &c->totals);
+	pool_fold(&c->pool, &c->totals, &c->kept);
 	for (size_t i = 0; i < c->totals.rows.n; i++) {
 		const struct total *t = &c->totals.rows.data[i];
 

@@ -79,7 +79,7 @@ PP_INLINE int sample(void *ctx)
 	}
 	o->tid = bpf_get_current_pid_tgid();
 	s->words.n = 0;
-	pp_walk_init(&s->walk, p);
+	pp_walk_init(&s->walk, p, &(struct pp_event){ 0 });
 	oracle_copy(o, s);
 	pp_walk_stack(s, PP_MAX_FRAMES);
 	oracle_take(o, s);

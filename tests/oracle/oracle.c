@@ -266,6 +266,14 @@ static void attach_uprobe(const char *place, bool ret, pid_t pid)
 		die(place);
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
 static void attach(const char *mode, pid_t pid)
 {
 	const char *symbol = strchr(mode, ':');
@@ -302,7 +310,7 @@ int main(int argc, char **argv)
 	int seconds = argc > 3 ? atoi(argv[3]) : 3;
 	long min = argc > 4 ? atol(argv[4]) : 20;
 	struct ring_buffer *ring;
-	time_t end;
+	uint64_t end;
 
 	if (!pid)
 		return 2;
@@ -312,8 +320,8 @@ int main(int argc, char **argv)
 	ring = ring_buffer__new(bpf_object__find_map_fd_by_name(oracle.object, "oracle_ring"),
 				on_sample, NULL, NULL);
 	attach(argv[2], pid);
-	end = time(NULL) + seconds; /* loading may have taken long */
-	while (time(NULL) < end && oracle.n < 50000)
+	end = now_ms() + (uint64_t)seconds * 1000; /* loading may have taken long */
+	while (now_ms() < end && oracle.n < 50000)
 		ring_buffer__poll(ring, 100);
 	bpf_object__close(oracle.object);
 	printf("%s: %ld samples, %.1f frames, complete %.2f %%; equal to libdw %ld, longer %ld, "

@@ -22,7 +22,7 @@
 
 struct fixture {
 	struct pool p;
-	struct totals t;
+	struct totals t, kept;
 	int fds[PP_N_MAPS];
 	unsigned n_stacks, n_words; /* used of the current half */
 	unsigned n_counts;
@@ -125,7 +125,7 @@ static void test_counts_arrive_with_stack_and_name(void **state)
 	struct fixture *x = *state;
 
 	count(x, stack(x, frames, 3), "worker", 2, 20);
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->t.rows.n, 1);
 	assert_int_equal(row(x, 0)->target, 3);
 	assert_int_equal(row(x, 0)->collector, PP_CPU);
@@ -142,7 +142,7 @@ static void test_folding_again_adds_only_what_is_new(void **state)
 	struct pp_count *c = count(x, stack(x, frames, 3), "worker", 2, 20);
 
 	for (int i = 0; i < 5; i++) {
-		pool_fold(&x->p, &x->t);
+		pool_fold(&x->p, &x->t, &x->kept);
 		assert_int_equal(row(x, 0)->v[0], 2 + i);
 		c->v[0]++;
 	}
@@ -158,7 +158,7 @@ static void test_row_stored_twice_is_added_up(void **state)
 	count(x, stack(x, frames, 3), "worker", 2, 20);
 	count(x, stack(x, frames, 3), "worker", 3, 30);
 	count(x, 1, "worker", 4, 40);
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->t.rows.n, 1);
 	assert_int_equal(row(x, 0)->v[1], 90);
 }
@@ -169,16 +169,16 @@ static void test_row_that_is_being_written_waits(void **state)
 	struct pp_count *c = count(x, stack(x, frames, 3), "worker", 2, 20);
 
 	c->tag = PP_CLAIMED;
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->t.rows.n, 0);
 	c->tag |= PP_FILLED;
 	c->v[0] = c->v[1] = 0; /* filled, not yet added to */
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->t.rows.n, 0);
 	c->v[0] = 1; /* half of an addition */
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	c->v[1] = 10;
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(row(x, 0)->v[0], 1);
 	assert_int_equal(row(x, 0)->v[1], 10);
 }
@@ -190,16 +190,16 @@ static void test_other_half_is_not_folded(void **state)
 	x->p.control->epoch = 1;
 	count(x, stack(x, frames, 3), "worker", 2, 20);
 	x->p.control->epoch = 2;
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->t.rows.n, 0);
 	x->p.control->epoch = 3;
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->t.rows.n, 1);
 }
 
 static void flip(struct fixture *x)
 {
-	pool_flip(&x->p, &x->t);
+	pool_flip(&x->p, &x->t, &x->kept);
 	x->n_stacks = x->n_words = x->n_counts = 0;
 }
 
@@ -210,7 +210,7 @@ static void test_flips_lose_nothing_and_count_nothing_twice(void **state)
 	for (int i = 0; i < 5; i++) {
 		struct pp_count *c = count(x, stack(x, frames, 3), "worker", 2, 20);
 
-		pool_fold(&x->p, &x->t);
+		pool_fold(&x->p, &x->t, &x->kept);
 		c->v[0] += 5; /* since the last fold */
 		x->p.control->n_words[half(x)] = 3;
 		x->p.control->n_counts[half(x)] = x->p.control->n_stacks[half(x)] = 1;
@@ -237,9 +237,9 @@ static void test_flip_touches_only_the_old_half(void **state)
 	x->p.counts[N_COUNTS].tag = PP_CLAIMED | PP_FILLED; /* a program that was faster than we */
 	x->p.counts[N_COUNTS].v[0] = 7;
 	x->p.counts[N_COUNTS].stack = PP_NO_STACK(PP_END_EXEC);
-	pool_flip(&x->p, &x->t);
+	pool_flip(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->p.counts[N_COUNTS].v[0], 7);
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->t.rows.n, 2);
 	check_marker(x, 1, PP_END_EXEC);
 }
@@ -249,13 +249,13 @@ static void test_cleared_totals_get_new_rows_for_what_comes(void **state)
 	struct fixture *x = *state;
 	struct pp_count *c = count(x, stack(x, frames, 3), "a", 1, 1);
 
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	totals_clear(&x->t);
 	pool_forget_rows(&x->p);
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->t.rows.n, 0);
 	c->v[0] += 4;
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(row(x, 0)->v[0], 4);
 }
 
@@ -269,7 +269,7 @@ static void test_return_addresses_of_the_kernel_are_moved_into_the_call(void **s
 	memcpy(wanted, words, sizeof(words));
 	wanted[1]--; /* the innermost is where it was interrupted */
 	count(x, stack(x, words, 5), "a", 1, 1);
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	check_words(x, 0, wanted, 5);
 }
 
@@ -279,7 +279,7 @@ static void test_counts_without_a_stack_say_why(void **state)
 
 	count(x, PP_NO_STACK(PP_END_EXEC), "a", 1, 1);
 	count(x, PP_NO_STACK(PP_END_NO_SCRATCH), "a", 1, 1);
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	check_marker(x, 0, PP_END_EXEC);
 	check_marker(x, 1, PP_END_NO_SCRATCH);
 	assert_int_equal(x->p.n_bad, 0);
@@ -293,7 +293,7 @@ static void test_stack_of_the_largest_size(void **state)
 	for (unsigned i = 0; i < PP_MAX_WORDS; i++)
 		words[i] = PP_FRAME(1, i);
 	count(x, stack(x, words, PP_MAX_WORDS), "a", 1, 1);
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	check_words(x, 0, words, PP_MAX_WORDS);
 }
 
@@ -322,7 +322,7 @@ static void test_rows_that_make_no_sense_are_counted(void **state)
 	}
 	for (unsigned i = 0; i < n_rows; i++)
 		count(x, rows[i], "a", 1, 1);
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->p.n_bad, n_metas + n_rows);
 	assert_int_equal(x->t.rows.n, 1);
 	check_marker(x, 0, PP_END_TABLE_FULL);
@@ -334,10 +334,10 @@ static void test_numbers_at_the_end_of_their_range(void **state)
 	struct fixture *x = *state;
 	struct pp_count *c = count(x, stack(x, frames, 3), "a", INT64_MAX, INT64_MIN);
 
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	c->v[0] = INT64_MIN;
 	c->v[1] = INT64_MAX;
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_true(row(x, 0)->v[0] == INT64_MIN && row(x, 0)->v[1] == INT64_MAX);
 }
 
@@ -347,7 +347,7 @@ static void test_names_without_an_end_are_kept(void **state)
 	struct pp_count *c = count(x, stack(x, frames, 3), "", 1, 1);
 
 	memset(c->name, 0xff, sizeof(c->name));
-	pool_fold(&x->p, &x->t);
+	pool_fold(&x->p, &x->t, &x->kept);
 	assert_memory_equal(x->t.names.data[row(x, 0)->name].text, c->name, TOTALS_NAME);
 }
 

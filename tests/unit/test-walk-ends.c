@@ -43,12 +43,27 @@ static void test_gap_without_a_usable_frame_pointer_is_named(void **state)
 	}
 }
 
-static void test_frame_pointer_0_is_complete(void **state)
+static void test_frame_pointer_0_in_a_record_is_complete(void **state)
+{
+	struct world *w = *state;
+
+	*at(w, STACK + 0x20) = 0;
+	*at(w, STACK + 0x28) = JIT + 0x10;
+	walk(w, JIT + 5, STACK, STACK + 0x20);
+	EXPECT(w, PP_END_ZERO, 0, JIT + 5, JIT + 0x10);
+}
+
+/* Code that uses it for something else, and has no rows: nothing says that nobody called it. */
+static void test_frame_pointer_0_in_the_register_is_not(void **state)
 {
 	struct world *w = *state;
 
 	walk(w, JIT + 5, STACK, 0);
-	EXPECT(w, PP_END_ZERO, 0, JIT + 5);
+	EXPECT(w, PP_END_BAD_FRAME_POINTER, 0, JIT + 5);
+	CODE(w, 0, SP(8));
+	*at(w, STACK) = PLAIN + 0x10;
+	walk(w, TEXT + 5, STACK, 0);
+	EXPECT(w, PP_END_BAD_FRAME_POINTER, 2, TEXT + 5, PLAIN + 0x10);
 }
 
 static void test_code_without_rows_goes_by_frame_records(void **state)
@@ -362,7 +377,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_gap_is_crossed_by_the_frame_pointer),
 		TEST(test_gap_without_a_usable_frame_pointer_is_named),
-		TEST(test_frame_pointer_0_is_complete),
+		TEST(test_frame_pointer_0_in_a_record_is_complete),
+		TEST(test_frame_pointer_0_in_the_register_is_not),
 		TEST(test_code_without_rows_goes_by_frame_records),
 		TEST(test_broken_chain_of_frame_records_is_named),
 		TEST(test_file_that_could_not_be_read_ends_the_walk),

@@ -180,7 +180,7 @@ static inline void walk_at_most(struct world *w, struct registers r, uint32_t ma
 		s->walk.window[i] = TEXT + 0x123;
 	s->words.n = 0;
 	s->words.hash = 1;
-	pp_walk_init(&s->walk, w->process);
+	pp_walk_init(&s->walk, w->process, &(struct pp_event){ 0 });
 	pp_walk_stack(s, max);
 	w->got = &s->words;
 	w->end = s->walk.end;

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+
+/* heap.bpf.c - who allocates, and who holds what was allocated?
+ *
+ * A probe stands on each entry point of an allocator. Most calls only count down to the next sample; of
+ * a sampled one the return is seen too, where the pointer is known and the walk begins at the
+ * caller. Three ways of attaching lead to the same code: a session (entry, and the return when
+ * the entry wants it), entry and return apart, and probes that a process fires for its own samples. */
+
+#include "emit.bpf.h"
+#include "live.bpf.h"
+#include "sample.bpf.h"
+
+PP_ARRAY(pp_probe, PP_MAX_PROBES, BPF_F_MMAPABLE, struct pp_probe);
+PP_ARRAY(pp_heap, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_heap);
+PP_ARRAY(pp_heap_cpu, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_heap_cpu); /* times CPUs */
+
+/* A sampled call between its entry and its return. Known by the stack pointer too: the entry of a call
+ * that a longjmp left must not be taken for another's. */
+struct pp_pending_key {
+	u32 tid, pad;
+	u64 sp;
+};
+
+struct pp_pending {
+	u64 size, old_pointer, where;
+	u32 function, sampled;
+	struct pp_live old; /* born 0: none */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct pp_pending_key);
+	__type(value, struct pp_pending);
+} pp_pending SEC(".maps");
+
+/* What an event is about. */
+struct pp_call {
+	struct pp_process *process;
+	struct pp_probe *probe;
+	struct pp_heap *heap;
+	struct pp_heap_cpu *cpu;
+	u32 slot;
+};
+
+/* What the context holds, taken out of it: global functions cannot be given the context itself. */
+struct pp_registers {
+	u64 di, si, dx, sp;
+};
+
+PP_INLINE struct pp_registers pp_registers_of(const struct pt_regs *g)
+{
+	return (struct pp_registers){ g->di, g->si, g->dx, g->sp };
+}
+
+PP_INLINE u64 pp_register(const struct pp_registers *g, u32 n)
+{
+	u64 v = 0;
+
+	switch (n) {
+	case 5:
+		return g->di;
+	case 4:
+		return g->si;
+	case 1:
+		return g->dx;
+	case 7:
+		return g->sp;
+	}
+	pp_leaf_register(0, n, &v);
+	return v;
+}
+
+/* The low bytes of v, as many as size says; negative: signed. */
+PP_INLINE u64 pp_extend(u64 v, s32 size)
+{
+	u32 shift = 64 - (size < 0 ? -size : size) * 8;
+
+	if (shift > 56)
+		return v;
+	return size < 0 ? (u64)((s64)(v << shift) >> shift) : v << shift >> shift;
+}
+
+PP_GLOBAL u64 pp_argument(const struct pp_registers *g, const struct pp_argument *a)
+{
+	u64 v = 0, at;
+
+	if (!g || !a)
+		return 0;
+	if (a->kind == PP_ARGUMENT_CONSTANT)
+		return a->value;
+	if (a->kind == PP_ARGUMENT_NONE)
+		return 0;
+	v = pp_register(g, a->reg);
+	if (a->kind == PP_ARGUMENT_MEMORY) {
+		at = v + a->value;
+		if (a->index != 0xff)
+			at += pp_register(g, a->index) * a->scale;
+		v = 0;
+		bpf_probe_read_user(&v, 8, (void *)at); /* not there: 0 */
+	}
+	return pp_extend(v, a->size);
+}
+
+/* 1: the probe is of a process of ours; c is filled. */
+PP_INLINE int pp_call_of(struct pt_regs *ctx, struct pp_call *c)
+{
+	u32 number = bpf_get_attach_cookie(ctx), cpu;
+
+	c->process = pp_target(); /* not a child's that has inherited the probes */
+	if (!c->process)
+		return 0;
+	c->probe = bpf_map_lookup_elem(&pp_probe, &number);
+	if (!c->probe)
+		return 0;
+	c->slot = c->probe->slot & (PP_MAX_PROCESSES - 1);
+	cpu = bpf_get_smp_processor_id() * PP_MAX_PROCESSES + c->slot;
+	c->heap = bpf_map_lookup_elem(&pp_heap, &c->slot);
+	c->cpu = bpf_map_lookup_elem(&pp_heap_cpu, &cpu);
+	return c->heap && c->cpu;
+}
+
+/* Counts a hit, which has cost the target its time whatever we do now; 0: too many, do nothing. */
+PP_INLINE int pp_hit(struct pp_call *c)
+{
+	struct pp_heap *h = c->heap;
+	u64 n;
+
+	if (!(++c->cpu->n_hits & (PP_HEAP_BATCH - 1))) {
+		n = __sync_fetch_and_add(&h->n_hits, PP_HEAP_BATCH) + PP_HEAP_BATCH;
+		if (n >= h->notify_at && PP_READ_ONCE(h->noted) != h->notify_at &&
+		    __sync_lock_test_and_set(&h->noted, h->notify_at) != h->notify_at)
+			pp_notice(PP_NOTICE_HEAP, c->process->target, c->slot);
+	}
+	return PP_READ_ONCE(h->n_hits) < h->stop_at;
+}
+
+/* Whether the object that is about to be allocated is a sample. */
+PP_INLINE int pp_draw(struct pp_heap_cpu *c, u64 size)
+{
+	u64 rate = config.heap_rate;
+
+	c->n_allocs++;
+	c->n_bytes += size;
+	if (!c->left)
+		c->left = pp_exponential(bpf_get_prandom_u32(), rate);
+	if (size >> 48) /* nobody has so much: it will fail */
+		return 0;
+	c->left -= size;
+	if (c->left > 0)
+		return 0;
+	c->left = pp_exponential(bpf_get_prandom_u32(), rate);
+	c->n_sampled++;
+	return 1;
+}
+
+/* The sample's count row; the hash of its stack is left in e. */
+PP_INLINE void pp_heap_count(struct pt_regs *ctx, struct pp_call *c, struct pp_event *e, u64 item)
+{
+	struct pp_control *control = pp_controls();
+	struct pp_key key = { .target = c->process->target, .collector = PP_HEAP };
+
+	if (!control)
+		return;
+	key.epoch = PP_READ_ONCE(control->epoch);
+	key.half = key.epoch & 1;
+	key.v[0] = e->v[0];
+	key.v[1] = e->v[1];
+	key.stack = pp_stack_for(ctx, c->process, e, key.epoch);
+	if (key.stack >= PP_NO_STACK(0))
+		e->hash = key.stack;
+	key.name[0] = e->hash;
+	key.name[1] = item;
+	pp_count_add(&key);
+}
+
+/* An object as a sample: counted, and remembered until it is freed. pointer 0: cannot be known. */
+PP_INLINE void pp_heap_add(struct pt_regs *ctx, struct pp_call *c, u64 pointer, u64 size,
+			   const struct pp_start *start)
+{
+	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES,
+			      .v = { 1, size }, .start = start, .called = 1 };
+	struct pp_live v = { .born = bpf_ktime_get_ns(), .size = size };
+
+	pp_heap_count(ctx, c, &e, pp_size_class(size) | (pointer ? 0 : PP_SIZE_UNKNOWN));
+	if (!pointer) {
+		__sync_fetch_and_add(&c->heap->n_unknown, 1);
+		return;
+	}
+	if (!(PP_READ_ONCE(c->heap->flags) & PP_HEAP_FREES))
+		return;
+	v.stack = e.hash;
+	v.target = c->process->target;
+	if (pp_live_put(PP_LIVE_KEY(pointer, c->slot), &v))
+		__sync_fetch_and_add(&c->heap->n_live_full, 1);
+}
+
+PP_INLINE u64 pp_times(u64 a, u64 b) /* all ones: too much */
+{
+	return a >> 32 || b >> 32 ? (a && b ? ~0ull : 0) : a * b;
+}
+
+/* What the call asks for, by its arguments. */
+PP_INLINE void pp_asked(const struct pt_regs *g, const struct pp_probe *probe, struct pp_pending *p)
+{
+	struct pp_registers r = pp_registers_of(g);
+	u64 a[3];
+
+	for (int i = 0; i < 3; i++)
+		a[i] = pp_argument(&r, &probe->arguments[i]);
+	p->function = probe->function;
+	p->size = a[0];
+	if (probe->function == PP_FUNCTION_CALLOC)
+		p->size = pp_times(a[0], a[1]);
+	if (probe->function == PP_FUNCTION_MEMALIGN || probe->function == PP_FUNCTION_REALLOC)
+		p->size = a[1];
+	if (probe->function == PP_FUNCTION_REALLOCARRAY)
+		p->size = pp_times(a[1], a[2]);
+	if (probe->function == PP_FUNCTION_POSIX_MEMALIGN) {
+		p->size = a[2];
+		p->where = a[0];
+	}
+	if (probe->function == PP_FUNCTION_REALLOC || probe->function == PP_FUNCTION_REALLOCARRAY)
+		p->old_pointer = a[0];
+}
+
+PP_INLINE void pp_freed(struct pp_call *c, u64 pointer)
+{
+	struct pp_live was;
+
+	c->cpu->n_frees++;
+	if (pointer)
+		pp_live_take(PP_LIVE_KEY(pointer, c->slot), &was);
+}
+
+/* 1: the return is of interest. */
+PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
+{
+	struct pp_pending_key key = { .tid = bpf_get_current_pid_tgid(), .sp = ctx->sp };
+	struct pp_pending p = { 0 };
+
+	if (!pp_hit(c))
+		return 0;
+	pp_asked(ctx, c->probe, &p);
+	p.sampled = pp_draw(c->cpu, p.size);
+	if (p.old_pointer) {
+		c->cpu->n_frees++;
+		pp_live_take(PP_LIVE_KEY(p.old_pointer, c->slot), &p.old);
+	}
+	if (!p.sampled && !p.old.born)
+		return 0;
+	if (c->probe->flags & PP_PROBE_ENTRY_ONLY) {
+		struct pp_start s = { 0, ctx->sp + 8, ctx->bp, ctx->bx };
+
+		if (!bpf_probe_read_user(&s.ip, 8, (void *)ctx->sp))
+			pp_heap_add(ctx, c, 0, p.size, &s);
+		return 0;
+	}
+	if (bpf_map_update_elem(&pp_pending, &key, &p, BPF_ANY)) {
+		__sync_fetch_and_add(&c->heap->n_pending_full, 1);
+		return 0;
+	}
+	return 1;
+}
+
+/* realloc leaves the object alone when it fails or makes it smaller where it stands. */
+PP_INLINE int pp_unchanged(const struct pp_pending *p, u64 pointer)
+{
+	if (!pointer)
+		return p->size != 0;
+	return pointer == p->old_pointer && p->old.born && p->size <= p->old.size;
+}
+
+PP_INLINE void pp_returned(struct pt_regs *ctx, struct pp_call *c)
+{
+	struct pp_pending_key key = { .tid = bpf_get_current_pid_tgid(), .sp = ctx->sp - 8 };
+	struct pp_pending *found = bpf_map_lookup_elem(&pp_pending, &key), p;
+	struct pp_start s = { ctx->ip, ctx->sp, ctx->bp, ctx->bx };
+	u64 pointer = ctx->ax;
+
+	if (!found)
+		return;
+	p = *found;
+	bpf_map_delete_elem(&pp_pending, &key);
+	if (p.function == PP_FUNCTION_POSIX_MEMALIGN) {
+		if ((u32)pointer)
+			return;
+		pointer = 0;
+		bpf_probe_read_user(&pointer, 8, (void *)p.where);
+	}
+	if (p.old_pointer && pp_unchanged(&p, pointer)) {
+		if (p.old.born)
+			pp_live_put(PP_LIVE_KEY(p.old_pointer, c->slot), &p.old);
+		return;
+	}
+	if (pointer && p.sampled)
+		pp_heap_add(ctx, c, pointer, p.size, &s);
+}
+
+/* Entry and, when this answers 0, return of one call: bpf_get_func_ip is the probed instruction in
+ * both, and only at the entry we are there. */
+SEC("uprobe")
+int pp_heap_session(struct pt_regs *ctx)
+{
+	struct pp_call c;
+
+	if (!pp_call_of(ctx, &c))
+		return 1;
+	if (ctx->ip != bpf_get_func_ip(ctx)) {
+		pp_returned(ctx, &c);
+		return 0;
+	}
+	return pp_entered(ctx, &c) ? 0 : 1;
+}
+
+SEC("uprobe")
+int pp_heap_free(struct pt_regs *ctx)
+{
+	struct pp_registers r = pp_registers_of(ctx);
+	struct pp_call c;
+
+	if (pp_call_of(ctx, &c) && pp_hit(&c))
+		pp_freed(&c, pp_argument(&r, &c.probe->arguments[0]));
+	return 0;
+}
+
+SEC("uprobe")
+int pp_heap_enter(struct pt_regs *ctx)
+{
+	struct pp_call c;
+
+	if (pp_call_of(ctx, &c))
+		pp_entered(ctx, &c);
+	return 0;
+}
+
+SEC("uretprobe")
+int pp_heap_return(struct pt_regs *ctx)
+{
+	struct pp_call c;
+
+	if (pp_call_of(ctx, &c))
+		pp_returned(ctx, &c);
+	return 0;
+}
+
+/* otel_memory:alloc and :free: the process samples itself and says what a sample stands for. */
+SEC("uprobe")
+int pp_heap_told(struct pt_regs *ctx)
+{
+	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES };
+	struct pp_live v = { .born = bpf_ktime_get_ns() };
+	struct pp_registers r = pp_registers_of(ctx);
+	struct pp_call c;
+	u64 pointer;
+
+	if (!pp_call_of(ctx, &c) || !pp_hit(&c))
+		return 0;
+	pointer = pp_argument(&r, &c.probe->arguments[0]);
+	if (c.probe->function == PP_FUNCTION_USDT_FREE) {
+		pp_freed(&c, pointer);
+		return 0;
+	}
+	v.size = pp_argument(&r, &c.probe->arguments[1]);
+	v.weight = pp_argument(&r, &c.probe->arguments[2]);
+	if (!v.size || !v.weight || v.weight >> 47)
+		return 0;
+	c.cpu->n_sampled++;
+	e.v[0] = (v.weight << 16) / v.size;
+	e.v[1] = v.weight;
+	pp_heap_count(ctx, &c, &e, pp_size_class(v.size) | PP_SIZE_WEIGHED);
+	v.stack = e.hash;
+	v.target = c.process->target;
+	if (pointer && pp_live_put(PP_LIVE_KEY(pointer, c.slot), &v))
+		__sync_fetch_and_add(&c.heap->n_live_full, 1);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

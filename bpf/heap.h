@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#pragma once
+
+/* heap.h - what heap.bpf.c and user space share besides event.h: probes, live objects, budgets.
+ *
+ * An ABI like event.h; the arrays are mmapable, who writes each field is said beside it. */
+
+#include <linux/types.h>
+
+#define PP_HEAP_RATE (512u << 10) /* bytes between two samples, on average, as Go's */
+#define PP_MAX_PROBES 1024
+#define PP_LIVE_WAYS 8		/* slots of a bucket: one cache line of keys */
+#define PP_LIVE_BUCKET_BITS 14	/* 131,072 slots; two buckets for each key */
+#define PP_HEAP_BATCH 64	/* hits that a CPU counts before it tells the others */
+
+/* The maps of heap.bpf.c besides those of enum pp_map, in the order in which the broker hands their
+ * descriptors on. */
+enum pp_heap_map {
+	PP_HEAP_MAP_PROBE, /* ARRAY of struct pp_probe */
+	PP_HEAP_MAP_STATE, /* ARRAY of struct pp_heap, by process slot */
+	PP_HEAP_MAP_CPU,   /* ARRAY of struct pp_heap_cpu, by CPU * PP_MAX_PROCESSES + slot */
+	PP_HEAP_MAP_KEY,   /* ARRAY of struct pp_live_bucket */
+	PP_HEAP_MAP_LIVE,  /* ARRAY of struct pp_live, by bucket * PP_LIVE_WAYS + way */
+	PP_N_HEAP_MAPS,
+};
+
+/* How a probed function's arguments say what it does. */
+enum pp_function {
+	PP_FUNCTION_NONE,
+	PP_FUNCTION_MALLOC,	/* size */
+	PP_FUNCTION_CALLOC,	/* n, size */
+	PP_FUNCTION_REALLOC,	/* old, size */
+	PP_FUNCTION_REALLOCARRAY, /* old, n, size */
+	PP_FUNCTION_MEMALIGN,	/* alignment, size */
+	PP_FUNCTION_POSIX_MEMALIGN, /* where to store it, alignment, size; returns 0 */
+	PP_FUNCTION_NEW,	/* size */
+	PP_FUNCTION_NEW_NOTHROW, /* size */
+	PP_FUNCTION_FREE,	/* pointer */
+	PP_FUNCTION_USDT_ALLOC, /* pointer, size, weight: sampled by the process itself */
+	PP_FUNCTION_USDT_FREE,	/* pointer */
+	PP_N_FUNCTIONS,
+};
+
+enum pp_argument_kind { PP_ARGUMENT_NONE, PP_ARGUMENT_REGISTER, PP_ARGUMENT_MEMORY,
+			PP_ARGUMENT_CONSTANT };
+
+struct pp_argument {
+	__u8 kind;  /* enum pp_argument_kind */
+	__u8 reg;   /* DWARF number; of PP_ARGUMENT_MEMORY the base */
+	__u8 index; /* DWARF number, 0xff: none */
+	__u8 scale;
+	__s8 size; /* bytes; negative: signed */
+	__u8 pad[3];
+	__s64 value; /* the constant; the displacement */
+};
+_Static_assert(sizeof(struct pp_argument) == 16, "no padding");
+
+/* It may throw, and a throw through a return probe ends the program: seen where it is entered only. */
+enum { PP_PROBE_ENTRY_ONLY = 1 };
+
+/* Written by the broker before it attaches. The attachment's cookie is its number. */
+struct pp_probe {
+	__u16 function; /* enum pp_function */
+	__u16 flags;
+	__u32 slot;	/* of the process */
+	struct pp_argument arguments[3];
+};
+_Static_assert(sizeof(struct pp_probe) == 56, "no padding");
+
+enum { PP_HEAP_FREES = 1 }; /* struct pp_heap.flags: frees are seen, so live objects may be kept */
+
+struct pp_heap {
+	__u64 n_hits;	/* written by the kernel, in batches */
+	__u64 notify_at, stop_at; /* written by serve: hits that raise a notice, and that stop all */
+	__u64 noted;	/* notify_at of the last notice */
+	__u64 n_live_full; /* written by the kernel, and these: objects that found no slot */
+	__u64 n_pending_full;
+	__u64 n_unknown; /* samples whose pointer cannot be had (PP_PROBE_ENTRY_ONLY) */
+	__u64 flags;	 /* written by serve */
+};
+_Static_assert(sizeof(struct pp_heap) == 64, "one cache line");
+
+/* Written by the kernel, each by one CPU. */
+struct pp_heap_cpu {
+	__s64 left; /* bytes until the next sample; 0: not drawn yet */
+	__u64 n_allocs, n_frees, n_bytes;
+	__u64 n_sampled, n_hits;
+	__u64 pad[2];
+};
+_Static_assert(sizeof(struct pp_heap_cpu) == 64, "one cache line");
+
+/* Pointer and process slot in one word, never 0. Pointers have 57 bits. */
+#define PP_LIVE_KEY(pointer, slot) ((pointer) << 7 | (slot) << 1 | 1)
+
+struct pp_live_bucket {
+	__u64 key[PP_LIVE_WAYS]; /* 0: free */
+};
+
+/* A sampled object that has not been freed. Written by the kernel; `born` last and cleared first. */
+struct pp_live {
+	__u64 born;   /* ns of the monotonic clock; 0: not there */
+	__u64 size;
+	__u64 weight; /* bytes that it stands for; 0: as the rate and the size say */
+	__u64 stack;  /* hash, as in the count row's name[0] */
+	__u32 target; /* image id */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct pp_live) == 40, "no padding");
+
+/* name[1] of a count row: the size class, and whether v is {objects << 16, bytes} as the process
+ * weighed them, instead of {sampled objects, their bytes}. */
+#define PP_SIZE_WEIGHED (1ull << 32)
+#define PP_SIZE_UNKNOWN (1ull << 33) /* objects whose pointer is not known: never in use */
+
+static inline __u32 pp_log2(__u64 v) /* of 0: 0 */
+{
+	__u32 n = 0;
+
+	for (__u32 step = 32; step; step /= 2) {
+		if (!(v >> step))
+			continue;
+		v >>= step;
+		n += step;
+	}
+	return n;
+}
+
+/* Sixteen classes an octave, so that sizes of a class differ by 6 % at most; exact below 32. */
+static inline __u32 pp_size_class(__u64 size)
+{
+	__u32 shift = size < 32 ? 0 : pp_log2(size) - 4;
+
+	return shift << 5 | (__u32)(size >> shift);
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/broker/uprobes.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/emulated_x86.h"
+#include "base/vec.h"
+#include "bpf_objects.h"
+#include "daemon/broker/diagnose.h"
+
+/* linux/bpf.h of 6.13: newer than the headers that we build with. */
+#define TRACE_UPROBE_MULTI 48
+#define TRACE_UPROBE_SESSION 57
+
+struct uprobe_multi_attr { /* union bpf_attr.link_create with .uprobe_multi */
+	uint32_t prog_fd, target_fd, attach_type, flags;
+	uint64_t path, offsets, semaphores, cookies; /* pointers */
+	uint32_t n, multi_flags, pid, pad;
+};
+
+static const char *const map_names[PP_N_HEAP_MAPS] = {
+	[PP_HEAP_MAP_PROBE] = "pp_probe", [PP_HEAP_MAP_STATE] = "pp_heap",
+	[PP_HEAP_MAP_CPU] = "pp_heap_cpu", [PP_HEAP_MAP_KEY] = "pp_live_key",
+	[PP_HEAP_MAP_LIVE] = "pp_live",
+};
+
+struct link {
+	uint32_t target, side;
+	int fd;			/* of a multi link, or -1 */
+	struct bpf_link *perf;	/* else */
+};
+
+struct links {
+	VEC(struct link) all;
+};
+
+struct uprobes {
+	struct bpf_object *o;
+	bool sessions;
+	int maps[PP_N_HEAP_MAPS]; /* borrowed from the object */
+	struct links links;
+	uint32_t next; /* number of the next probe: used again as late as can be */
+};
+
+uint32_t uprobes_n_cpus(void)
+{
+	return (uint32_t)libbpf_num_possible_cpus();
+}
+
+static int program(const struct uprobes *h, const char *name)
+{
+	return bpf_program__fd(bpf_object__find_program_by_name(h->o, name));
+}
+
+static void choose_program(struct bpf_object *o, const char *name, bool load, int type)
+{
+	struct bpf_program *p = bpf_object__find_program_by_name(o, name);
+
+	if (!p)
+		return;
+	bpf_program__set_autoload(p, load);
+	if (type)
+		bpf_program__set_expected_attach_type(p, (enum bpf_attach_type)type);
+}
+
+static int load(struct uprobes *h, const struct kernel *k)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options, .btf_custom_path = kernel_btf(k));
+	int multi = h->sessions ? TRACE_UPROBE_MULTI : 0, r;
+	struct bpf_map *m;
+
+	h->o = bpf_object__open_mem(bpf_object_heap, bpf_object_heap_size, &options);
+	if (!h->o)
+		return -errno;
+	choose_program(h->o, "pp_heap_session", h->sessions, TRACE_UPROBE_SESSION);
+	choose_program(h->o, "pp_heap_enter", !h->sessions, 0);
+	choose_program(h->o, "pp_heap_return", !h->sessions, 0);
+	choose_program(h->o, "pp_heap_free", true, multi);
+	choose_program(h->o, "pp_heap_told", true, multi);
+	r = kernel_adopt(k, h->o);
+	m = bpf_object__find_map_by_name(h->o, map_names[PP_HEAP_MAP_CPU]);
+	if (r == 0 && (!m || bpf_map__set_max_entries(m, uprobes_n_cpus() * PP_MAX_PROCESSES)))
+		r = -EINVAL;
+	if (r == 0)
+		r = bpf_object__load(h->o);
+	for (int i = 0; i < PP_N_HEAP_MAPS && r == 0; i++) {
+		h->maps[i] = bpf_object__find_map_fd_by_name(h->o, map_names[i]);
+		if (h->maps[i] < 0)
+			r = -EINVAL;
+	}
+	return r;
+}
+
+static int create_link(int prog, int type, const char *path, const struct broker_probe *probes,
+		       const uint64_t *cookies, uint32_t n, pid_t pid)
+{
+	uint64_t offsets[BROKER_MAX_PROBES], semaphores[BROKER_MAX_PROBES];
+	struct uprobe_multi_attr a = { .prog_fd = (uint32_t)prog,
+				       .attach_type = (uint32_t)type,
+				       .path = (uint64_t)(uintptr_t)path,
+				       .offsets = (uint64_t)(uintptr_t)offsets,
+				       .semaphores = (uint64_t)(uintptr_t)semaphores,
+				       .cookies = (uint64_t)(uintptr_t)cookies,
+				       .n = n,
+				       .pid = (uint32_t)pid };
+	long fd;
+
+	for (uint32_t i = 0; i < n; i++) {
+		offsets[i] = probes[i].offset;
+		semaphores[i] = probes[i].semaphore;
+	}
+	fd = syscall(SYS_bpf, BPF_LINK_CREATE, &a, sizeof(a) - sizeof(a.pad));
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/* Asked of the kernel with a path that cannot be probed: without sessions it is the attach type that is
+ * refused, before the path is looked at. */
+static bool sessions_work(const struct uprobes *h)
+{
+	static const struct broker_probe nowhere;
+	const uint64_t cookie = 0;
+	int fd = create_link(program(h, "pp_heap_session"), TRACE_UPROBE_SESSION, "/", &nowhere,
+			     &cookie, 1, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd == -EBADF; /* not a regular file */
+}
+
+int uprobes_load(const struct kernel *k, struct uprobes **ret, char *error)
+{
+	_cleanup_(uprobes_freep) struct uprobes *h = calloc(1, sizeof(*h));
+	int r;
+
+	if (!h)
+		return -ENOMEM;
+	h->sessions = true;
+	r = load(h, k);
+	if (r < 0 || !sessions_work(h)) {
+		bpf_object__close(h->o);
+		h->o = NULL;
+		h->sessions = false;
+		r = load(h, k);
+	}
+	if (r < 0) {
+		diagnose_load(kernel_btf(k), r, error, KERNEL_MAX_TEXT);
+		return r;
+	}
+	*ret = TAKE_PTR(h);
+	return 0;
+}
+
+static void close_links(struct links *l)
+{
+	for (size_t i = 0; i < l->all.n; i++) {
+		close_fd(&l->all.data[i].fd);
+		bpf_link__destroy(l->all.data[i].perf);
+	}
+	vec_deinit(&l->all);
+}
+
+void uprobes_free(struct uprobes *h)
+{
+	if (!h)
+		return;
+	close_links(&h->links);
+	bpf_object__close(h->o);
+	free(h);
+}
+
+int uprobes_map(const struct uprobes *h, enum pp_heap_map map)
+{
+	return h->maps[map];
+}
+
+bool uprobes_has_sessions(const struct uprobes *h)
+{
+	return h->sessions;
+}
+
+/* Whoever asks may have been deceived by the file: what is there is looked at again. */
+static int check(int fd, const struct broker_probe *p, uint32_t side)
+{
+	uint8_t code[16];
+	unsigned length;
+	ssize_t n = pread(fd, code, sizeof(code), (off_t)p->offset);
+	bool told = p->probe.function == PP_FUNCTION_USDT_ALLOC ||
+		    p->probe.function == PP_FUNCTION_USDT_FREE;
+
+	if (n <= 0 || emulated_x86(code, (size_t)n, &length) == EMULATED_NOT)
+		return -EINVAL;
+	if (!p->probe.function || p->probe.function >= PP_N_FUNCTIONS ||
+	    told != (side == BROKER_SIDE_TOLD) ||
+	    (p->probe.function == PP_FUNCTION_FREE) != (side == BROKER_SIDE_FREE))
+		return -EINVAL;
+	return 0;
+}
+
+static int keep(struct links *l, struct link link)
+{
+	if (vec_push(&l->all, link) == 0)
+		return 0;
+	close_fd(&link.fd);
+	bpf_link__destroy(link.perf);
+	return -ENOMEM;
+}
+
+static int attach_perf(struct uprobes *h, struct links *to, const char *name, const char *path,
+		       const struct broker_probes *q, const struct broker_probe *p, uint64_t cookie,
+		       pid_t pid)
+{
+	LIBBPF_OPTS(bpf_uprobe_opts, options, .bpf_cookie = cookie,
+		    .ref_ctr_offset = (size_t)p->semaphore,
+		    .retprobe = !strcmp(name, "pp_heap_return"));
+	struct bpf_link *l = bpf_program__attach_uprobe_opts(
+		bpf_object__find_program_by_name(h->o, name), pid, path, (size_t)p->offset,
+		&options);
+
+	if (!l)
+		return -errno;
+	return keep(to, (struct link){ q->target, q->side, -1, l });
+}
+
+static int attach_each(struct uprobes *h, struct links *to, const char *path,
+		       const struct broker_probes *q, const struct broker_probe *probes,
+		       const uint64_t *cookies, pid_t pid)
+{
+	static const char *const names[] = { [BROKER_SIDE_ALLOC] = "pp_heap_enter",
+					     [BROKER_SIDE_FREE] = "pp_heap_free",
+					     [BROKER_SIDE_TOLD] = "pp_heap_told" };
+	int r = 0;
+
+	for (uint32_t i = 0; i < q->n && r == 0; i++) {
+		bool both = q->side == BROKER_SIDE_ALLOC &&
+			    !(probes[i].probe.flags & PP_PROBE_ENTRY_ONLY);
+
+		if (both) /* first, so that no entry is without its return */
+			r = attach_perf(h, to, "pp_heap_return", path, q, &probes[i], cookies[i],
+					pid);
+		if (r == 0)
+			r = attach_perf(h, to, names[q->side], path, q, &probes[i], cookies[i], pid);
+	}
+	return r;
+}
+
+static int attach_together(struct uprobes *h, struct links *to, const char *path,
+			   const struct broker_probes *q, const struct broker_probe *probes,
+			   const uint64_t *cookies, pid_t pid)
+{
+	static const char *const names[] = { [BROKER_SIDE_ALLOC] = "pp_heap_session",
+					     [BROKER_SIDE_FREE] = "pp_heap_free",
+					     [BROKER_SIDE_TOLD] = "pp_heap_told" };
+	int type = q->side == BROKER_SIDE_ALLOC ? TRACE_UPROBE_SESSION : TRACE_UPROBE_MULTI;
+	int fd = create_link(program(h, names[q->side]), type, path, probes, cookies, q->n, pid);
+
+	if (fd < 0)
+		return fd;
+	return keep(to, (struct link){ q->target, q->side, fd, NULL });
+}
+
+static int publish(struct uprobes *h, const struct broker_probes *q, const struct broker_probe *probes,
+		   uint64_t *cookies)
+{
+	for (uint32_t i = 0; i < q->n; i++) {
+		struct pp_probe p = probes[i].probe;
+		uint32_t number = h->next++ % PP_MAX_PROBES;
+
+		p.slot = q->target;
+		cookies[i] = number;
+		if (bpf_map_update_elem(h->maps[PP_HEAP_MAP_PROBE], &number, &p, BPF_ANY) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int uprobes_probe(struct uprobes *h, const struct process *p, int fd, const struct broker_probes *q,
+	       const struct broker_probe *probes, char *error)
+{
+	uint64_t cookies[BROKER_MAX_PROBES];
+	struct links made = { 0 };
+	char path[32];
+	int r = 0;
+
+	if (!q->n || q->n > BROKER_MAX_PROBES ||
+	    (q->side != BROKER_SIDE_ALLOC && q->side != BROKER_SIDE_FREE &&
+	     q->side != BROKER_SIDE_TOLD))
+		return -EINVAL;
+	for (uint32_t i = 0; i < q->n && r == 0; i++)
+		r = check(fd, &probes[i], q->side);
+	if (r == 0)
+		r = publish(h, q, probes, cookies);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (r == 0)
+		r = h->sessions ? attach_together(h, &made, path, q, probes, cookies, p->pid) :
+				  attach_each(h, &made, path, q, probes, cookies, p->pid);
+	for (size_t i = 0; i < made.all.n && r == 0; i++)
+		r = keep(&h->links, made.all.data[i]);
+	if (r == 0)
+		vec_deinit(&made.all);
+	else
+		close_links(&made);
+	if (r < 0)
+		diagnose_uprobe(r, error, KERNEL_MAX_TEXT);
+	return r;
+}
+
+static void *close_later(void *links)
+{
+	close_links(links);
+	free(links);
+	return NULL;
+}
+
+void uprobes_unprobe(struct uprobes *h, uint32_t target, uint32_t sides)
+{
+	struct links *gone = calloc(1, sizeof(*gone));
+	pthread_attr_t detached;
+	pthread_t thread;
+	size_t kept = 0;
+
+	for (size_t i = 0; gone && i < h->links.all.n; i++) {
+		struct link l = h->links.all.data[i];
+
+		if (l.target != target || !(l.side & sides) || vec_push(&gone->all, l) < 0)
+			h->links.all.data[kept++] = l;
+	}
+	h->links.all.n = gone ? kept : h->links.all.n;
+	pthread_attr_init(&detached);
+	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	if (gone && (!gone->all.n || pthread_create(&thread, &detached, close_later, gone)))
+		close_later(gone);
+	pthread_attr_destroy(&detached);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* uprobes.h - the heap's programs, and the uprobes that they stand on.
+ *
+ * Owns the object, its maps and every link; libbpf is seen by uprobes.c and kernel.c alone. Links are never
+ * pinned: they end with this process, however it ends. Refuses to probe an instruction that
+ * the kernel would have to step over out of line. */
+
+#include "daemon/broker/kernel.h"
+
+struct uprobes;
+
+/* `error` (KERNEL_MAX_TEXT) as for kernel_load. 0 or -errno. */
+int uprobes_load(const struct kernel *k, struct uprobes **ret, char *error);
+void uprobes_free(struct uprobes *h);
+DEFINE_CLEANUP(struct uprobes, uprobes_free)
+
+/* Borrowed descriptor. */
+int uprobes_map(const struct uprobes *h, enum pp_heap_map map);
+bool uprobes_has_sessions(const struct uprobes *h);
+uint32_t uprobes_n_cpus(void);
+
+/* Attaches to the file behind `fd` (borrowed), for the process alone: all n or none. 0; -EINVAL: an
+ * instruction or a number that we do not take; -errno. */
+int uprobes_probe(struct uprobes *h, const struct process *p, int fd, const struct broker_probes *q,
+	       const struct broker_probe *probes, char *error);
+/* Detaching waits for the kernel, up to a second: a thread of its own does it. */
+void uprobes_unprobe(struct uprobes *h, uint32_t target, uint32_t sides);

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "daemon/serve/clock.h"
+#include "daemon/serve/core.h"
+#include "daemon/serve/heap/heap.h"
+#include "daemon/serve/log.h"
+
+/* Each process that probes a file makes each hit of the others dearer. */
+#define MAX_TARGETS_A_FILE 8
+
+void heap_say(struct target_heap *h, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(h->why, sizeof(h->why), format, ap);
+	va_end(ap);
+}
+
+static void *map(int fd, size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+int heap_load(struct core *c)
+{
+	struct heap *h = &c->heap;
+	struct broker_heap answer;
+	int fds[PP_N_HEAP_MAPS], r;
+
+	if (h->loaded)
+		return 0;
+	r = broker_heap(&c->broker, &answer, fds, h->error);
+	if (r < 0)
+		return r;
+	h->sessions = answer.session;
+	h->n_cpus = answer.n_cpus;
+	h->states = map(fds[PP_HEAP_MAP_STATE], PP_MAX_PROCESSES * sizeof(*h->states));
+	h->cpus = map(fds[PP_HEAP_MAP_CPU], (size_t)h->n_cpus * PP_MAX_PROCESSES * sizeof(*h->cpus));
+	h->keys = map(fds[PP_HEAP_MAP_KEY], sizeof(*h->keys) << PP_LIVE_BUCKET_BITS);
+	h->live = map(fds[PP_HEAP_MAP_LIVE], (PP_LIVE_WAYS * sizeof(*h->live)) << PP_LIVE_BUCKET_BITS);
+	for (int i = 0; i < PP_N_HEAP_MAPS; i++)
+		close_fd(&fds[i]);
+	if (!h->states || !h->cpus || !h->keys || !h->live) {
+		snprintf(h->error, sizeof(h->error), "no memory for the heap's tables");
+		return -ENOMEM;
+	}
+	h->loaded = true;
+	return 0;
+}
+
+/* Once a file. A symbolizer that dies on it is replaced, and the file has no allocator. */
+static void ask_allocator(struct core *c, struct object *x)
+{
+	struct symbolizer_object o = { x->id, x->kind, x->fd };
+	int r;
+
+	if (x->allocator_asked || x->kind != SYMBOLIZER_FILE || x->fd < 0)
+		return;
+	x->allocator_asked = true;
+	pthread_mutex_lock(&c->symbolizer_lock);
+	r = symbolizer_ask_probes(&c->symbolizer, &o, &x->allocator);
+	if (core_symbolizer_failed(r)) {
+		log_line("%s: the symbolizer failed on it (%s); its allocator is not probed", x->name,
+			 strerror(-r));
+		core_restart_symbolizer(c);
+	}
+	pthread_mutex_unlock(&c->symbolizer_lock);
+}
+
+static bool told(const struct symbolizer_probe *p)
+{
+	return p->function == ALLOCATOR_USDT_ALLOC || p->function == ALLOCATOR_USDT_FREE;
+}
+
+static bool knows(const struct target_heap *h, uint32_t object)
+{
+	for (size_t i = 0; i < h->functions.n; i++)
+		if (h->functions.data[i].object == object)
+			return true;
+	return false;
+}
+
+/* The functions of files that are new to the target. True: there were some. */
+static bool find_functions(struct core *c, struct target *t)
+{
+	struct target_heap *h = &t->heap;
+	size_t before = h->functions.n;
+
+	for (size_t i = 0; i < t->mappings.n; i++) {
+		uint32_t id = t->mappings.data[i].object;
+		struct object *x = objects_find(&c->objects, id);
+
+		if (!x || knows(h, id))
+			continue;
+		ask_allocator(c, x);
+		for (size_t k = 0; k < x->allocator.probes.n; k++) {
+			struct heap_function f = { id, x->allocator.probes.data[k] };
+
+			if (f.probe.status != PROBE_ELSEWHERE && vec_push(&h->functions, f) < 0)
+				return false;
+		}
+	}
+	return h->functions.n != before;
+}
+
+static enum heap_source choose_source(struct target_heap *h)
+{
+	bool functions = false;
+
+	for (size_t i = 0; i < h->functions.n; i++) {
+		const struct symbolizer_probe *p = &h->functions.data[i].probe;
+
+		if (p->status != PROBE_FINE)
+			continue;
+		if (p->function == ALLOCATOR_USDT_ALLOC)
+			return HEAP_TOLD;
+		functions = functions || (!told(p) && p->function != ALLOCATOR_FREE);
+	}
+	return functions ? HEAP_PROBES : HEAP_NONE;
+}
+
+static uint32_t side_of(const struct symbolizer_probe *p)
+{
+	return told(p) ? BROKER_SIDE_TOLD :
+	       p->function == ALLOCATOR_FREE ? BROKER_SIDE_FREE :
+					       BROKER_SIDE_ALLOC;
+}
+
+static struct broker_probe translate(const struct symbolizer_probe *from)
+{
+	struct broker_probe to = { .offset = from->offset, .semaphore = from->semaphore };
+
+	_Static_assert((int)ALLOCATOR_USDT_FREE == (int)PP_FUNCTION_USDT_FREE &&
+		       (int)ALLOCATOR_NEW == (int)PP_FUNCTION_NEW, "the same numbers");
+	_Static_assert(sizeof(from->arguments) == sizeof(to.probe.arguments) &&
+		       (int)SYMBOLIZER_MEMORY == (int)PP_ARGUMENT_MEMORY, "the same shape");
+	to.probe.function = from->function;
+	to.probe.flags = from->flags & ALLOCATOR_MAY_THROW ? PP_PROBE_ENTRY_ONLY : 0;
+	memcpy(to.probe.arguments, from->arguments, sizeof(to.probe.arguments));
+	return to;
+}
+
+static const struct target_mapping *mapping_of(const struct target *t, uint32_t object)
+{
+	for (size_t i = 0; i < t->mappings.n; i++)
+		if (t->mappings.data[i].object == object)
+			return &t->mappings.data[i];
+	return NULL;
+}
+
+static unsigned targets_on(const struct core *c, const struct target *but, uint32_t object)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		n += &c->targets[i] != but && c->targets[i].heap.sides &&
+		     knows(&c->targets[i].heap, object);
+	return n;
+}
+
+/* All functions of one file and side. 0, also where there are none. */
+static int attach_file(struct core *c, struct target *t, uint32_t object, uint32_t side)
+{
+	const struct target_mapping *m = mapping_of(t, object);
+	struct broker_probe probes[BROKER_MAX_PROBES];
+	struct broker_probes q = { .target = t->index, .side = side };
+	char error[BROKER_MAX_TEXT] = "";
+	int r;
+
+	for (size_t i = 0; i < t->heap.functions.n && q.n < BROKER_MAX_PROBES; i++) {
+		const struct heap_function *f = &t->heap.functions.data[i];
+
+		if (f->object == object && f->probe.status == PROBE_FINE &&
+		    side_of(&f->probe) == side)
+			probes[q.n++] = translate(&f->probe);
+	}
+	if (!q.n || !m)
+		return 0;
+	if (targets_on(c, t, object) >= MAX_TARGETS_A_FILE) {
+		heap_say(&t->heap, "%d other processes that use %s are probed already",
+			 MAX_TARGETS_A_FILE, objects_find(&c->objects, object)->name);
+		return -EUSERS;
+	}
+	q.start = m->start;
+	q.end = m->end;
+	r = broker_probe(&c->broker, &q, probes, error);
+	if (r < 0)
+		heap_say(&t->heap, "%s cannot be probed: %s", objects_find(&c->objects, object)->name,
+			 *error ? error : strerror(-r));
+	return r;
+}
+
+static int attach(struct core *c, struct target *t, uint32_t side)
+{
+	const struct target_heap *h = &t->heap;
+	int r = 0;
+
+	for (size_t i = 0; i < h->functions.n && r == 0; i++)
+		if (!i || h->functions.data[i].object != h->functions.data[i - 1].object)
+			r = attach_file(c, t, h->functions.data[i].object, side);
+	if (r < 0)
+		broker_unprobe(&c->broker, t->index, side);
+	return r;
+}
+
+/* Live objects of the target that were born before: their frees may have gone unseen. */
+static void purge(struct core *c, const struct target *t, int64_t before_ns)
+{
+	struct heap *h = &c->heap;
+
+	for (size_t b = 0; b < 1u << PP_LIVE_BUCKET_BITS; b++) {
+		for (unsigned i = 0; i < PP_LIVE_WAYS; i++) {
+			__u64 *key = &h->keys[b].key[i], k = __atomic_load_n(key, __ATOMIC_ACQUIRE);
+			struct pp_live *e = &h->live[b * PP_LIVE_WAYS + i];
+
+			if (!k || (k >> 1) % PP_MAX_PROCESSES != t->index ||
+			    e->born >= (uint64_t)before_ns)
+				continue;
+			__atomic_store_n(&e->born, 0, __ATOMIC_SEQ_CST);
+			__atomic_compare_exchange_n(key, &k, 0, false, __ATOMIC_SEQ_CST,
+						    __ATOMIC_SEQ_CST);
+		}
+	}
+}
+
+static uint32_t wanted_sides(const struct core *c, const struct target_heap *h,
+			     enum heap_level level)
+{
+	if (h->source == HEAP_TOLD)
+		return BROKER_SIDE_TOLD;
+	if (h->source != HEAP_PROBES || (level == HEAP_OFF && !h->window))
+		return 0;
+	return level == HEAP_ALL && c->heap.mode == BROKER_HEAP_INUSE ?
+		       BROKER_SIDE_ALLOC | BROKER_SIDE_FREE :
+		       BROKER_SIDE_ALLOC;
+}
+
+static void account(struct target_heap *h, int64_t now)
+{
+	if (h->since_ns)
+		h->covered_ns += now - h->since_ns;
+	h->since_ns = h->sides ? now : 0;
+}
+
+/* The frees come first and go last: what is kept as live must be seen freed. */
+void heap_apply(struct core *c, struct target *t, enum heap_level level)
+{
+	struct target_heap *h = &t->heap;
+	struct pp_heap *state = &c->heap.states[t->index];
+	const uint32_t frees = BROKER_SIDE_FREE | BROKER_SIDE_TOLD;
+	uint32_t want = wanted_sides(c, h, level), gone = h->sides & ~want, come = want & ~h->sides;
+	int64_t now = monotonic_ns();
+
+	if (gone & frees) {
+		__atomic_and_fetch(&state->flags, ~(uint64_t)PP_HEAP_FREES, __ATOMIC_SEQ_CST);
+		h->n_gaps++;
+	}
+	if (gone)
+		broker_unprobe(&c->broker, t->index, gone);
+	h->sides &= ~gone;
+	for (uint32_t side = BROKER_SIDE_TOLD; side; side /= 2) {
+		if (!(come & side) || attach(c, t, side) < 0)
+			continue;
+		h->sides |= side;
+		if (!(side & frees))
+			continue;
+		h->epoch_ns = monotonic_ns();
+		purge(c, t, h->epoch_ns);
+		__atomic_or_fetch(&state->flags, PP_HEAP_FREES, __ATOMIC_SEQ_CST);
+	}
+	h->level = level;
+	account(h, now);
+}
+
+static void forget_image(struct core *c, struct target *t)
+{
+	struct target_heap *h = &t->heap;
+
+	h->window = false;
+	heap_apply(c, t, HEAP_OFF);
+	if (h->source == HEAP_TOLD) {
+		broker_unprobe(&c->broker, t->index, h->sides);
+		h->sides = 0;
+	}
+	purge(c, t, INT64_MAX);
+	vec_deinit(&h->functions);
+	h->source = HEAP_NOT_YET;
+}
+
+void heap_follow(struct core *c, struct target *t, bool new_image)
+{
+	struct target_heap *h = &t->heap;
+
+	if (c->heap.mode == BROKER_HEAP_OFF) {
+		heap_say(h, "the heap is not looked at (--heap=off)");
+		return;
+	}
+	if (!c->heap.loaded) { /* said once: loading is tried once */
+		heap_say(h, "%s", c->heap.error);
+		return;
+	}
+	if (new_image)
+		forget_image(c, t);
+	if (!find_functions(c, t) && h->source != HEAP_NOT_YET)
+		return;
+	h->source = choose_source(h);
+	if (h->sides) { /* all anew: there are more files to probe now */
+		broker_unprobe(&c->broker, t->index, h->sides);
+		h->sides = 0;
+	}
+	if (!h->armed_ns || new_image) {
+		h->armed_ns = realtime_ns();
+		h->unseen = heap_resident(c, t);
+	}
+	*h->why = '\0';
+	if (h->source == HEAP_NONE)
+		heap_say(h, "no allocation function was found in its files%s",
+			 h->functions.n ? " that could be probed safely" : "");
+	if (h->source == HEAP_PROBES && c->heap.budget <= 0) {
+		heap_say(h, "probes are refused (--max-overhead 0)");
+		h->source = HEAP_NONE;
+	}
+	if (h->budget.looked_ns)
+		heap_apply(c, t, h->level);
+	else
+		heap_govern(c, t);
+}

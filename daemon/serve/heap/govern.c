@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "daemon/serve/clock.h"
+#include "daemon/serve/core.h"
+#include "daemon/serve/heap/heap.h"
+#include "daemon/serve/log.h"
+
+/* The budget is an account: it grows with the target's CPU time, hits draw on it. What it may hold
+ * bounds a burst; a part of the budget is left for what the account does not see (attaching,
+ * children that have inherited the probes). */
+#define ACCOUNT_NS (5 * NS_PER_S) /* of CPU time: how much the account may hold */
+#define SPENT 0.8
+#define BETTER_AFTER_NS (10 * NS_PER_S)
+#define MIN_PAUSE_NS (1 * NS_PER_S)
+#define MAX_PAUSE_NS (10 * NS_PER_S)
+#define NO_MARK UINT64_MAX
+
+/* The kernel's name for the CPU clock of a process (posix-timers.h: MAKE_PROCESS_CPUCLOCK with
+ * CPUCLOCK_SCHED): nanoseconds, all its threads, those that have ended too. */
+static int64_t cpu_time(const struct target *t)
+{
+	clockid_t id = (clockid_t)(~(unsigned)t->pid << 3 | 2);
+
+	return target_alive(t) ? clock_ns(id) : 0;
+}
+
+static void count(const struct heap *h, const struct target *t, struct heap_counters *ret)
+{
+	*ret = (struct heap_counters){ 0 };
+	for (uint32_t cpu = 0; cpu < h->n_cpus; cpu++) {
+		const struct pp_heap_cpu *p = &h->cpus[cpu * PP_MAX_PROCESSES + t->index];
+
+		ret->n_allocs += __atomic_load_n(&p->n_allocs, __ATOMIC_RELAXED);
+		ret->n_frees += __atomic_load_n(&p->n_frees, __ATOMIC_RELAXED);
+		ret->n_bytes += __atomic_load_n(&p->n_bytes, __ATOMIC_RELAXED);
+		ret->n_sampled += __atomic_load_n(&p->n_sampled, __ATOMIC_RELAXED);
+		ret->n_hits += __atomic_load_n(&p->n_hits, __ATOMIC_RELAXED);
+	}
+}
+
+void heap_count(const struct core *c, const struct target *t, struct heap_counters *ret)
+{
+	count(&c->heap, t, ret);
+}
+
+/* What happened since the last look. */
+struct lately {
+	double cpu_ns; /* of the target, without what the hits cost */
+	double hits, allocs;
+};
+
+static struct lately look(struct core *c, struct target *t)
+{
+	struct heap_budget *b = &t->heap.budget;
+	struct heap_counters now;
+	struct lately l = { 0 };
+	int64_t cpu_ns = cpu_time(t);
+	double limit = c->heap.budget * ACCOUNT_NS;
+
+	count(&c->heap, t, &now);
+	if (!b->looked_ns) {
+		b->credit_ns = limit / 2;
+	} else {
+		l.hits = (double)(now.n_hits - b->hits);
+		l.allocs = (double)(now.n_allocs - b->allocs);
+		l.cpu_ns = (double)(cpu_ns - b->cpu_ns) - l.hits * c->heap.hit_ns;
+		if (l.cpu_ns < 0)
+			l.cpu_ns = 0;
+	}
+	b->credit_ns += SPENT * c->heap.budget * l.cpu_ns - l.hits * c->heap.hit_ns;
+	if (b->credit_ns > limit)
+		b->credit_ns = limit;
+	b->looked_ns = monotonic_ns();
+	b->cpu_ns = cpu_ns;
+	b->hits = now.n_hits;
+	b->allocs = now.n_allocs;
+	return l;
+}
+
+/* Where the kernel is to tell us, and where it is to stop by itself. */
+static void set_marks(const struct core *c, const struct target *t)
+{
+	struct pp_heap *state = &c->heap.states[t->index];
+	double left = t->heap.budget.credit_ns / c->heap.hit_ns;
+	uint64_t hits = __atomic_load_n(&state->n_hits, __ATOMIC_RELAXED);
+
+	if (isinf(c->heap.budget) || t->heap.source == HEAP_TOLD) {
+		__atomic_store_n(&state->notify_at, NO_MARK, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&state->stop_at, NO_MARK, __ATOMIC_SEQ_CST);
+		return;
+	}
+	if (left < 0)
+		left = 0;
+	__atomic_store_n(&state->stop_at, hits + (uint64_t)left + PP_HEAP_BATCH, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&state->notify_at, hits + (uint64_t)(left / 2) + 1, __ATOMIC_SEQ_CST);
+}
+
+static const char *const level_names[] = {
+	[HEAP_OFF] = "for moments only",
+	[HEAP_ALLOCS] = "without frees",
+	[HEAP_ALL] = "in full",
+};
+
+static void change(struct core *c, struct target *t, enum heap_level level, double rate)
+{
+	struct target_heap *h = &t->heap;
+
+	if (level != h->level) {
+		h->n_changes++;
+		log_line("process %d: its allocator is probed %s from now on (%.0f calls in a second of "
+			 "its CPU time, %.2f us each)",
+			 t->pid, level_names[level], rate * NS_PER_S, c->heap.hit_ns / 1000);
+	}
+	h->budget.better_ns = 0;
+	heap_apply(c, t, level);
+}
+
+/* HEAP_OFF: when the account will be full again, at the target's pace of late. */
+static void plan(struct core *c, struct target *t, double cpu_ns, double wall_ns)
+{
+	struct heap_budget *b = &t->heap.budget;
+	double missing = c->heap.budget * ACCOUNT_NS * 0.9 - b->credit_ns;
+	double pace = wall_ns > 0 ? cpu_ns / wall_ns : 1, pause = MAX_PAUSE_NS;
+
+	if (missing < 0)
+		missing = 0;
+	if (pace > 0)
+		pause = missing / (SPENT * c->heap.budget * pace);
+	if (pause < MIN_PAUSE_NS)
+		pause = MIN_PAUSE_NS;
+	b->resume_ns = b->looked_ns + (pause < MAX_PAUSE_NS ? (int64_t)pause : MAX_PAUSE_NS);
+}
+
+/* What the rates allow, to stay. */
+static enum heap_level affordable(const struct core *c, const struct target_heap *h,
+				  const struct lately *l)
+{
+	double allocs = l->cpu_ns > 0 ? l->allocs / l->cpu_ns * c->heap.hit_ns : INFINITY;
+	double all = h->level == HEAP_ALL ? l->hits / l->cpu_ns * c->heap.hit_ns : 2 * allocs;
+
+	if (all < SPENT * c->heap.budget)
+		return HEAP_ALL;
+	return allocs < SPENT * c->heap.budget ? HEAP_ALLOCS : HEAP_OFF;
+}
+
+/* The account is empty, or a window has told what calls there are. */
+static void step_down(struct core *c, struct target *t, const struct lately *l)
+{
+	struct target_heap *h = &t->heap;
+	enum heap_level level = affordable(c, h, l);
+	double rate = l->cpu_ns > 0 ? l->hits / l->cpu_ns : 0;
+
+	if (level >= h->level && !h->window) /* it cannot have been: the rates are those of a burst */
+		level = h->level == HEAP_ALL ? HEAP_ALLOCS : HEAP_OFF;
+	if (level == HEAP_ALL)
+		level = HEAP_ALLOCS; /* frees come back when it has been quiet for a while */
+	h->window = false;
+	change(c, t, level, rate);
+}
+
+static void consider(struct core *c, struct target *t, const struct lately *l, double wall_ns)
+{
+	struct target_heap *h = &t->heap;
+	struct heap_budget *b = &h->budget;
+
+	if (h->sides && b->credit_ns < PP_HEAP_BATCH * c->heap.hit_ns * 2) {
+		step_down(c, t, l);
+	} else if (h->level == HEAP_OFF && !h->window && b->looked_ns >= b->resume_ns) {
+		h->window = true;
+		heap_apply(c, t, HEAP_OFF);
+	} else if (h->level == HEAP_ALLOCS && c->heap.mode == BROKER_HEAP_INUSE) {
+		if (affordable(c, h, l) != HEAP_ALL)
+			b->better_ns = 0;
+		else if (!b->better_ns)
+			b->better_ns = b->looked_ns;
+		else if (b->looked_ns - b->better_ns >= BETTER_AFTER_NS)
+			change(c, t, HEAP_ALL, l->hits / l->cpu_ns);
+	}
+	if (h->level == HEAP_OFF && !h->window)
+		plan(c, t, l->cpu_ns, wall_ns);
+	else
+		b->resume_ns = 0;
+}
+
+void heap_govern(struct core *c, struct target *t)
+{
+	struct target_heap *h = &t->heap;
+	int64_t before = h->budget.looked_ns;
+	struct lately l;
+
+	h->budget.resume_ns = 0;
+	if (!c->heap.loaded || (h->source != HEAP_PROBES && h->source != HEAP_TOLD) ||
+	    !target_alive(t))
+		return;
+	l = look(c, t);
+	if (!before || h->source == HEAP_TOLD || isinf(c->heap.budget)) {
+		set_marks(c, t);
+		heap_apply(c, t, HEAP_ALL);
+		return;
+	}
+	consider(c, t, &l, (double)(h->budget.looked_ns - before));
+	set_marks(c, t);
+}
+
+int64_t heap_due(const struct target *t)
+{
+	return t->heap.budget.resume_ns;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* heap.h - who allocates in a target, and who holds what was allocated: from its allocator's functions to
+ * a capture.
+ *
+ * Owns the mappings of the heap's tables, and for each target which functions are probed and how much that
+ * may cost. Files: attach.c finds and probes, govern.c keeps the cost within its budget, read.c
+ * reads counts and live objects, capture.c makes profiles of them, memstats.c the text. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/vec.h"
+#include "bpf/heap.h"
+#include "daemon/protocol.h"
+#include "symbolizer/client.h"
+
+struct core;
+struct target;
+struct capture;
+struct totals;
+
+/* The tables, once the programs are loaded. */
+struct heap {
+	bool loaded;
+	bool sessions; /* the kernel has them: unsampled calls have no return probe */
+	uint32_t n_cpus;
+	struct pp_heap *states;
+	struct pp_heap_cpu *cpus;
+	struct pp_live_bucket *keys;
+	struct pp_live *live;
+	enum broker_heap_mode mode;
+	double budget; /* of the target's CPU time; 0: no probes; infinite: no limit */
+	double hit_ns; /* what one hit costs the target */
+	char error[BROKER_MAX_TEXT];
+};
+
+enum heap_source {
+	HEAP_NOT_YET,
+	HEAP_NONE,   /* nothing to probe: `why` says so */
+	HEAP_PROBES, /* the allocator's functions */
+	HEAP_TOLD,   /* otel_memory probes: the process samples itself */
+};
+
+/* How much is probed. */
+enum heap_level {
+	HEAP_OFF,     /* too dear: probes come for short windows only */
+	HEAP_ALLOCS,  /* allocations; frees are too dear */
+	HEAP_ALL,
+};
+
+/* A function of the target's that is probed, or that cannot be. */
+struct heap_function {
+	uint32_t object;
+	struct symbolizer_probe probe;
+};
+
+struct heap_budget {
+	double credit_ns;   /* what hits may still cost */
+	int64_t looked_ns;  /* when; 0: never. These as they were then: */
+	int64_t cpu_ns;	    /* of the target */
+	uint64_t hits, allocs;
+	int64_t resume_ns;  /* HEAP_OFF: when to look again; else 0 */
+	int64_t better_ns;  /* since when a higher level could be afforded; 0: it could not */
+};
+
+/* Of one target. Guarded by the scan lock; what readers need by the core's lock too. */
+struct target_heap {
+	enum heap_source source;
+	enum heap_level level;
+	bool window;	/* HEAP_OFF: allocations are probed for a moment */
+	uint32_t sides; /* enum broker_side: attached now */
+	VEC(struct heap_function) functions;
+	struct heap_budget budget;
+	int64_t armed_ns;   /* realtime */
+	uint64_t unseen;    /* anonymous memory that was resident then, bytes */
+	int64_t epoch_ns;   /* monotonic: objects born before have left in-use */
+	uint32_t n_gaps;    /* times that frees went unseen */
+	int64_t covered_ns, since_ns; /* time with probes on; since when they are, 0: off */
+	uint32_t n_changes; /* of level */
+	uint64_t functions_of; /* exec_id that `functions` were found for */
+	char why[200];
+};
+
+struct heap_counters {
+	uint64_t n_allocs, n_frees, n_bytes, n_sampled, n_hits;
+};
+
+int heap_load(struct core *c);
+/* Finds the allocator and probes it, once for each image and new file. The scan lock is held. */
+void heap_follow(struct core *c, struct target *t, bool new_image);
+/* A notice, or a time that has come. The scan lock is held. */
+void heap_govern(struct core *c, struct target *t);
+void heap_count(const struct core *c, const struct target *t, struct heap_counters *ret);
+/* When heap_govern wants to be called, 0: by notices only. */
+int64_t heap_due(const struct target *t);
+/* Attaches or detaches to reach what the level wants. */
+void heap_apply(struct core *c, struct target *t, enum heap_level level);
+void heap_say(struct target_heap *h, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* One reading of what a target has allocated and holds: rows in the order of core.kept. */
+struct heap_row {
+	int64_t allocs, alloc_bytes; /* sampled; or as weighed */
+	int64_t live, live_bytes;
+	double live_objects, live_space; /* each object by its own size */
+};
+
+struct heap_reading {
+	size_t n;
+	struct heap_row *rows;
+	int64_t lost, lost_bytes; /* live objects whose row is not there */
+	struct heap_counters counters;
+};
+
+struct heap_question {
+	int64_t min_age_ns; /* live objects younger than this are left out */
+	bool unseen;	    /* a row for what was allocated before */
+	bool raw;	    /* sampled figures, for clients that scale them */
+};
+
+/* Takes the core's lock. 0 or -ENOMEM. */
+int heap_read(struct core *c, struct target *t, const struct heap_question *q,
+	      struct heap_reading *ret);
+void heap_reading_deinit(struct heap_reading *r);
+
+/* Adds the samples of `after`, less those of `before` unless it is NULL, and comments. Takes the core's
+ * lock. 0 or -ENOMEM. */
+int heap_capture(struct core *c, struct target *t, const struct heap_question *q,
+		 const struct heap_reading *before, const struct heap_reading *after,
+		 struct capture *to);
+
+/* Takes the allocator's own frames off the leaf end of every stack, unless nothing would remain. */
+struct naming;
+int heap_strip(struct capture *to, const struct naming *n);
+
+/* What runtime.MemStats shows; unsampled. */
+struct heap_totals {
+	uint64_t alloc_objects, alloc_space, live_objects, live_space;
+	uint64_t tables; /* bytes of ours for this target */
+};
+
+/* Anonymous memory that is resident, bytes; 0: not known. */
+uint64_t heap_resident(struct core *c, const struct target *t);
+void heap_sum(const struct core *c, const struct target *t, const struct heap_reading *r,
+	      struct heap_totals *ret);
+
+/* The whole text of debug=1: head, raw samples with `n`'s names, and runtime.MemStats. Sets `ret`. 0;
+ * -ENOMEM; -E2BIG. */
+int heap_text(struct core *c, struct target *t, const struct heap_totals *totals,
+	      const struct capture *capture, const struct naming *n, struct bytes *ret);
+
+/* 1 / P(sampled) of an object of this size. */
+double heap_scale(double size);

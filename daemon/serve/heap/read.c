@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "daemon/serve/clock.h"
+#include "daemon/serve/core.h"
+#include "daemon/serve/heap/heap.h"
+
+/* name of a row of totals: the stack's hash and the class, as the kernel wrote them. */
+struct row_name {
+	uint64_t stack, item;
+};
+
+double heap_scale(double size)
+{
+	double p = -expm1(-size / PP_HEAP_RATE);
+
+	return p > 0 ? 1 / p : 0;
+}
+
+static struct row_name name_of(const struct totals *t, const struct total *row)
+{
+	struct row_name n;
+
+	memcpy(&n, t->names.data[row->name].text, sizeof(n));
+	return n;
+}
+
+struct find {
+	const struct totals *totals;
+	struct hash_index index; /* of this target's rows, by image and name */
+};
+
+struct find_key {
+	struct row_name name;
+	uint32_t target;
+};
+
+static bool find_equal(uint32_t item, const void *key, const void *context)
+{
+	const struct find *f = context;
+	const struct find_key *k = key;
+	const struct total *row = &f->totals->rows.data[item];
+	struct row_name n = name_of(f->totals, row);
+
+	return row->target == k->target && n.stack == k->name.stack && n.item == k->name.item;
+}
+
+static uint64_t find_hash(const struct find_key *k)
+{
+	return hash_u64(hash_u64(hash_u64(HASH_SEED, k->name.stack), k->name.item), k->target);
+}
+
+static bool is_ours(const struct target *t, const struct total *row)
+{
+	return row->collector == PP_HEAP && target_has_image(t, row->target);
+}
+
+static int index_rows(const struct target *t, struct find *f)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < f->totals->rows.n && r == 0; i++) {
+		const struct total *row = &f->totals->rows.data[i];
+		struct find_key k = { name_of(f->totals, row), row->target };
+
+		if (is_ours(t, row))
+			r = hash_put(&f->index, find_hash(&k), (uint32_t)i);
+	}
+	return r;
+}
+
+/* One slot, or false: it is free, not of this image, or just being written or taken away. */
+static bool read_slot(const struct heap *h, const struct target *t, uint32_t image, size_t slot,
+		      struct pp_live *ret)
+{
+	const __u64 *key = &h->keys[slot / PP_LIVE_WAYS].key[slot % PP_LIVE_WAYS];
+	const struct pp_live *e = &h->live[slot];
+	uint64_t k = __atomic_load_n(key, __ATOMIC_ACQUIRE);
+
+	if (!k || (k >> 1) % PP_MAX_PROCESSES != t->index)
+		return false;
+	ret->born = __atomic_load_n(&e->born, __ATOMIC_ACQUIRE);
+	ret->size = __atomic_load_n(&e->size, __ATOMIC_RELAXED);
+	ret->weight = __atomic_load_n(&e->weight, __ATOMIC_RELAXED);
+	ret->stack = __atomic_load_n(&e->stack, __ATOMIC_RELAXED);
+	ret->target = __atomic_load_n(&e->target, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return ret->born && ret->born == __atomic_load_n(&e->born, __ATOMIC_RELAXED) &&
+	       ret->target == image;
+}
+
+static void add_live(const struct find *f, const struct pp_live *e, struct heap_reading *to)
+{
+	struct find_key k = { { e->stack, pp_size_class(e->size) }, e->target };
+	double scale = heap_scale((double)e->size);
+	uint32_t i;
+
+	if (e->weight)
+		k.name.item |= PP_SIZE_WEIGHED;
+	i = hash_get(&f->index, find_hash(&k), find_equal, &k, f);
+	if (i == HASH_NONE || i >= to->n) {
+		to->lost++;
+		to->lost_bytes += (int64_t)(e->weight ? (double)e->weight : (double)e->size * scale);
+		return;
+	}
+	to->rows[i].live++;
+	to->rows[i].live_bytes += (int64_t)e->size;
+	to->rows[i].live_objects +=
+		e->weight ? (double)e->weight / (double)e->size : scale;
+	to->rows[i].live_space += e->weight ? (double)e->weight : (double)e->size * scale;
+}
+
+struct live_objects {
+	VEC(struct pp_live) all;
+};
+
+static int read_live(const struct core *c, const struct target *t, const struct heap_question *q,
+		     struct live_objects *to)
+{
+	uint32_t image = t->images.n ? t->images.data[t->images.n - 1] : 0;
+	uint64_t now = (uint64_t)monotonic_ns();
+
+	for (size_t slot = 0; slot < (size_t)PP_LIVE_WAYS << PP_LIVE_BUCKET_BITS; slot++) {
+		struct pp_live e;
+
+		if (!read_slot(&c->heap, t, image, slot, &e) || e.born < (uint64_t)t->heap.epoch_ns)
+			continue;
+		if (q->min_age_ns && e.born + (uint64_t)q->min_age_ns > now)
+			continue;
+		if (vec_push(&to->all, e) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int read_rows(const struct totals *totals, const struct target *t, struct heap_reading *to)
+{
+	to->n = totals->rows.n;
+	to->rows = calloc(to->n + 1, sizeof(*to->rows));
+	if (!to->rows)
+		return -ENOMEM;
+	for (size_t i = 0; i < to->n; i++) {
+		const struct total *row = &totals->rows.data[i];
+
+		if (!is_ours(t, row))
+			continue;
+		to->rows[i].allocs = row->v[0];
+		to->rows[i].alloc_bytes = row->v[1];
+	}
+	return 0;
+}
+
+static int read_all(struct core *c, const struct target *t, const struct live_objects *live,
+		    struct heap_reading *to)
+{
+	struct find f = { .totals = &c->kept };
+	int r = read_rows(&c->kept, t, to);
+
+	if (r == 0)
+		r = index_rows(t, &f);
+	for (size_t i = 0; i < live->all.n && r == 0; i++)
+		add_live(&f, &live->all.data[i], to);
+	hash_deinit(&f.index);
+	return r;
+}
+
+/* Live objects are read before the counts: what is in use has been counted by then. */
+int heap_read(struct core *c, struct target *t, const struct heap_question *q,
+	      struct heap_reading *ret)
+{
+	struct live_objects live = { 0 };
+	struct heap_reading to = { 0 };
+	int r;
+
+	if (!c->heap.loaded) {
+		*ret = to;
+		return 0;
+	}
+	pthread_mutex_lock(&c->lock);
+	r = read_live(c, t, q, &live);
+	pool_fold(&c->pool, &c->totals, &c->kept);
+	if (r == 0)
+		r = read_all(c, t, &live, &to);
+	heap_count(c, t, &to.counters);
+	pthread_mutex_unlock(&c->lock);
+	vec_deinit(&live.all);
+	if (r < 0)
+		heap_reading_deinit(&to);
+	else
+		*ret = to;
+	return r;
+}
+
+void heap_reading_deinit(struct heap_reading *r)
+{
+	free(r->rows);
+	*r = (struct heap_reading){ 0 };
+}
+
+void heap_sum(const struct core *c, const struct target *t, const struct heap_reading *r,
+	      struct heap_totals *ret)
+{
+	double objects = 0, space = 0;
+
+	*ret = (struct heap_totals){ 0 };
+	for (size_t i = 0; i < r->n; i++) {
+		objects += r->rows[i].live_objects;
+		space += r->rows[i].live_space;
+	}
+	ret->live_objects = (uint64_t)objects;
+	ret->live_space = (uint64_t)space;
+	ret->alloc_objects = r->counters.n_allocs;
+	ret->alloc_space = r->counters.n_bytes;
+	for (size_t i = 0; i < r->n && t->heap.source == HEAP_TOLD; i++) {
+		ret->alloc_objects += (uint64_t)r->rows[i].allocs >> 16;
+		ret->alloc_space += (uint64_t)r->rows[i].alloc_bytes;
+	}
+	if (ret->live_objects > ret->alloc_objects) /* an estimate against a count */
+		ret->live_objects = ret->alloc_objects;
+	ret->tables = c->kept.stacks.words.n * sizeof(uint64_t) +
+		      c->kept.rows.n * sizeof(struct total);
+	for (size_t i = 0; i < r->n; i++)
+		ret->tables += (uint64_t)r->rows[i].live * sizeof(struct pp_live);
+}
