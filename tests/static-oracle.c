@@ -4,8 +4,9 @@
  *
  *   static-oracle [-s STEP] [-t SECONDS] [-a ALLOWED] [-v] PATH...
  *
- * A PATH is a file or a directory of files. Of every STEP-th row (default 1) the rules at its
- * first, middle and last byte are compared with dwarf_cfi_addrframe: CFA, rbp, rbx, return address.
+ * A PATH is a file or a directory of files. Every STEP-th row (default 1) is compared with each row
+ * that libdw has there (dwarf_cfi_addrframe): CFA, rbp, rbx, return address. Gaps are probed at
+ * every sixteenth byte, long ones at GAP_PROBES addresses.
  * ALLOWED has lines "FILE-PATTERN WHAT-PATTERN" (fnmatch) for what is known to differ. Prints a
  * table and each difference; exit status 1 when one is not explained. After SECONDS no further file
  * is begun. */
@@ -32,6 +33,8 @@
 enum { RBX = 3, RBP = 6, RSP = 7, RIP = 16 };
 
 #define MAX_PADDING 16 /* cfi.c folds less than this between functions */
+#define ENTRY_SIZE 64  /* and gives this much to an entry point that has no frame */
+#define GAP_PROBES 4096
 #define MAX_SHOWN 200
 
 struct tally {
@@ -49,7 +52,7 @@ struct allowed {
 
 static struct tally tally;
 static VEC(struct allowed) allowed_list;
-static VEC(ino_t) seen; /* a file under two names is one */
+static VEC(struct stat) seen; /* a file under two names is one */
 static int step = 1, verbose;
 static double give_up_at;
 static long n_shown;
@@ -59,6 +62,7 @@ struct file {
 	const char *path;
 	struct cfi c;
 	Dwarf_CFI *eh, *debug;
+	struct elf_file *elf;
 };
 
 static double now(void)
@@ -278,7 +282,7 @@ static bool is_padding(const struct file *f, uint64_t pc, const struct unwind_ru
 
 	while (!d && pc - low < MAX_PADDING)
 		d = libdw_frame(f, --low);
-	same = d && same_frame(d, q, &what);
+	same = d && (same_frame(d, q, &what) || is_allowed(f->path, bytes_text(&what)));
 	free(d);
 	for (d = NULL; same && !d && high - low <= MAX_PADDING;)
 		d = libdw_frame(f, ++high);
@@ -288,35 +292,52 @@ static bool is_padding(const struct file *f, uint64_t pc, const struct unwind_ru
 	return same;
 }
 
-/* Libdw has no frame at pc. Is that what we say too, or is it ours to fill? */
-static void without_frame(const struct file *f, uint64_t pc, uint64_t start,
-			  const struct unwind_rule *q)
+/* Code that cfi_build gives a rule of its own making: the entry point, stubs, trampolines. */
+static bool is_filled(const struct file *f, uint64_t pc, const struct unwind_rule *q)
 {
-	Dwarf_Frame *before = libdw_frame(f, start);
+	static const char *const stubs[] = { ".plt", ".plt.sec", ".plt.got", ".iplt" };
+	struct elf_section s;
 
+	if (q->kind == UNWIND_OUTERMOST)
+		return pc - f->elf->entry < ENTRY_SIZE;
+	if (q->kind == UNWIND_SIGNAL)
+		return true;
+	for (size_t i = 0; i < sizeof(stubs) / sizeof(stubs[0]); i++)
+		if ((q->kind == UNWIND_PLT || q->kind == UNWIND_SP) &&
+		    elf_file_section(f->elf, stubs[i], &s) && pc - s.address < s.n)
+			return true;
+	return false;
+}
+
+/* Libdw has no frame at pc. Is that what we say too, or is it ours to fill? */
+static void without_frame(const struct file *f, uint64_t pc, const struct unwind_rule *q)
+{
 	if (q->kind == UNWIND_GAP) {
 		tally.gap++;
+	} else if (is_filled(f, pc, q)) {
+		tally.filled++;
 	} else if (is_padding(f, pc, q)) {
 		tally.padding++;
-	} else if (!before && (q->kind == UNWIND_OUTERMOST || q->kind == UNWIND_SIGNAL ||
-			       q->kind == UNWIND_PLT || q->kind == UNWIND_SP)) {
-		tally.filled++;
+	} else if (is_allowed(f->path, "no frame")) {
+		tally.allowed++;
 	} else {
 		tally.different++;
 		complain(f, pc, q, "no frame");
 	}
-	free(before);
 }
 
-static void check_at(const struct file *f, uint64_t pc, uint64_t start, const struct unwind_rule *q)
+/* Compares at pc; returns where libdw's row ends, or pc when it has none. */
+static uint64_t check_at(const struct file *f, uint64_t pc, const struct unwind_rule *q)
 {
 	Dwarf_Frame *d = libdw_frame(f, pc);
 	struct bytes what = BYTES_INIT;
+	Dwarf_Addr from, end;
+	bool signal;
 
 	tally.points++;
 	if (!d) {
-		without_frame(f, pc, start, q);
-		return;
+		without_frame(f, pc, q);
+		return pc;
 	}
 	if (same_frame(d, q, &what)) {
 		tally.same++;
@@ -326,8 +347,38 @@ static void check_at(const struct file *f, uint64_t pc, uint64_t start, const st
 		tally.different++;
 		complain(f, pc, q, bytes_text(&what));
 	}
+	if (dwarf_frame_info(d, &from, &end, &signal) < 0 || end <= pc)
+		end = pc + 1;
 	bytes_deinit(&what);
 	free(d);
+	return end;
+}
+
+/* To the next frame of libdw's. */
+static uint64_t skip_nothing(const struct file *f, uint64_t pc, uint64_t end)
+{
+	Dwarf_Frame *d = NULL;
+
+	while (!d && ++pc < end)
+		d = libdw_frame(f, pc);
+	free(d);
+	return pc;
+}
+
+static void check_row(const struct file *f, uint64_t start, uint64_t end,
+		      const struct unwind_rule *q)
+{
+	uint64_t gap = (end - start) / GAP_PROBES;
+
+	for (uint64_t pc = start; pc < end;) {
+		uint64_t next = check_at(f, pc, q);
+
+		if (next == pc && q->kind == UNWIND_GAP)
+			next += gap > 16 ? gap : 16;
+		else if (next == pc)
+			next = skip_nothing(f, pc, end);
+		pc = next;
+	}
 }
 
 static void check_rows(struct file *f)
@@ -338,21 +389,16 @@ static void check_rows(struct file *f)
 		uint64_t start = c->low + c->rows.data[i].offset;
 		uint64_t end = i + 1 < c->rows.n ? c->low + c->rows.data[i + 1].offset : c->high;
 		const struct unwind_rule *q = &c->rules.data[c->rows.data[i].rule];
-		uint64_t middle = start + (end - start) / 2;
 
 		tally.rows++;
 		tally.kinds[q->kind]++;
-		check_at(f, start, start, q);
-		if (middle > start)
-			check_at(f, middle, start, q);
-		if (end - 1 > middle)
-			check_at(f, end - 1, start, q);
+		check_row(f, start, end, q);
 	}
 }
 
 static void check_elf(const char *path, Elf *elf, struct elf_file *ours)
 {
-	struct file f = { .path = path };
+	struct file f = { .path = path, .elf = ours };
 	double began = now();
 	int r = cfi_build(ours, &f.c);
 	Dwarf *dwarf;
@@ -384,9 +430,9 @@ static void check_elf(const char *path, Elf *elf, struct elf_file *ours)
 static bool is_new(const struct stat *st)
 {
 	for (size_t i = 0; i < seen.n; i++)
-		if (seen.data[i] == st->st_ino)
+		if (seen.data[i].st_ino == st->st_ino && seen.data[i].st_dev == st->st_dev)
 			return false;
-	return vec_push(&seen, st->st_ino) == 0;
+	return vec_push(&seen, *st) == 0;
 }
 
 static void check_file(const char *path, const struct stat *st)
@@ -469,13 +515,11 @@ static void report(void)
 	};
 
 	printf("files %ld (without rows %ld, not begun %ld), text %.1f MiB, FDEs %ld, bad %ld, "
-	       "rows "
-	       "made in %.2f s\n",
+	       "rows made in %.2f s\n",
 	       tally.files, tally.no_rows, tally.not_begun, (double)tally.text / (1 << 20),
 	       tally.fdes, tally.bad_fdes, tally.seconds);
 	printf("rows compared %ld at %ld addresses: same %ld, gaps in both %ld, padding folded "
-	       "%ld, "
-	       "filled by us %ld, allowed to differ %ld, different %ld\n",
+	       "%ld, filled by us %ld, allowed to differ %ld, different %ld\n",
 	       tally.rows, tally.points, tally.same, tally.gap, tally.padding, tally.filled,
 	       tally.allowed, tally.different);
 	printf("rows by kind:");

@@ -317,14 +317,18 @@ def test_by_path_to_another_file():
 
 def test_by_path_to_what_is_no_file():
     """A pipe that nobody writes, and a device: neither is opened, nobody waits."""
+    targets = []
     for make in (os.mkfifo, lambda path: os.mknod(path, 0o20666, os.makedev(1, 5))):
         for way in WAYS:
             p, root, _ = loaded()
             way(p, root, make)
-            d = lib.Daemon(p, before=BY_PATH, arguments=("--hz", "500"))
-            profile = d.profile(at_least=50)
-            check(profile.total("samples") >= 50, "%s" % profile.comments)
-            d.stop()
+            targets.append(p)
+    d = lib.Daemon(*targets, before=BY_PATH, arguments=("--hz", "500"))
+    for profile in lib.together(*(lambda p=p: d.profile(2, pid=p.pid, at_least=50)
+                                  for p in targets)):
+        check(profile.total("samples") >= 50, "%s" % profile.comments)
+        check(not lib.samples(profile, "work_one"), "names of what is not there")
+    d.stop()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def threads(pids):
 
 
 def settle(pids):
-    """Waits until the first scan and its tables are done: two quiet seconds."""
+    """Waits until the first scan and its tables are done: a quiet second."""
     last = {}
 
     def quiet():
@@ -33,7 +33,7 @@ def settle(pids):
         last = now
         return same
 
-    lib.eventually(quiet, "it never comes to rest", pause=2)
+    lib.eventually(quiet, "it never comes to rest", pause=1)
 
 
 def check_idle(pids, seconds=SECONDS):
@@ -69,7 +69,7 @@ def test_after_a_window():
     pids = d.three()
     lib.check_complete(d.profile(1, at_least=20))
     settle(pids)
-    check_idle(pids)
+    check_idle(pids, 5)
     d.stop()
 
 
@@ -81,7 +81,7 @@ def test_clients_that_keep_their_connections():
     for c in clients:
         check(d.get("/debug/pprof/cmdline", connection=c).status == 200, "no answer")
     settle(pids)
-    check_idle(pids)
+    check_idle(pids, 5)
     for c in clients:  # and they are still good
         check(d.get("/debug/pprof/cmdline", connection=c).status == 200, "no second answer")
         c.close()

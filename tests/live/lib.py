@@ -295,7 +295,7 @@ class Daemon(Process):
             r = c.getresponse()
             return Answer(r.status, r.headers, r.read())
         except (OSError, http.client.HTTPException) as e:
-            self.read()
+            self.read(1)  # what it has to say may come a moment later
             return fail("GET %s: %r; pprofd says: %s" % (path, e, " | ".join(self.lines[-3:])))
         finally:
             if not connection:

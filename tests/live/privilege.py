@@ -87,13 +87,30 @@ def links(pid):
     return found
 
 
+ESTABLISHED, LISTENS = "01", "0A"  # include/net/tcp_states.h
+
+
+def network():
+    """{inode: state} of the network's sockets."""
+    rows = [line.split() for name in ("tcp", "tcp6", "udp", "udp6", "raw")
+            if os.path.exists("/proc/net/" + name)
+            for line in pathlib.Path("/proc/net/" + name).read_text().splitlines()[1:]]
+    return {row[9]: row[3] for row in rows}
+
+
+def of_network(pid, states):
+    return [states[x[8:-1]] for x in links(pid) if x.startswith("socket:") and x[8:-1] in states]
+
+
 def test_descriptors():
-    """Beside the standard streams: the symbolizer has one socket and files that targets have mapped;
-    nobody but serve has a socket of the network, and nobody has one of /proc/PID/mem."""
+    """Beside the standard streams: the symbolizer has one socket and files that targets have mapped; the
+    broker has the listening sockets, for the next serve, and never a connection; nobody has one of
+    /proc/PID/mem."""
     t = rungs()
     d = lib.Daemon(t)
     broker, serve, symbolizer = d.three()
-    d.profile()
+    client = d.connect()
+    d.get("/debug/pprof/cmdline", connection=client)  # and it stays connected
     d.profile()
     mapped = {line.split(maxsplit=5)[5].strip() for line in
               pathlib.Path("/proc/%d/maps" % t.pid).read_text().splitlines()
@@ -104,9 +121,12 @@ def test_descriptors():
               link.startswith("pipe:") or link == "/proc/kallsyms", "symbolizer has %s" % link)
     sockets = [x for x in links(symbolizer) if x.startswith("socket:")]
     check(len(sockets) == 1, "symbolizer has %d sockets" % len(sockets))
-    inodes = {line.split()[9] for name in ("tcp", "tcp6", "udp", "udp6", "raw") for line in
-              pathlib.Path("/proc/net/%s" % name).read_text().splitlines()[1:]}
-    check(not inodes & {x[8:-1] for x in sockets}, "symbolizer has a socket of the network")
+    states = network()
+    check(not of_network(symbolizer, states), "symbolizer has a socket of the network")
+    check(of_network(broker, states) == [LISTENS], "broker has %s" % of_network(broker, states))
+    check(sorted(of_network(serve, states)) == [ESTABLISHED, LISTENS], "serve has %s" %
+          of_network(serve, states))
+    client.close()
     for pid in (broker, serve, symbolizer):
         check(not [x for x in links(pid) if re.search(r"/proc/\d+/(mem|pagemap)$", x)], "mem")
     d.stop()

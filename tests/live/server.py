@@ -3,6 +3,7 @@
 """server.py - the server as clients meet it: the contract, several targets, many windows at once, clients
 that hang up, and the real `go tool pprof`."""
 
+import http.client
 import os
 import re
 import shutil
@@ -251,6 +252,46 @@ def test_unix_socket():
     d = lib.Daemon(t, rungs(), listen=("unix:" + path, "127.0.0.1:0"))
     refusal = as_user(owner, ask)
     check(refusal.startswith("403 "), "one of the owners: " + refusal)
+    d.stop()
+
+
+def test_names_of_the_server():
+    """DNS rebinding: a name that leads here is no right to ask. Names that are given are, and numbers,
+    which nobody can bind to something else."""
+    d = lib.Daemon(rungs())
+    for host in ("evil.example", "evil.example:%d" % d.port, "localhost.evil.example", "127.0.0.1.evil"):
+        a = d.get("/debug/pprof/cmdline", headers={"Host": host})
+        check(a.status == 403 and b"rungs" not in a.body, "%s: %d %r" % (host, a.status, a.body))
+    for host in ("localhost", "127.0.0.1:%d" % d.port, "[::1]:1", "10.0.0.1", "LOCALHOST"):
+        a = d.get("/debug/pprof/cmdline", headers={"Host": host})
+        check(a.status == 200, "%s: %d %r" % (host, a.status, a.body))
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
+        a = d.get("/debug/pprof/cmdline", headers={"Sec-Fetch-Site": site})
+        check(a.status == status, "%s: %d %r" % (site, a.status, a.body))
+    d.stop()
+    d = lib.Daemon(rungs(), arguments=("--allow-host", "prof.example"))
+    for host, status in (("prof.example", 200), ("prof.example:80", 200), ("x.prof.example", 403),
+                         ("prof.example.evil", 403), ("localhost", 200)):
+        a = d.get("/debug/pprof/cmdline", headers={"Host": host})
+        check(a.status == status, "%s: %d %r" % (host, a.status, a.body))
+    d.stop()
+
+
+def test_several_addresses():
+    """IPv4, IPv6 and a Unix socket at once: one server, one target."""
+    listen = ["127.0.0.1:0", "unix:%s/socket" % lib.directory()]
+    if os.path.exists("/proc/net/if_inet6") and "lo" in open("/proc/net/if_inet6").read():
+        listen.append("[::1]:0")
+    d = lib.Daemon(rungs(), listen=listen)
+    for address in d.addresses:
+        found = re.match(r"http://\[?([^/]*?)\]?:(\d+)/", address)
+        if found:
+            c = http.client.HTTPConnection(found.group(1), int(found.group(2)), lib.DEADLINE)
+        else:
+            c = lib.UnixConnection(listen[1][5:], lib.DEADLINE)
+        a = d.get("/debug/pprof/cmdline", connection=c)
+        check(a.status == 200 and b"rungs" in a.body, "%s: %d %r" % (address, a.status, a.body))
+        c.close()
     d.stop()
 
 

@@ -13,7 +13,6 @@ import sys
 import lib
 from lib import check
 
-SECONDS = 2
 FIGURES = re.compile(
     r"^(?P<mode>\S+): (?P<n>\d+) samples, (?P<frames>[\d.]+) frames, complete (?P<complete>[\d.]+) %; "
     r"equal to libdw (?P<equal>\d+), longer (?P<longer>\d+), truncated (?P<truncated>\d+), "
@@ -30,8 +29,8 @@ class Result:
         self.text, self.code = text.strip(), code
 
 
-def oracle(pid, mode, at_least=20):
-    p = subprocess.run([str(lib.BUILD / "oracle"), str(pid), mode, str(SECONDS), str(at_least)],
+def oracle(pid, mode, at_least=20, seconds=1):
+    p = subprocess.run([str(lib.BUILD / "oracle"), str(pid), mode, str(seconds), str(at_least)],
                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60,
                        stderr=subprocess.STDOUT, check=False)
     r = Result(p.stdout.decode(errors="replace"), p.returncode)
@@ -128,7 +127,7 @@ def test_uprobe():
 def test_uprobe_and_clock():
     """A tick may come while the kernel emulates the instruction under the probe, `push`: the stack
     pointer has moved and the instruction pointer has not. No unwinder can know."""
-    r = oracle(shape("malloc").pid, "both:libc.so.6:malloc", at_least=200)
+    r = oracle(shape("malloc").pid, "both:libc.so.6:malloc", at_least=200, seconds=2)
     check(not r.different and r.shorter <= 0.005 * r.n and not r.trampoline, r.text)
     check(r.complete >= 99.5, r.text)
 
@@ -139,7 +138,7 @@ def test_return_probe_and_clock():
     writing the return address and its noting what that was (10 % together): those stacks
     end there and say so, and libdw's too. Through the trampoline of any other frame we
     find the caller in the kernel's list, which libdw does not have."""
-    r = oracle(shape("malloc").pid, "uretprobe:libc.so.6:malloc", at_least=200)
+    r = oracle(shape("malloc").pid, "uretprobe:libc.so.6:malloc", at_least=200, seconds=2)
     check(not r.different and r.shorter <= 0.02 * r.n, r.text)
     check(r.trampoline <= 0.25 * r.n, r.text)
     check(r.beyond >= 0.05 * r.n, "none went through the trampoline: " + r.text)
@@ -182,7 +181,7 @@ def node(*arguments):
 def test_node():
     """Code that a JIT makes has no file and no table: its frame pointers lead through it. Here libdw
     guesses too, and both may meet a prologue."""
-    r = oracle(node().pid, "perf", at_least=200)
+    r = oracle(node().pid, "perf", at_least=200, seconds=2)
     check(r.different + r.shorter <= 0.005 * r.n, r.text)
     check(r.complete >= 99.5, r.text)
 
