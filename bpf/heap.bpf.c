@@ -243,6 +243,8 @@ PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
 	if (!pp_hit(c))
 		return 0;
 	pp_asked(ctx, c->probe, &p);
+	if (c->probe->flags & PP_PROBE_TAIL && !p.old_pointer)
+		return 0;
 	p.sampled = pp_draw(c->cpu, p.size);
 	if (p.old_pointer) {
 		c->cpu->n_frees++;

@@ -55,8 +55,12 @@ struct pp_argument {
 };
 _Static_assert(sizeof(struct pp_argument) == 16, "no padding");
 
-/* It may throw, and a throw through a return probe ends the program: seen where it is entered only. */
-enum { PP_PROBE_ENTRY_ONLY = 1 };
+/* Of a probe. ENTRY_ONLY: it may throw, and a throw through a return probe ends the program: seen where
+ * it is entered only. */
+enum {
+	PP_PROBE_ENTRY_ONLY = 1,
+	PP_PROBE_TAIL = 2, /* realloc(NULL) jumps to malloc, whose probe sees it */
+};
 
 /* Written by the broker before it attaches. The attachment's cookie is its number. */
 struct pp_probe {

@@ -144,9 +144,20 @@ static struct broker_probe translate(const struct symbolizer_probe *from)
 	_Static_assert(sizeof(from->arguments) == sizeof(to.probe.arguments) &&
 		       (int)SYMBOLIZER_MEMORY == (int)PP_ARGUMENT_MEMORY, "the same shape");
 	to.probe.function = from->function;
-	to.probe.flags = from->flags & ALLOCATOR_MAY_THROW ? PP_PROBE_ENTRY_ONLY : 0;
+	if (from->flags & ALLOCATOR_MAY_THROW)
+		to.probe.flags |= PP_PROBE_ENTRY_ONLY;
+	if (from->flags & ALLOCATOR_TAIL)
+		to.probe.flags |= PP_PROBE_TAIL;
 	memcpy(to.probe.arguments, from->arguments, sizeof(to.probe.arguments));
 	return to;
+}
+
+/* One that goes on in another on some paths would be drawn for twice there; realloc tells them apart by
+ * its argument. */
+static bool counted_twice(const struct symbolizer_probe *p)
+{
+	return p->flags & ALLOCATOR_TAIL && side_of(p) == BROKER_SIDE_ALLOC &&
+	       p->function != ALLOCATOR_REALLOC && p->function != ALLOCATOR_REALLOCARRAY;
 }
 
 static const struct target_mapping *mapping_of(const struct target *t, uint32_t object)
@@ -180,7 +191,7 @@ static int attach_file(struct core *c, struct target *t, uint32_t object, uint32
 		const struct heap_function *f = &t->heap.functions.data[i];
 
 		if (f->object == object && f->probe.status == PROBE_FINE &&
-		    side_of(&f->probe) == side)
+		    side_of(&f->probe) == side && !counted_twice(&f->probe))
 			probes[q.n++] = translate(&f->probe);
 	}
 	if (!q.n || !m)

@@ -46,27 +46,29 @@ void heap_count(const struct core *c, const struct target *t, struct heap_counte
 
 /* What happened since the last look. */
 struct lately {
-	double cpu_ns; /* of the target, without what the hits cost */
-	double hits, allocs;
+	double cpu_ns; /* of the target, without what the hits cost; never 0 */
+	double hits;
+	double overhead; /* what the hits cost, as a part of cpu_ns */
 };
 
 static struct lately look(struct core *c, struct target *t)
 {
 	struct heap_budget *b = &t->heap.budget;
 	struct heap_counters now;
-	struct lately l = { 0 };
+	struct lately l = { .cpu_ns = 1 };
 	int64_t cpu_ns = cpu_time(t);
-	double limit = c->heap.budget * ACCOUNT_NS;
+	double limit = c->heap.budget * ACCOUNT_NS, all;
 
 	count(&c->heap, t, &now);
 	if (!b->looked_ns) {
 		b->credit_ns = limit / 2;
 	} else {
 		l.hits = (double)(now.n_hits - b->hits);
-		l.allocs = (double)(now.n_allocs - b->allocs);
-		l.cpu_ns = (double)(cpu_ns - b->cpu_ns) - l.hits * c->heap.hit_ns;
-		if (l.cpu_ns < 0)
-			l.cpu_ns = 0;
+		all = (double)(cpu_ns - b->cpu_ns);
+		l.cpu_ns = all - l.hits * c->heap.hit_ns;
+		if (l.cpu_ns < all / 50 || l.cpu_ns < 1) /* the cost of a hit is not known that well */
+			l.cpu_ns = all / 50 + 1;
+		l.overhead = l.hits * c->heap.hit_ns / l.cpu_ns;
 	}
 	b->credit_ns += SPENT * c->heap.budget * l.cpu_ns - l.hits * c->heap.hit_ns;
 	if (b->credit_ns > limit)
@@ -74,7 +76,6 @@ static struct lately look(struct core *c, struct target *t)
 	b->looked_ns = monotonic_ns();
 	b->cpu_ns = cpu_ns;
 	b->hits = now.n_hits;
-	b->allocs = now.n_allocs;
 	return l;
 }
 
@@ -132,12 +133,11 @@ static void plan(struct core *c, struct target *t, double cpu_ns, double wall_ns
 	b->resume_ns = b->looked_ns + (pause < MAX_PAUSE_NS ? (int64_t)pause : MAX_PAUSE_NS);
 }
 
-/* What the rates allow, to stay. */
+/* What the rates allow, to stay. There are about as many frees as allocations. */
 static enum heap_level affordable(const struct core *c, const struct target_heap *h,
 				  const struct lately *l)
 {
-	double allocs = l->cpu_ns > 0 ? l->allocs / l->cpu_ns * c->heap.hit_ns : INFINITY;
-	double all = h->level == HEAP_ALL ? l->hits / l->cpu_ns * c->heap.hit_ns : 2 * allocs;
+	double all = h->sides & BROKER_SIDE_FREE ? l->overhead : 2 * l->overhead, allocs = all / 2;
 
 	if (all < SPENT * c->heap.budget)
 		return HEAP_ALL;
@@ -149,14 +149,13 @@ static void step_down(struct core *c, struct target *t, const struct lately *l)
 {
 	struct target_heap *h = &t->heap;
 	enum heap_level level = affordable(c, h, l);
-	double rate = l->cpu_ns > 0 ? l->hits / l->cpu_ns : 0;
 
 	if (level >= h->level && !h->window) /* it cannot have been: the rates are those of a burst */
 		level = h->level == HEAP_ALL ? HEAP_ALLOCS : HEAP_OFF;
 	if (level == HEAP_ALL)
 		level = HEAP_ALLOCS; /* frees come back when it has been quiet for a while */
 	h->window = false;
-	change(c, t, level, rate);
+	change(c, t, level, l->hits / l->cpu_ns);
 }
 
 static void consider(struct core *c, struct target *t, const struct lately *l, double wall_ns)
@@ -169,6 +168,7 @@ static void consider(struct core *c, struct target *t, const struct lately *l, d
 	} else if (h->level == HEAP_OFF && !h->window && b->looked_ns >= b->resume_ns) {
 		h->window = true;
 		heap_apply(c, t, HEAP_OFF);
+		look(c, t); /* what comes from here on is the window's */
 	} else if (h->level == HEAP_ALLOCS && c->heap.mode == BROKER_HEAP_INUSE) {
 		if (affordable(c, h, l) != HEAP_ALL)
 			b->better_ns = 0;

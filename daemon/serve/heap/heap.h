@@ -61,7 +61,7 @@ struct heap_budget {
 	double credit_ns;   /* what hits may still cost */
 	int64_t looked_ns;  /* when; 0: never. These as they were then: */
 	int64_t cpu_ns;	    /* of the target */
-	uint64_t hits, allocs;
+	uint64_t hits;
 	int64_t resume_ns;  /* HEAP_OFF: when to look again; else 0 */
 	int64_t better_ns;  /* since when a higher level could be afforded; 0: it could not */
 };
