@@ -72,7 +72,9 @@ enum pp_end {
 	PP_N_ENDS,
 };
 
-enum pp_collector { PP_CPU = 1, PP_HEAP = 2 };
+enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_N_COLLECTORS };
+
+#define PP_GROWTH_KEEP 16 /* one page fault of so many is looked at */
 
 enum pp_rule_kind {
 	PP_RULE_GAP,	  /* no row: only a frame pointer can help */
@@ -158,8 +160,8 @@ struct pp_count {
 	__u32 stack;	 /* row of the stack table + 1, or PP_NO_STACK */
 	__u32 item;	 /* the collector's own */
 	__u32 pad;
-	__u64 name[2];	 /* the collector's own: PP_CPU: the thread's comm; PP_HEAP: the stack's hash
-			  * and the size class */
+	__u64 name[2];	 /* the collector's own: PP_CPU and PP_GROWTH: the thread's comm; PP_HEAP: the
+			  * stack's hash and the size class */
 	__s64 v[2];
 };
 _Static_assert(sizeof(struct pp_count) == 64, "one cache line");

@@ -29,12 +29,12 @@ static const char *const map_names[PP_N_MAPS] = {
 };
 
 struct kernel {
-	struct bpf_object *cpu, *task;
+	struct bpf_object *cpu, *task, *growth; /* growth: once it has been asked for */
 	const char *btf;
 	int maps[PP_N_MAPS], slabs, query; /* borrowed from the objects */
 	uint64_t clock_period_ns;
 	struct pp_config config;
-	struct bpf_link *on_mmap, *identify;
+	struct bpf_link *on_mmap, *identify, *on_fault;
 	VEC(int) events; /* armed: one a CPU */
 };
 
@@ -203,6 +203,8 @@ void kernel_free(struct kernel *k)
 	if (!k)
 		return;
 	kernel_disarm(k, PP_CPU);
+	kernel_disarm(k, PP_GROWTH);
+	bpf_object__close(k->growth);
 	bpf_link__destroy(k->identify);
 	bpf_object__close(k->task);
 	bpf_object__close(k->cpu);
@@ -295,13 +297,40 @@ static int open_clock(struct kernel *k, int cpu, int program)
 	return 0;
 }
 
-int kernel_arm(struct kernel *k, enum pp_collector c, char *error)
+static int load_growth(struct kernel *k)
+{
+	int r = open_object(k, bpf_object_growth, bpf_object_growth_size, &k->growth);
+
+	if (r == 0)
+		r = kernel_adopt(k, k->growth);
+	if (r == 0)
+		r = bpf_object__load(k->growth);
+	if (r < 0) {
+		bpf_object__close(k->growth);
+		k->growth = NULL;
+	}
+	return r;
+}
+
+static int arm_growth(struct kernel *k, char *error)
+{
+	int r = k->growth ? 0 : load_growth(k);
+
+	if (r == 0 && !k->on_fault) {
+		k->on_fault = bpf_program__attach(
+			bpf_object__find_program_by_name(k->growth, "pp_on_fault"));
+		r = k->on_fault ? 0 : -errno;
+	}
+	if (r < 0)
+		diagnose_load(k->btf, r, error, KERNEL_MAX_TEXT);
+	return r;
+}
+
+static int arm_cpu(struct kernel *k, char *error)
 {
 	int n = libbpf_num_possible_cpus(), r = 0;
 	int program;
 
-	if (c != PP_CPU)
-		return -EINVAL;
 	if (k->events.n)
 		return 0;
 	program = bpf_program__fd(bpf_object__find_program_by_name(k->cpu, "pp_on_tick"));
@@ -314,7 +343,7 @@ int kernel_arm(struct kernel *k, enum pp_collector c, char *error)
 		r = -ENODEV;
 	if (r < 0) {
 		diagnose_perf(r, error, KERNEL_MAX_TEXT);
-		kernel_disarm(k, c);
+		kernel_disarm(k, PP_CPU);
 		return r;
 	}
 	/* only sharpens what exec_vm shows at each sample: absence is no failure */
@@ -322,8 +351,19 @@ int kernel_arm(struct kernel *k, enum pp_collector c, char *error)
 	return 0;
 }
 
+int kernel_arm(struct kernel *k, enum pp_collector c, char *error)
+{
+	if (c == PP_CPU)
+		return arm_cpu(k, error);
+	return c == PP_GROWTH ? arm_growth(k, error) : -EINVAL;
+}
+
 void kernel_disarm(struct kernel *k, enum pp_collector c)
 {
+	if (c == PP_GROWTH) {
+		bpf_link__destroy(k->on_fault);
+		k->on_fault = NULL;
+	}
 	if (c != PP_CPU)
 		return;
 	bpf_link__destroy(k->on_mmap);

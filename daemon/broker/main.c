@@ -154,6 +154,7 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	kernel_disarm(b->kernel, PP_CPU);
+	kernel_disarm(b->kernel, PP_GROWTH);
 	uprobes_free(b->uprobes);
 	b->uprobes = NULL;
 	child_stop(&b->serve);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/serve/clock.h"
+#include "daemon/serve/collect/kept.h"
 #include "daemon/serve/encode.h"
 #include "daemon/serve/index.h"
 #include "daemon/serve/path.h"
@@ -312,6 +313,54 @@ static void answer_heap(const struct asking *s, const struct profile *p)
 		http_error(s->ret, 500, "BPF programs are not loaded");
 }
 
+/* A cumulative profile: two readings and their difference, or one. */
+static void kept_answer(const struct asking *s, const struct profile *p, int64_t seconds)
+{
+	_cleanup_(totals_before_deinit) struct totals_before before = { 0 };
+	_cleanup_(capture_freep) struct capture *capture = NULL;
+	struct core *c = s->a->core;
+	int64_t began = monotonic_ns();
+	struct naming n = { 0 };
+	int r = capture_new(p, &capture);
+
+	if (r == 0 && seconds)
+		r = kept_read(c, &before);
+	if (r == 0 && !wait_delta(s, seconds))
+		return;
+	if (r == 0)
+		r = kept_capture(c, s->target, &before, capture);
+	if (r < 0) {
+		http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));
+		return;
+	}
+	capture->time_ns = realtime_ns();
+	capture->period = 1;
+	capture->delta = seconds != 0;
+	capture->duration_ns = seconds ? monotonic_ns() - began : 0;
+	r = namer_run(c, s->target, capture, &n);
+	if (r == 0)
+		encode(s, capture, &n, seconds ? "-delta" : "");
+	else
+		http_error(s->ret, 500, "failed to name the profile: %s", strerror(-r));
+	naming_free(&n);
+}
+
+static void answer_kept(const struct asking *s, const struct profile *p)
+{
+	int64_t seconds;
+
+	if (!delta_seconds(s, &seconds))
+		return;
+	if (!known_format(query_get(&s->q->query, "format")))
+		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
+	else if (!target_alive(s->target))
+		gone(s);
+	else if (!core_wait_kernel(s->a->core))
+		http_error(s->ret, 500, "BPF programs are not loaded");
+	else
+		kept_answer(s, p, seconds);
+}
+
 static void answer_window(struct asking *s, const struct profile *p)
 {
 	if (!known_format(query_get(&s->q->query, "format"))) {
@@ -333,8 +382,10 @@ static void answer_profile(struct asking *s, const char *name)
 		http_error(s->ret, 404, "Unknown profile");
 	else if (p->arm == PROFILE_WINDOWED)
 		answer_window(s, p);
-	else if (p->arm == PROFILE_CUMULATIVE)
+	else if (p->arm == PROFILE_CUMULATIVE && p->collector == PP_HEAP)
 		answer_heap(s, p);
+	else if (p->arm == PROFILE_CUMULATIVE)
+		answer_kept(s, p);
 	else
 		answer_cmdline(s);
 }

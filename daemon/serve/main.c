@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "daemon/serve/answer.h"
+#include "daemon/serve/clock.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/sandbox.h"
 
@@ -152,6 +153,17 @@ static size_t host_list(const struct orders *o, const char *hosts[MAX_HOSTS])
 	return n;
 }
 
+/* What counts from the start on. */
+static void start_kept(struct core *c, enum pp_collector which)
+{
+	pthread_mutex_lock(&c->arm_lock);
+	if (broker_arm(&c->broker, which, c->arm_error[which]) == 0)
+		c->armed_ns[which] = realtime_ns();
+	else
+		log_line("%s", c->arm_error[which]);
+	pthread_mutex_unlock(&c->arm_lock);
+}
+
 /* After the first scans, so that CPU profiles need not wait for it. */
 static void start_heap(struct core *c)
 {
@@ -175,6 +187,7 @@ static void scan_targets(struct core *c)
 	}
 	malloc_trim(0);
 	start_heap(c);
+	start_kept(c, PP_GROWTH);
 }
 
 static int serve(struct core *c, struct orders *o)

@@ -125,7 +125,7 @@ static void fold_half(struct pool *p, struct totals *windowed, struct totals *ke
 
 	for (uint32_t i = 0; i < p->n_counts; i++) {
 		struct pp_count *c = &counts[i];
-		struct totals *t = c->collector == PP_HEAP ? kept : windowed;
+		struct totals *t = c->collector == PP_CPU ? windowed : kept;
 		uint64_t v[2], d[2]; /* modulo 2^64, as the kernel adds */
 
 		if (!(__atomic_load_n(&c->tag, __ATOMIC_ACQUIRE) & PP_FILLED))

@@ -31,6 +31,16 @@ const struct profile profiles[] = {
 			"separated by NUL bytes.",
 	},
 	{
+		.name = "growth",
+		.arm = PROFILE_CUMULATIVE,
+		.collector = PP_GROWTH,
+		.n_values = 2,
+		.values = { { "faults", "count" }, { "space", "bytes" } },
+		.period_type = { "faults", "count" },
+		.help = "Who touched new memory first: page faults that write, by stack, sampled, since pprofd "
+			"attached. Memory that is used again is not in here.",
+	},
+	{
 		.name = "heap",
 		.arm = PROFILE_CUMULATIVE,
 		.collector = PP_HEAP,

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* kept.h - collectors that count two values from the start on: from rows of core.kept to a capture. */
+
+#include "daemon/serve/capture.h"
+#include "daemon/serve/core.h"
+
+/* Both take the core's lock; 0 or -ENOMEM. */
+int kept_read(struct core *c, struct totals_before *ret);
+/* What the profile's collector has counted since `before` (all zero: since it was armed), and comments. */
+int kept_capture(struct core *c, const struct target *t, const struct totals_before *before,
+		 struct capture *to);
