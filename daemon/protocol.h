@@ -105,6 +105,8 @@ struct broker_file { /* fstat of what was opened */
 struct broker_heap {
 	uint32_t n_cpus;  /* rows of PP_HEAP_MAP_CPU / PP_MAX_PROCESSES */
 	uint32_t session; /* unsampled calls have no return probe */
+	uint32_t hit_ns;  /* CPU time that one hit costs a process */
+	uint32_t pad;
 };
 
 /* Sides of a heap's probes, which come and go apart. */

@@ -6,9 +6,8 @@
  * The first one that the kernel emulates (base/emulated_x86.h), when every call passes it exactly
  * once, the stack pointer is still as at the entry, and each argument that is wanted is in some
  * register; or the reason why there is none. Owns nothing, knows no file: it is given the
- * function's bytes, which are a stranger's. Parts of the function that stand
- * elsewhere (.cold) are asked about separately. x86-64; calling convention: System V
- * psABI 1.0, 3.2.3. */
+ * function's bytes, which are a stranger's. Parts of the function that stand elsewhere (.cold) are
+ * asked about separately. x86-64; calling convention: System V psABI 1.0, 3.2.3. */
 
 #include <stdbool.h>
 #include <stddef.h>

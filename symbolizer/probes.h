@@ -46,7 +46,7 @@ enum symbolizer_probe_flag {
 	ALLOCATOR_MAY_THROW = 1, /* set for every ALLOCATOR_NEW, and mimalloc's mi_new_n and the
 				  * like: no return probe */
 	ALLOCATOR_TAIL = 2,  /* on some paths it jumps to another function of this list, or to its
-			      * own  beginning: that one is entered with the same rsp */
+			      * own beginning: that one is entered with the same rsp */
 	ALLOCATOR_GLIBC = 4, /* the C library's own, and that is glibc */
 	ALLOCATOR_NOP5 = 8, /* a 5-byte nop, first in its function: emulated from 6.16 on, optimised
 			     * from 6.18 on, stepped over out of line before */
@@ -55,8 +55,7 @@ enum symbolizer_probe_flag {
 /* Why there is no probe. */
 enum symbolizer_probe_status {
 	PROBE_FINE,
-	PROBE_ELSEWHERE, /* not a loss: its calls arrive at another function, here or in another
-			    file */
+	PROBE_ELSEWHERE, /* not a loss: its calls arrive at another function, here or elsewhere */
 	/* functions */
 	PROBE_NO_CODE,	    /* its bytes are not in the file's executable part */
 	PROBE_NO_SIZE,	    /* the symbol does not tell where it ends, or it is absurdly long */

@@ -51,7 +51,7 @@ static int add_rules(scmp_filter_ctx f)
 	/* fstat of newer C libraries */
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
-				     SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
+				     SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH, 0));
 	/* memory: anonymous and never executable */
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 2,

@@ -16,6 +16,7 @@ ROOMS = {
     "bpf": [],
     "symbolizer": ["base/", "symbolizer/"],
     "proto": [],
+    "preload": ["preload/"],
     "daemon/broker": ["base/", "bpf/event.h", "bpf/heap.h", "bpf/identity.h", "daemon/broker/", "daemon/protocol.h",
                       "bpf_objects.h", "version.h"],
     "daemon/serve": ["base/", "bpf/event.h", "bpf/heap.h", "daemon/serve/", "daemon/protocol.h", "proto/",
@@ -68,7 +69,7 @@ def check(path, text, problems):
 def main():
     problems = []
     n = 0
-    for folder in ("base", "bpf", "daemon", "symbolizer", "proto"):
+    for folder in ("base", "bpf", "daemon", "symbolizer", "proto", "preload"):
         for file in sorted((ROOT / folder).rglob("*.[ch]")):
             path = str(file.relative_to(ROOT))
             text = file.read_text()

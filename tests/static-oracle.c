@@ -314,10 +314,10 @@ static void without_frame(const struct file *f, uint64_t pc, const struct unwind
 {
 	if (q->kind == UNWIND_GAP) {
 		tally.gap++;
-	} else if (is_filled(f, pc, q)) {
-		tally.filled++;
 	} else if (is_padding(f, pc, q)) {
 		tally.padding++;
+	} else if (is_filled(f, pc, q)) {
+		tally.filled++;
 	} else if (is_allowed(f->path, "no frame")) {
 		tally.allowed++;
 	} else {

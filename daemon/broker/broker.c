@@ -199,7 +199,8 @@ static void answer_heap(struct broker *b, struct answer *a)
 	answer_text(a, r, error);
 	if (r < 0)
 		return;
-	h = (struct broker_heap){ uprobes_n_cpus(), uprobes_has_sessions(b->uprobes) };
+	h = (struct broker_heap){ uprobes_n_cpus(), uprobes_has_sessions(b->uprobes),
+				  uprobes_hit_ns(b->uprobes), 0 };
 	memcpy(a->r->data, &h, sizeof(h));
 	a->r->n = sizeof(h);
 	for (int i = 0; i < PP_N_HEAP_MAPS; i++)

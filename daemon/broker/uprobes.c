@@ -12,11 +12,15 @@
 #include "base/emulated_x86.h"
 #include "base/vec.h"
 #include "bpf_objects.h"
+#include "daemon/broker/calibrate.h"
 #include "daemon/broker/diagnose.h"
 
 /* linux/bpf.h of 6.13: newer than the headers that we build with. */
 #define TRACE_UPROBE_MULTI 48
 #define TRACE_UPROBE_SESSION 57
+
+#define MIN_HIT_NS 100
+#define USUAL_HIT_NS 900 /* with a return probe on every call */
 
 struct uprobe_multi_attr { /* union bpf_attr.link_create with .uprobe_multi */
 	uint32_t prog_fd, target_fd, attach_type, flags;
@@ -45,6 +49,7 @@ struct uprobes {
 	bool sessions;
 	int maps[PP_N_HEAP_MAPS]; /* borrowed from the object */
 	struct links links;
+	uint32_t hit_ns; /* 0: not measured yet */
 	uint32_t next; /* number of the next probe: used again as late as can be */
 };
 
@@ -200,6 +205,32 @@ static int check(int fd, const struct broker_probe *p, uint32_t side)
 	    (p->probe.function == PP_FUNCTION_FREE) != (side == BROKER_SIDE_FREE))
 		return -EINVAL;
 	return 0;
+}
+
+/* On sessions only: perf's probes are detached too slowly to try one. */
+static int attach_free(void *context, int file, uint64_t offset, pid_t pid)
+{
+	struct uprobes *h = context;
+	struct broker_probe p = { .offset = offset };
+	const uint64_t cookie = 0;
+	char path[32];
+
+	if (!h->sessions)
+		return -ENOTSUP;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	return create_link(program(h, "pp_heap_free"), TRACE_UPROBE_MULTI, path, &p, &cookie, 1, pid);
+}
+
+uint32_t uprobes_hit_ns(struct uprobes *h)
+{
+	int ns;
+
+	if (h->hit_ns)
+		return h->hit_ns;
+	ns = calibrate_hit(attach_free, h);
+	h->hit_ns = ns < MIN_HIT_NS ? ns < 0 ? USUAL_HIT_NS : MIN_HIT_NS : (uint32_t)ns;
+	h->hit_ns += h->hit_ns / 8; /* what our programs do for a process that is a target */
+	return h->hit_ns;
 }
 
 static int keep(struct links *l, struct link link)

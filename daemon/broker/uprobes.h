@@ -20,6 +20,8 @@ DEFINE_CLEANUP(struct uprobes, uprobes_free)
 int uprobes_map(const struct uprobes *h, enum pp_heap_map map);
 bool uprobes_has_sessions(const struct uprobes *h);
 uint32_t uprobes_n_cpus(void);
+/* CPU time that one hit costs a process, ns; measured once. */
+uint32_t uprobes_hit_ns(struct uprobes *h);
 
 /* Attaches to the file behind `fd` (borrowed), for the process alone: all n or none. 0; -EINVAL: an
  * instruction or a number that we do not take; -errno. */

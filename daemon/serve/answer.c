@@ -240,7 +240,7 @@ static void encode_heap(const struct asking *s, const struct heap_reading *readi
 	int r = namer_run(c, s->target, capture, &n);
 
 	if (r == 0)
-		r = heap_strip(capture, &n);
+		r = heap_strip(c, s->target, capture, &n);
 	if (r == 0 && text) {
 		heap_sum(c, s->target, reading, &totals);
 		r = heap_text(c, s->target, &totals, capture, &n, &s->ret->body);

@@ -52,7 +52,6 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	c->heap.mode = (enum broker_heap_mode)ret->start.heap;
 	c->heap.budget = ret->start.max_overhead == BROKER_NO_LIMIT ? INFINITY :
 								      ret->start.max_overhead / 1e6;
-	c->heap.hit_ns = 700; /* until it is measured */
 	return 0;
 }
 

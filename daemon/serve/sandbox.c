@@ -39,14 +39,14 @@ static const int allowed[] = {
 static int add_own(scmp_filter_ctx f)
 {
 	int r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-				 SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+				 SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
 
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
-				     SCMP_A0(SCMP_CMP_EQ, 0));
+				     SCMP_A0(SCMP_CMP_EQ, 0, 0));
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-				     SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+				     SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0));
 	return r;
 }
 
@@ -73,10 +73,10 @@ static int add_rules(scmp_filter_ctx f)
 	/* the kernel's maps: one element at a time, and the grace period */
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(bpf), 1,
-				     SCMP_A0(SCMP_CMP_EQ, BPF_MAP_UPDATE_ELEM));
+				     SCMP_A0(SCMP_CMP_EQ, BPF_MAP_UPDATE_ELEM, 0));
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(membarrier), 1,
-				     SCMP_A0(SCMP_CMP_EQ, MEMBARRIER_CMD_GLOBAL));
+				     SCMP_A0(SCMP_CMP_EQ, MEMBARRIER_CMD_GLOBAL, 0));
 	return r;
 }
 

@@ -406,8 +406,10 @@ def check_complete(profile, at_least=20, share=0.999):
     """Enough samples, and (nearly) all of them with whole stacks."""
     a = Account(profile)
     check(a.samples >= at_least, "only %d samples: %s" % (a.samples, profile.comments))
-    check(a.complete >= share * a.samples, "%d of %d stacks complete: %s" % (
-        a.complete, a.samples, [c for c in profile.comments if "broken" in c]))
+    bad = [[(f.name, hex(f.address)) for f in s.frames] for s in profile.samples
+           if s.frames and s.frames[-1].name.startswith(("[broken", "[truncated"))]
+    check(a.complete >= share * a.samples, "%d of %d stacks complete: %s, such as %s" % (
+        a.complete, a.samples, [c for c in profile.comments if "broken" in c], bad[:2]))
     return a
 
 

@@ -4,7 +4,7 @@
  *
  *   heap SECONDS [THREADS] [RATE]
  *
- * RATE is in rounds a second and thread (0: as fast as can be). On SIGUSR1 it prints, a line a site,
+ * Says "ready" and waits for a line or the end of its input before it begins. RATE is in rounds a second and thread (0: as fast as can be). On SIGUSR1 it prints, a line a site,
  * "truth SITE ALLOCS BYTES LIVE LIVE-BYTES", and "truth total ..." last; at that moment nothing is
  * in flight. Objects of site D are freed by another thread than the one that allocated them. */
 
@@ -17,6 +17,7 @@
 #include <cstring>
 #include <mutex>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 struct site {
@@ -203,9 +204,12 @@ int main(int argc, char **argv)
 	sigaddset(&set, SIGUSR2);
 	pthread_sigmask(SIG_BLOCK, &set, nullptr);
 	exchange.reserve(64);
+	threads.reserve(n);
+	printf("ready\n");
+	for (char c = 0; c != '\n' && read(0, &c, 1) == 1;)
+		;
 	for (int i = 0; i < n; i++)
 		threads.emplace_back(work, i + 1, rate);
-	printf("ready\n");
 	for (auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
 	     std::chrono::steady_clock::now() < end;) {
 		timespec t = { 0, 100000000 };

@@ -58,6 +58,7 @@ static int teardown(void **state)
 
 	pool_deinit(&x->p);
 	totals_deinit(&x->t);
+	totals_deinit(&x->kept);
 	for (int i = 0; i < PP_N_MAPS; i++)
 		close_fd(&x->fds[i]);
 	free(x);
@@ -235,6 +236,7 @@ static void test_flip_touches_only_the_old_half(void **state)
 
 	count(x, stack(x, frames, 3), "a", 1, 1);
 	x->p.counts[N_COUNTS].tag = PP_CLAIMED | PP_FILLED; /* a program that was faster than we */
+	x->p.counts[N_COUNTS].collector = PP_CPU;
 	x->p.counts[N_COUNTS].v[0] = 7;
 	x->p.counts[N_COUNTS].stack = PP_NO_STACK(PP_END_EXEC);
 	pool_flip(&x->p, &x->t, &x->kept);
@@ -242,6 +244,22 @@ static void test_flip_touches_only_the_old_half(void **state)
 	pool_fold(&x->p, &x->t, &x->kept);
 	assert_int_equal(x->t.rows.n, 2);
 	check_marker(x, 1, PP_END_EXEC);
+}
+
+static void test_what_counts_for_as_long_as_a_target_lives_is_kept(void **state)
+{
+	struct fixture *x = *state;
+	struct pp_count *c = count(x, stack(x, frames, 3), "a", 1, 1);
+
+	c->collector = PP_HEAP;
+	pool_fold(&x->p, &x->t, &x->kept);
+	totals_clear(&x->t);
+	pool_forget_rows(&x->p);
+	c->v[0] += 4;
+	pool_fold(&x->p, &x->t, &x->kept);
+	assert_int_equal(x->t.rows.n, 0);
+	assert_int_equal(x->kept.rows.n, 1);
+	assert_int_equal(x->kept.rows.data[0].v[0], 5);
 }
 
 static void test_cleared_totals_get_new_rows_for_what_comes(void **state)
@@ -407,6 +425,7 @@ int main(void)
 		TEST(test_other_half_is_not_folded),
 		TEST(test_flips_lose_nothing_and_count_nothing_twice),
 		TEST(test_flip_touches_only_the_old_half),
+		TEST(test_what_counts_for_as_long_as_a_target_lives_is_kept),
 		TEST(test_cleared_totals_get_new_rows_for_what_comes),
 		TEST(test_return_addresses_of_the_kernel_are_moved_into_the_call),
 		TEST(test_counts_without_a_stack_say_why),

@@ -43,6 +43,7 @@ int heap_load(struct core *c)
 		return r;
 	h->sessions = answer.session;
 	h->n_cpus = answer.n_cpus;
+	h->hit_ns = answer.hit_ns ? answer.hit_ns : 1;
 	h->states = map(fds[PP_HEAP_MAP_STATE], PP_MAX_PROCESSES * sizeof(*h->states));
 	h->cpus = map(fds[PP_HEAP_MAP_CPU], (size_t)h->n_cpus * PP_MAX_PROCESSES * sizeof(*h->cpus));
 	h->keys = map(fds[PP_HEAP_MAP_KEY], sizeof(*h->keys) << PP_LIVE_BUCKET_BITS);

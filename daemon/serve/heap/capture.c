@@ -131,6 +131,8 @@ static void say_level(const struct core *c, const struct target *t, struct captu
 	else if (h->n_gaps)
 		capture_comment(to, "in use: objects allocated since %.0f s; frees of older ones went unseen",
 				(double)(now - h->epoch_ns) / 1e9);
+	capture_comment(to, "cost: %llu probe hits of some %.2f us",
+			(unsigned long long)c->heap.states[t->index].n_hits, c->heap.hit_ns / 1000);
 	if (h->n_changes)
 		capture_comment(to, "limit: what is probed was changed %u times to stay within "
 				"--max-overhead", h->n_changes);
@@ -230,25 +232,42 @@ static bool is_allocator(const char *name)
 	return false;
 }
 
-static bool is_allocator_frame(const struct naming *n, uint64_t word)
+/* The library that samples for its process: none of its code asked for memory. */
+static bool is_sampler(const struct target *t, uint64_t word)
+{
+	if (t->heap.source != HEAP_TOLD || frame_kind(word) != FRAME_FILE ||
+	    frame_object(word) == t->main_object)
+		return false;
+	for (size_t i = 0; i < t->heap.functions.n; i++) {
+		const struct heap_function *f = &t->heap.functions.data[i];
+
+		if (f->object == frame_object(word) && f->probe.function == ALLOCATOR_USDT_ALLOC)
+			return true;
+	}
+	return false;
+}
+
+static bool is_allocator_frame(const struct target *t, const struct naming *n, uint64_t word)
 {
 	uint32_t n_lines;
 	const struct naming_line *lines = naming_lines(n, naming_find(n, word), &n_lines);
 
+	if (is_sampler(t, word))
+		return true;
 	for (uint32_t i = 0; i < n_lines; i++)
 		if (!is_allocator(naming_function(n, lines[i].function)->name))
 			return false;
 	return true;
 }
 
-int heap_strip(struct capture *to, const struct naming *n)
+static int strip(const struct target *t, struct capture *to, const struct naming *n)
 {
 	for (size_t i = 0; i < to->samples.n; i++) {
 		struct capture_stack s = to->stacks.data[to->samples.data[i].stack];
 		uint64_t words[PP_MAX_WORDS];
 		uint32_t k = 0, stack;
 
-		while (k < s.n && is_allocator_frame(n, to->words.data[s.first + k]))
+		while (k < s.n && is_allocator_frame(t, n, to->words.data[s.first + k]))
 			k++;
 		if (!k || k == s.n || s.n > PP_MAX_WORDS)
 			continue;
@@ -259,4 +278,14 @@ int heap_strip(struct capture *to, const struct naming *n)
 		to->samples.data[i].stack = stack;
 	}
 	return capture_merge(to);
+}
+
+int heap_strip(struct core *c, const struct target *t, struct capture *to, const struct naming *n)
+{
+	int r;
+
+	pthread_mutex_lock(&c->scan_lock);
+	r = strip(t, to, n);
+	pthread_mutex_unlock(&c->scan_lock);
+	return r;
 }

@@ -33,7 +33,7 @@ struct heap {
 	struct pp_live *live;
 	enum broker_heap_mode mode;
 	double budget; /* of the target's CPU time; 0: no probes; infinite: no limit */
-	double hit_ns; /* what one hit costs the target */
+	double hit_ns; /* CPU time that one hit costs the target, as the broker has measured it */
 	char error[BROKER_MAX_TEXT];
 };
 
@@ -133,7 +133,7 @@ int heap_capture(struct core *c, struct target *t, const struct heap_question *q
 
 /* Takes the allocator's own frames off the leaf end of every stack, unless nothing would remain. */
 struct naming;
-int heap_strip(struct capture *to, const struct naming *n);
+int heap_strip(struct core *c, const struct target *t, struct capture *to, const struct naming *n);
 
 /* What runtime.MemStats shows; unsampled. */
 struct heap_totals {

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* calibrate.h - what does a uprobe cost on this machine? Measured on a child of ours, so that nobody's
+ * process pays for the knowledge. */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Attaches to `offset` of our own executable for the process: descriptor of the link, or -errno. */
+typedef int calibrate_attach_fn(void *context, int file, uint64_t offset, pid_t pid);
+
+/* CPU time of one hit in nanoseconds, the dearest of 1 to 4 threads at once; or -errno. */
+int calibrate_hit(calibrate_attach_fn *attach, void *context);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* heap_steps.c - allocates what it is told to, line by line; answers each with "done".
+ *
+ *   one N SIZE | two N SIZE	N objects at site_one or site_two, kept; SIZE bytes, not touched
+ *   free		all of them
+ *   churn N SIZE	N times malloc and free, at site_churn
+ *   pairs SECONDS	the same as fast as can be; answers "done PAIRS CPU-NS"
+ *   bound N		realloc(NULL), (p, smaller), (p, 0) and failures, N times, at site_odd
+ *   open PATH | exec | fork N | quit
+ */
+
+#include <dlfcn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_OBJECTS 200000
+#define SITE __attribute__((noinline, noclone))
+#define KEEP __asm__ volatile("")
+
+static void *objects[MAX_OBJECTS];
+static long n_objects;
+
+SITE void *site_one(size_t n)
+{
+	void *p = malloc(n);
+	KEEP;
+	return p;
+}
+
+SITE void *site_two(size_t n)
+{
+	void *p = malloc(n);
+	KEEP;
+	return p;
+}
+
+SITE void *site_child(size_t n)
+{
+	void *p = malloc(n);
+	KEEP;
+	return p;
+}
+
+SITE void site_churn(size_t n)
+{
+	void *volatile p = malloc(n);
+	free(p);
+}
+
+SITE void site_odd(void)
+{
+	void *volatile p = realloc(NULL, 70000);
+	p = realloc(p, 300);
+	p = realloc(p, 200000);
+	if (realloc(p, (size_t)PTRDIFF_MAX - 64))
+		abort();
+	p = realloc(p, 150000);
+	if (calloc((size_t)1 << 40, (size_t)1 << 40) || malloc((size_t)PTRDIFF_MAX - 64))
+		abort();
+	free(p);
+	free(NULL);
+}
+
+static void keep(void *(*site)(size_t), long n, size_t size)
+{
+	while (n-- > 0 && n_objects < MAX_OBJECTS)
+		if (!(objects[n_objects++] = site(size)))
+			exit(3);
+}
+
+static long cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+static void pairs(long seconds)
+{
+	time_t end = time(NULL) + seconds;
+	long n = 0, began = cpu_ns();
+
+	while (time(NULL) < end)
+		for (int i = 0; i < 1000; i++, n++)
+			site_churn(64);
+	printf("done %ld %ld\n", n, cpu_ns() - began);
+}
+
+static int fork_child(long n)
+{
+	int status = 1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		for (long i = 0; i < n; i++) {
+			void *p = site_child(100000);
+			memset(p, 7, 1000);
+			if (i % 2)
+				free(p);
+		}
+		for (long i = 0; i < n_objects; i++)
+			free(objects[i]);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	char line[4096], word[16], text[4000];
+	long a, b;
+
+	setvbuf(stdout, NULL, _IOLBF, 4096);
+	printf("ready %s\n", argc > 1 ? argv[1] : "first");
+	/* an own read, because stdio's buffer may hold the next line when we exec */
+	for (size_t n = 0; n < sizeof(line) - 1 && read(0, line + n, 1) == 1;) {
+		if (line[n++] != '\n')
+			continue;
+		line[n] = n = a = b = 0;
+		*text = '\0';
+		if (sscanf(line, "%15s %ld %ld", word, &a, &b) < 2)
+			sscanf(line, "%15s %3999s", word, text);
+		if (!strcmp(word, "one"))
+			keep(site_one, a, (size_t)b);
+		else if (!strcmp(word, "two"))
+			keep(site_two, a, (size_t)b);
+		else if (!strcmp(word, "free"))
+			while (n_objects)
+				free(objects[--n_objects]);
+		else if (!strcmp(word, "churn"))
+			while (a-- > 0)
+				site_churn((size_t)b);
+		else if (!strcmp(word, "bound"))
+			while (a-- > 0)
+				site_odd();
+		else if (!strcmp(word, "open") && !dlopen(text, RTLD_NOW))
+			return 4;
+		else if (!strcmp(word, "fork") && fork_child(a))
+			return 5;
+		else if (!strcmp(word, "exec"))
+			execl("/proc/self/exe", "heap-steps", "second", NULL);
+		else if (!strcmp(word, "quit"))
+			return 0;
+		if (!strcmp(word, "pairs"))
+			pairs(a);
+		else
+			printf("done\n");
+	}
+	return 0;
+}
