@@ -14,6 +14,7 @@
 #include "daemon/serve/path.h"
 #include "daemon/serve/profile.h"
 #include "daemon/serve/session.h"
+#include "daemon/serve/symbol.h"
 #include "daemon/serve/text.h"
 
 #define MAX_CMDLINE (2u << 20)
@@ -374,14 +375,35 @@ static void answer_window(struct asking *s, const struct profile *p)
 	__atomic_sub_fetch(&s->a->n_captures, 1, __ATOMIC_RELAXED);
 }
 
+static void answer_symbol(const struct asking *s)
+{
+	const struct http_request *q = s->q;
+	const char *input = q->post ? q->body : q->raw_query;
+	size_t n = q->post ? q->n_body : strlen(q->raw_query);
+	int r = -ENODEV;
+
+	if (core_wait_kernel(s->a->core))
+		r = symbol_answer(s->a->core, s->target, input ? input : "", n, &s->ret->body);
+	s->ret->status = 200;
+	s->ret->kind = HTTP_TEXT;
+	if (r < 0)
+		http_error(s->ret, 500, "cannot look up symbols: %s", strerror(-r));
+}
+
 static void answer_profile(struct asking *s, const char *name)
 {
 	const struct profile *p = profile_find(name);
 
+	if (s->q->post && (!p || p->arm != PROFILE_SYMBOL)) {
+		method_not_allowed(s->ret);
+		return;
+	}
 	if (!p)
 		http_error(s->ret, 404, "Unknown profile");
 	else if (p->arm == PROFILE_WINDOWED)
 		answer_window(s, p);
+	else if (p->arm == PROFILE_SYMBOL)
+		answer_symbol(s);
 	else if (p->arm == PROFILE_CUMULATIVE && p->collector == PP_HEAP)
 		answer_heap(s, p);
 	else if (p->arm == PROFILE_CUMULATIVE)
@@ -433,7 +455,7 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 	struct asking s = { .a = context, .q = q, .ret = ret };
 	const char *rest = find_target(s.a->core, q->path, &s.target);
 
-	if (q->post) {
+	if (q->post && strncmp(rest, prefix, sizeof(prefix) - 1)) {
 		method_not_allowed(ret);
 		return;
 	}
@@ -452,6 +474,10 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 	rest += sizeof(prefix) - 1;
 	if (*rest) {
 		answer_profile(&s, rest);
+		return;
+	}
+	if (q->post) {
+		method_not_allowed(ret);
 		return;
 	}
 	ret->status = 200;

@@ -62,6 +62,13 @@ const struct profile profiles[] = {
 			"duration (30 by default); after you get the file, open it with "
 			"go tool pprof.",
 	},
+	{
+		.name = "symbol",
+		.arm = PROFILE_SYMBOL,
+		.help = "Maps given program counters to function names. Counters can be specified in a "
+			"GET raw query or POST body, multiple counters are separated by '+'. They are "
+			"those that profiles show.",
+	},
 };
 
 const size_t n_profiles = sizeof(profiles) / sizeof(*profiles);
