@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/broker/broker.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
 static uint32_t start_text(const struct options *o, char *to, size_t max)
@@ -244,6 +246,33 @@ static void answer_unprobe(struct broker *b, struct answer *a)
 	a->r->n = 0;
 }
 
+/* Named by us: nothing of a stranger's choice but the letters of its name. */
+static int open_kept(const struct broker *b, uint32_t target)
+{
+	const struct process *p = &b->processes[target];
+	char comm[sizeof(p->comm)], name[96];
+	int fd;
+
+	for (size_t i = 0; i < sizeof(comm); i++)
+		comm[i] = isalnum((unsigned char)p->comm[i]) || !p->comm[i] ? p->comm[i] : '_';
+	comm[sizeof(comm) - 1] = '\0';
+	snprintf(name, sizeof(name), "%s-%d-%llu.heap.pb.gz", comm, (int)p->pid,
+		 (unsigned long long)time(NULL));
+	fd = openat(b->keep, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+static void answer_keep(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+
+	if (!target || *target >= b->n_processes)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, b->keep < 0 ? -ENOENT : open_kept(b, *target));
+	a->r->n = 0;
+}
+
 static void answer_slab(struct broker *b, struct answer *a)
 {
 	const uint32_t *index = record_payload(a->r, uint32_t);
@@ -314,6 +343,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_UNPROBE:
 		answer_unprobe(b, &a);
+		break;
+	case BROKER_KEEP:
+		answer_keep(b, &a);
 		break;
 	case BROKER_SYMBOLIZER:
 		answer_symbolizer(b, &a);

@@ -17,6 +17,7 @@ struct broker {
 	unsigned n_processes;
 	struct listener listeners[OPTIONS_MAX_LISTENERS * 2];
 	size_t n_listeners;
+	int keep; /* directory for last words; -1: none */
 	int output, finish; /* one-shot: where the profile goes; eventfd */
 	struct kernel *kernel;
 	struct uprobes *uprobes; /* NULL: not asked for yet */

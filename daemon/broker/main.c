@@ -93,6 +93,20 @@ static int open_listeners(struct broker *b)
 	return 0;
 }
 
+static int open_keep(struct broker *b)
+{
+	char text[LISTEN_MAX_TEXT];
+
+	b->keep = -1;
+	if (!b->options->keep)
+		return 0;
+	b->keep = open(b->options->keep, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (b->keep >= 0)
+		return 0;
+	snprintf(text, sizeof(text), "--keep-dir %s: %s", b->options->keep, strerror(errno));
+	return complain(text);
+}
+
 /* `record`: the file is not emptied before there is something to write into it. */
 static int open_output(struct broker *b, struct options *o)
 {
@@ -249,6 +263,8 @@ int main(int argc, char **argv)
 		r = open_listeners(&b);
 	if (!r)
 		r = open_output(&b, &o);
+	if (!r)
+		r = open_keep(&b);
 	if (!r)
 		r = check_namespace();
 	if (!r) {

@@ -11,7 +11,7 @@
 #include "version.h"
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
-       KEY_HEAP, KEY_MAX_OVERHEAD };
+       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -37,6 +37,8 @@ static const struct argp_option serving[] = {
 	  0 },
 	{ "insecure", KEY_INSECURE, NULL, 0,
 	  "serve addresses other than loopback although there is no authentication", 0 },
+	{ "keep-dir", KEY_KEEP, "DIR", 0,
+	  "where to write the heap profile of a process that has ended", 0 },
 	{ "allow-host", KEY_ALLOW_HOST, "NAME", 0,
 	  "a name by which clients reach this server, for its Host check; * for any", 0 },
 	{ 0 },
@@ -150,6 +152,9 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 		if (o->n_listeners == OPTIONS_MAX_LISTENERS)
 			bad_usage("more than %d addresses", OPTIONS_MAX_LISTENERS);
 		o->listeners[o->n_listeners++] = arg;
+		return 0;
+	case KEY_KEEP:
+		o->keep = arg;
 		return 0;
 	case KEY_INSECURE:
 		o->insecure = true;

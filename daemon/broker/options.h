@@ -31,6 +31,7 @@ struct options {
 	enum broker_heap_mode heap;
 	uint32_t max_overhead; /* millionths, or BROKER_NO_LIMIT */
 	const char *btf;
+	const char *keep; /* directory, or NULL */
 	/* pprofd record */
 	bool record;
 	const char *profile;

@@ -277,7 +277,7 @@ static void heap_answer(const struct asking *s, const struct profile *p,
 		return;
 	}
 	capture->time_ns = realtime_ns();
-	capture->period = s->target->heap.source == HEAP_TOLD ? 1 : PP_HEAP_RATE;
+	capture->period = heap_period(s->target);
 	capture->delta = seconds != 0;
 	capture->duration_ns = seconds ? monotonic_ns() - began : 0;
 	encode_heap(s, &after, capture, q->raw);
@@ -305,8 +305,12 @@ static void answer_heap(const struct asking *s, const struct profile *p)
 	}
 	q.min_age_ns = min_age * NS_PER_S;
 	if (!target_alive(s->target)) {
-		gone(s);
-		return;
+		s->ret->exited = target_kept(s->a->core, s->target);
+		if (!s->ret->exited) {
+			gone(s);
+			return;
+		}
+		seconds = 0; /* nothing will change */
 	}
 	if (core_wait_kernel(s->a->core))
 		heap_answer(s, p, &q, seconds);

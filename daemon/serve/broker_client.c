@@ -219,6 +219,11 @@ int broker_disarm(struct broker_client *b, enum pp_collector c)
 	return ask_collector(b, BROKER_DISARM, c, NULL);
 }
 
+int broker_keep(struct broker_client *b, uint32_t target)
+{
+	return ask_fd(b, BROKER_KEEP, &target, sizeof(target));
+}
+
 int broker_symbolizer(struct broker_client *b)
 {
 	return ask_fd(b, BROKER_SYMBOLIZER, NULL, 0);

@@ -164,13 +164,23 @@ static int run_due(struct core *c)
 	return !next ? -1 : next < now ? 0 : (int)((next - now) / NS_PER_MS) + 1;
 }
 
+static void on_end(struct core *c, struct target *t)
+{
+	pthread_mutex_lock(&c->lock);
+	t->ended_ns = monotonic_ns();
+	pthread_mutex_unlock(&c->lock);
+	heap_last_word(c, t);
+}
+
 void core_watch(struct core *c)
 {
-	struct pollfd f[2] = { { .fd = c->ring.fd, .events = POLLIN },
-			       { .fd = c->stop_fd, .events = POLLIN } };
+	struct pollfd f[2 + BROKER_MAX_TARGETS] = { { .fd = c->ring.fd, .events = POLLIN },
+						    { .fd = c->stop_fd, .events = POLLIN } };
 
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		f[2 + i] = (struct pollfd){ .fd = c->targets[i].pidfd, .events = POLLIN };
 	for (;;) {
-		int r = poll(f, 2, run_due(c));
+		int r = poll(f, 2 + c->n_targets, run_due(c));
 
 		if (r < 0 && errno != EINTR)
 			return;
@@ -178,5 +188,11 @@ void core_watch(struct core *c)
 			return;
 		if (r > 0 && f[0].revents)
 			ring_read(&c->ring, on_notice, c);
+		for (uint32_t i = 0; r > 0 && i < c->n_targets; i++) {
+			if (!f[2 + i].revents)
+				continue;
+			f[2 + i].fd = -1;
+			on_end(c, &c->targets[i]);
+		}
 	}
 }

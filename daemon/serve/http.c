@@ -134,6 +134,8 @@ static void add_headers(const struct exchange *x, struct MHD_Response *r)
 		MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
 	if (a->kind == HTTP_ERROR)
 		MHD_add_response_header(r, "X-Go-Pprof", "1");
+	if (a->exited)
+		MHD_add_response_header(r, "X-Pprofd-Target", "exited");
 	if (a->kind == HTTP_BINARY)
 		add_disposition(r, a->filename);
 	if (a->location.data)

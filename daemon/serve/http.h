@@ -45,6 +45,7 @@ struct http_response {
 	struct bytes location; /* HTTP_REDIRECT */
 	const char *allow;  /* with 405 */
 	bool hang_up;	    /* no answer: the client is gone */
+	bool exited;	    /* X-Pprofd-Target: exited */
 };
 
 /* Fills the answer. Called from many threads. */

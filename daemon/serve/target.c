@@ -25,6 +25,16 @@ bool target_alive(const struct target *t)
 	return poll(&f, 1, 0) == 0;
 }
 
+bool target_kept(struct core *c, const struct target *t)
+{
+	int64_t ended;
+
+	pthread_mutex_lock(&c->lock);
+	ended = t->ended_ns;
+	pthread_mutex_unlock(&c->lock);
+	return !ended || monotonic_ns() - ended < TARGET_KEPT_NS;
+}
+
 bool target_has_image(const struct target *t, uint32_t image)
 {
 	for (size_t i = 0; i < t->images.n; i++)

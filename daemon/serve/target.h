@@ -37,6 +37,7 @@ struct target {
 	uint64_t exec_vm_error;		     /* scan_lock: what the kernel counts more than we */
 	int64_t scanned_ns, due_ns; /* scan_lock: notices may scan from then on; next one, 0: none */
 	uint32_t unchanged;	    /* scan_lock: scans in a row that found nothing new */
+	int64_t ended_ns;	    /* lock: monotonic; 0: not that we know */
 	uint32_t main_object;	    /* lock */
 	VEC(uint32_t) images;	    /* lock: ids in counts, the newest last */
 	uint64_t n_left_out;	    /* lock: mappings past our bounds */
@@ -46,6 +47,9 @@ struct target {
 enum target_result { TARGET_OK, TARGET_GONE };
 
 bool target_alive(const struct target *t);
+/* What has ended is remembered for a while. Takes the core's lock. */
+#define TARGET_KEPT_NS (600ll * 1000000000)
+bool target_kept(struct core *c, const struct target *t);
 
 /* Reads the process's mappings, has the rows of new files made, and tells the kernel. `fresh`: also
  * ask whether it has executed another program. The scan_lock is held. TARGET_*, or -errno. */

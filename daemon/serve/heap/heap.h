@@ -151,5 +151,9 @@ void heap_sum(const struct core *c, const struct target *t, const struct heap_re
 int heap_text(struct core *c, struct target *t, const struct heap_totals *totals,
 	      const struct capture *capture, const struct naming *n, struct bytes *ret);
 
+int64_t heap_period(const struct target *t);
+/* The process has ended: probes are let go, its heap is written to --keep-dir. */
+void heap_last_word(struct core *c, struct target *t);
+
 /* 1 / P(sampled) of an object of this size. */
 double heap_scale(double size);

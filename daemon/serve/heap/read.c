@@ -19,6 +19,11 @@ double heap_scale(double size)
 	return p > 0 ? 1 / p : 0;
 }
 
+int64_t heap_period(const struct target *t)
+{
+	return t->heap.source == HEAP_TOLD ? 1 : PP_HEAP_RATE;
+}
+
 static struct row_name name_of(const struct totals *t, const struct total *row)
 {
 	struct row_name n;
