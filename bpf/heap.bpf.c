@@ -175,6 +175,28 @@ PP_INLINE void pp_heap_count(struct pt_regs *ctx, struct pp_call *c, struct pp_e
 	pp_count_add(&key);
 }
 
+/* Roughly what a live sample stands for: enough to know a peak by. */
+PP_INLINE s64 pp_stands_for(const struct pp_live *v)
+{
+	return v->weight ? v->weight : v->size > config.heap_rate ? v->size : config.heap_rate;
+}
+
+/* A new peak is told of when it is a sixteenth above the last one. */
+PP_INLINE void pp_remember(struct pp_call *c, u64 pointer, const struct pp_live *v)
+{
+	struct pp_heap *h = c->heap;
+	s64 now, at;
+
+	if (pp_live_put(PP_LIVE_KEY(pointer, c->slot), v)) {
+		__sync_fetch_and_add(&h->n_live_full, 1);
+		return;
+	}
+	now = __sync_fetch_and_add(&h->live_bytes, pp_stands_for(v)) + pp_stands_for(v);
+	at = PP_READ_ONCE(h->peak_at);
+	if (now > at && __sync_bool_compare_and_swap(&h->peak_at, at, now + (now >> 4)))
+		pp_notice(PP_NOTICE_PEAK, c->process->target, c->slot);
+}
+
 /* An object as a sample: counted, and remembered until it is freed. pointer 0: cannot be known. */
 PP_INLINE void pp_heap_add(struct pt_regs *ctx, struct pp_call *c, u64 pointer, u64 size,
 			   const struct pp_start *start)
@@ -192,8 +214,7 @@ PP_INLINE void pp_heap_add(struct pt_regs *ctx, struct pp_call *c, u64 pointer, 
 		return;
 	v.stack = e.hash;
 	v.target = c->process->target;
-	if (pp_live_put(PP_LIVE_KEY(pointer, c->slot), &v))
-		__sync_fetch_and_add(&c->heap->n_live_full, 1);
+	pp_remember(c, pointer, &v);
 }
 
 PP_INLINE u64 pp_times(u64 a, u64 b) /* all ones: too much */
@@ -230,8 +251,8 @@ PP_INLINE void pp_freed(struct pp_call *c, u64 pointer)
 	struct pp_live was;
 
 	c->cpu->n_frees++;
-	if (pointer)
-		pp_live_take(PP_LIVE_KEY(pointer, c->slot), &was);
+	if (pointer && pp_live_take(PP_LIVE_KEY(pointer, c->slot), &was))
+		__sync_fetch_and_add(&c->heap->live_bytes, -pp_stands_for(&was));
 }
 
 /* 1: the return is of interest. */
@@ -248,7 +269,8 @@ PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
 	p.sampled = pp_draw(c->cpu, p.size);
 	if (p.old_pointer) {
 		c->cpu->n_frees++;
-		pp_live_take(PP_LIVE_KEY(p.old_pointer, c->slot), &p.old);
+		if (pp_live_take(PP_LIVE_KEY(p.old_pointer, c->slot), &p.old))
+			__sync_fetch_and_add(&c->heap->live_bytes, -pp_stands_for(&p.old));
 	}
 	if (!p.sampled && !p.old.born)
 		return 0;
@@ -293,7 +315,7 @@ PP_INLINE void pp_returned(struct pt_regs *ctx, struct pp_call *c)
 	}
 	if (p.old_pointer && pp_unchanged(&p, pointer)) {
 		if (p.old.born)
-			pp_live_put(PP_LIVE_KEY(p.old_pointer, c->slot), &p.old);
+			pp_remember(c, p.old_pointer, &p.old);
 		return;
 	}
 	if (pointer && p.sampled)
@@ -374,8 +396,8 @@ int pp_heap_told(struct pt_regs *ctx)
 	pp_heap_count(ctx, &c, &e, pp_size_class(v.size) | PP_SIZE_WEIGHED);
 	v.stack = e.hash;
 	v.target = c.process->target;
-	if (pointer && pp_live_put(PP_LIVE_KEY(pointer, c.slot), &v))
-		__sync_fetch_and_add(&c.heap->n_live_full, 1);
+	if (pointer)
+		pp_remember(&c, pointer, &v);
 	return 0;
 }
 

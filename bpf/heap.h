@@ -81,8 +81,11 @@ struct pp_heap {
 	__u64 n_pending_full;
 	__u64 n_unknown; /* samples whose pointer cannot be had (PP_PROBE_ENTRY_ONLY) */
 	__u64 flags;	 /* written by serve */
+	__s64 live_bytes; /* written by the kernel: what live samples stand for, about */
+	__s64 peak_at;	 /* live_bytes above which a notice tells of a new peak; written by both */
+	__u64 pad[6];
 };
-_Static_assert(sizeof(struct pp_heap) == 64, "one cache line");
+_Static_assert(sizeof(struct pp_heap) == 128, "two cache lines");
 
 /* Written by the kernel, each by one CPU. */
 struct pp_heap_cpu {

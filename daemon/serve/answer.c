@@ -290,6 +290,7 @@ static void answer_heap(const struct asking *s, const struct profile *p)
 	const struct query *query = &s->q->query;
 	const char *age = query_get(query, "minage");
 	struct heap_question q = { .raw = query_number(query, "debug") > 0,
+				   .peak = query_number(query, "peak") > 0,
 				   .unseen = query_number(query, "unseen") > 0 };
 	int64_t seconds, min_age = 0;
 

@@ -287,6 +287,7 @@ void heap_apply(struct core *c, struct target *t, enum heap_level level)
 			continue;
 		h->epoch_ns = monotonic_ns();
 		purge(c, t, h->epoch_ns);
+		state->live_bytes = state->peak_at = 0;
 		__atomic_or_fetch(&state->flags, PP_HEAP_FREES, __ATOMIC_SEQ_CST);
 	}
 	h->level = level;

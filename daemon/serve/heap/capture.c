@@ -205,6 +205,9 @@ int heap_capture(struct core *c, struct target *t, const struct heap_question *q
 	pthread_mutex_unlock(&c->lock);
 	if (c->heap.loaded)
 		say_losses(c, t, after, to);
+	if (q->peak && t->heap.peak.taken_ns)
+		capture_comment(to, "in use as it was %.0f s ago, when it was most (within a sixteenth)",
+				(double)(monotonic_ns() - t->heap.peak.taken_ns) / 1e9);
 	if (r == 0 && q->unseen)
 		r = add_unseen(t, to);
 	pthread_mutex_unlock(&c->scan_lock);

@@ -57,6 +57,13 @@ struct heap_function {
 	struct symbolizer_probe probe;
 };
 
+/* What was live when most was. */
+struct heap_peak {
+	size_t n;
+	struct heap_row *rows;
+	int64_t taken_ns; /* monotonic; 0: not yet */
+};
+
 struct heap_budget {
 	double credit_ns;   /* what hits may still cost */
 	int64_t looked_ns;  /* when; 0: never. These as they were then: */
@@ -81,6 +88,7 @@ struct target_heap {
 	int64_t covered_ns, since_ns; /* time with probes on; since when they are, 0: off */
 	uint32_t n_changes; /* of level */
 	uint64_t functions_of; /* exec_id that `functions` were found for */
+	struct heap_peak peak;
 	char why[200];
 };
 
@@ -94,6 +102,8 @@ void heap_follow(struct core *c, struct target *t, bool new_image);
 /* A notice, or a time that has come. The scan lock is held. */
 void heap_govern(struct core *c, struct target *t);
 void heap_count(const struct core *c, const struct target *t, struct heap_counters *ret);
+/* More is live than ever: that is kept. The scan lock is held. */
+void heap_peak(struct core *c, struct target *t);
 /* When heap_govern wants to be called, 0: by notices only. */
 int64_t heap_due(const struct target *t);
 /* Attaches or detaches to reach what the level wants. */
@@ -116,6 +126,7 @@ struct heap_reading {
 
 struct heap_question {
 	int64_t min_age_ns; /* live objects younger than this are left out */
+	bool peak;	    /* live as it was when most was */
 	bool unseen;	    /* a row for what was allocated before */
 	bool raw;	    /* sampled figures, for clients that scale them */
 };

@@ -171,6 +171,21 @@ static int read_all(struct core *c, const struct target *t, const struct live_ob
 	return r;
 }
 
+/* The core's lock is held. */
+static void put_peak(const struct target *t, struct heap_reading *to)
+{
+	const struct heap_peak *peak = &t->heap.peak;
+
+	for (size_t i = 0; i < to->n; i++) {
+		const struct heap_row none = { 0 }, *row = i < peak->n ? &peak->rows[i] : &none;
+
+		to->rows[i].live = row->live;
+		to->rows[i].live_bytes = row->live_bytes;
+		to->rows[i].live_objects = row->live_objects;
+		to->rows[i].live_space = row->live_space;
+	}
+}
+
 /* Live objects are read before the counts: what is in use has been counted by then. */
 int heap_read(struct core *c, struct target *t, const struct heap_question *q,
 	      struct heap_reading *ret)
@@ -188,6 +203,8 @@ int heap_read(struct core *c, struct target *t, const struct heap_question *q,
 	pool_fold(&c->pool, &c->totals, &c->kept);
 	if (r == 0)
 		r = read_all(c, t, &live, &to);
+	if (r == 0 && q->peak)
+		put_peak(t, &to);
 	heap_count(c, t, &to.counters);
 	pthread_mutex_unlock(&c->lock);
 	vec_deinit(&live.all);
@@ -196,6 +213,23 @@ int heap_read(struct core *c, struct target *t, const struct heap_question *q,
 	else
 		*ret = to;
 	return r;
+}
+
+void heap_peak(struct core *c, struct target *t)
+{
+	const struct heap_question q = { 0 };
+	struct heap_peak *peak = &t->heap.peak;
+	struct heap_reading now;
+
+	if (heap_read(c, t, &q, &now) < 0)
+		return;
+	pthread_mutex_lock(&c->lock);
+	free(peak->rows);
+	peak->rows = TAKE_PTR(now.rows);
+	peak->n = now.n;
+	peak->taken_ns = monotonic_ns();
+	pthread_mutex_unlock(&c->lock);
+	heap_reading_deinit(&now);
 }
 
 void heap_reading_deinit(struct heap_reading *r)
