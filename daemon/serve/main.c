@@ -17,6 +17,7 @@
 #include "daemon/serve/answer.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/log.h"
+#include "daemon/serve/profile.h"
 #include "daemon/serve/sandbox.h"
 
 #define SOCKET_FD 3
@@ -216,6 +217,22 @@ static int serve(struct core *c, struct orders *o)
 	return 0;
 }
 
+/* What the one profile needs before its window. */
+static void start_for(struct core *c, const char *name)
+{
+	const struct profile *p = profile_find(name);
+
+	if (!p || p->arm != PROFILE_CUMULATIVE)
+		return;
+	pthread_mutex_lock(&c->scan_lock);
+	target_scan(c, &c->targets[0], true);
+	pthread_mutex_unlock(&c->scan_lock);
+	if (p->collector == PP_HEAP)
+		start_heap(c);
+	else
+		start_kept(c, (enum pp_collector)p->collector);
+}
+
 static int record(struct core *c, struct orders *o)
 {
 	pthread_t watcher;
@@ -224,6 +241,7 @@ static int record(struct core *c, struct orders *o)
 
 	if (err < 0)
 		return err;
+	start_for(c, o->text);
 	run_once(c, o);
 	if (write(c->stop_fd, &one, sizeof(one)) == sizeof(one))
 		pthread_join(watcher, NULL);

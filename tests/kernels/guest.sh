@@ -19,6 +19,17 @@ check "functions have names and lines" grep -q 'leaf_spin.*deep.cc:' /tmp/top
 check "kernel functions have names" grep -qE '(do_syscall_64|entry_SYSCALL)' /tmp/top
 check "oracle, clock" ./oracle $deep perf 5
 kill $deep
+./heap 300 2 50 >/dev/null &
+heap=$!
+sleep 1
+./pprofd record allocs --pid $heap --seconds 10 --max-overhead none --format top >/tmp/allocs 2>&1
+grep -E '^#|site_' /tmp/allocs
+check "allocations have their sites" grep -q 'site_e.*heap.cc:' /tmp/allocs
+check "large ones too" grep -q 'site_d.*heap.cc:' /tmp/allocs
+./pprofd record growth --pid $heap --seconds 5 --format top >/tmp/growth 2>&1
+head -n 2 /tmp/growth
+check "growth is seen" grep -q 'site_c\|one_round' /tmp/growth
+kill $heap
 for kind in sigaltstack drap throw; do
 	./shapes $kind 120 &
 	target=$!

@@ -22,7 +22,7 @@ done
 private_apt() {
 	local mirror
 	mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -n 1 || :)
-	mirror=${mirror:-http://deb.debian.org/debian}
+	[ -n "$mirror" ] || { echo "run.sh: apt's sources name no Debian archive" >&2; exit 77; }
 	mkdir -p "$cache"/apt/{lists/partial,cache/archives/partial}
 	for suite in bookworm trixie trixie-backports; do
 		echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
@@ -66,7 +66,7 @@ make_root() {
 	for applet in $(busybox --list); do ln -sf busybox "$work/root/bin/$applet"; done
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$work/root/etc/passwd"
 	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
-	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes; do
+	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes tests/targets/heap; do
 		put "$build/$program"
 		cp "$build/$program" "$work/root/t/"
 	done
