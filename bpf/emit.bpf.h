@@ -155,6 +155,8 @@ PP_INLINE void pp_walk_init(struct pp_walk *w, const struct pp_process *p, const
 	} else {
 		pp_start_registers(&s);
 		pp_start(w, &s);
+		if (e->kernel)
+			w->probed = pp_is_breakpoint(s.ip);
 	}
 	w->signal_at = 0;
 	w->instance = 0;

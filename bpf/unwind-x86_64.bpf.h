@@ -22,6 +22,14 @@ PP_INLINE int pp_in_kernel(const struct bpf_perf_event_data *ctx)
 	return !(ctx->regs.cs & 3);
 }
 
+/* int3: where a uprobe is. */
+PP_INLINE u8 pp_is_breakpoint(u64 ip)
+{
+	u8 code = 0;
+
+	return !bpf_probe_read_user(&code, 1, (void *)ip) && code == 0xcc;
+}
+
 /* The user registers of the current task, saved when it entered the kernel. */
 PP_INLINE void pp_start_registers(struct pp_start *s)
 {

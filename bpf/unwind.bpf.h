@@ -29,7 +29,7 @@ struct pp_walk {
 	u8 adjust;	  /* 1: ip is a return address, look up the call before it */
 	u8 leaf;	  /* the innermost frame, or the one that a signal interrupted */
 	u8 record;	  /* fp was read from a frame record, by the step before this one */
-	u8 pad;
+	u8 probed;	  /* the kernel may have done half of the push that is at ip */
 	u64 signal_at;	  /* registers of the latter; 0: the task's own */
 	u64 window_at; /* address of window[0]; 1: nothing read yet */
 	u64 window[PP_WINDOW];
@@ -305,6 +305,21 @@ PP_INLINE void pp_start(struct pp_walk *w, const struct pp_start *s)
 	w->adjust = 0;
 	w->leaf = 1;
 	w->record = 0;
+	w->probed = 0;
+}
+
+/* A tick while the kernel emulates a probed `push` finds the stack pointer moved and the pc not. Where a
+ * function has just been entered, what is on top of its stack tells: it is the return address, or what was
+ * pushed. */
+PP_GLOBAL int pp_undo_push(struct pp_walk *w, u64 cfa)
+{
+	u64 ra;
+
+	if (!w || pp_read_word(w, cfa - 8, &ra) || pp_find_mapping(w->first, w->n, ra - 1) >= 0)
+		return 0;
+	if (pp_read_word(w, cfa, &ra) || pp_find_mapping(w->first, w->n, ra - 1) < 0)
+		return 0;
+	return 8;
 }
 
 PP_GLOBAL int pp_step_signal(struct pp_walk *w)
@@ -338,6 +353,9 @@ PP_GLOBAL int pp_step_rule(struct pp_walk *w, u32 rule)
 	cfa = pp_cfa(w, q);
 	if (!cfa)
 		return 1;
+	if (w->probed && q->kind == PP_RULE_SP && q->cfa_offset == 8)
+		cfa += pp_undo_push(w, cfa) & 8;
+	w->probed = 0;
 	if (q->reg & PP_RA_REGISTER) {
 		if (!w->leaf || pp_leaf_register(w->signal_at, q->aux, &ra))
 			return pp_stop(w, PP_END_LEAF_REGISTER);

@@ -30,7 +30,8 @@ enum broker_request {
 			   * answer bears its text */
 	BROKER_DISARM,	  /* uint32_t collector */
 	BROKER_HEAP,	   /* loads the heap's programs -> struct broker_heap; fds: maps in the order of
-			    * enum pp_heap_map; an error's answer bears its text */
+			    * enum pp_heap_map; -EAGAIN: it will take a while, ask again; an error's
+			    * answer bears its text */
 	BROKER_PROBE,	   /* struct broker_probes, struct broker_probe[n]: attaches them all or none; an
 			    * error's answer bears its text */
 	BROKER_UNPROBE,	   /* struct broker_unprobe: off at once, gone soon */

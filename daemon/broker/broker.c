@@ -196,8 +196,12 @@ static void answer_heap(struct broker *b, struct answer *a)
 {
 	char error[KERNEL_MAX_TEXT] = "";
 	struct broker_heap h;
-	int r = b->uprobes ? 0 : uprobes_load(b->kernel, &b->uprobes, error);
+	int r = 0;
 
+	if (!b->loading)
+		r = uprobes_begin(b->kernel, &b->loading);
+	if (r == 0 && !b->uprobes)
+		r = uprobes_loaded(b->loading, &b->uprobes, error);
 	answer_text(a, r, error);
 	if (r < 0)
 		return;

@@ -20,7 +20,8 @@ struct broker {
 	int keep; /* directory for last words; -1: none */
 	int output, finish; /* one-shot: where the profile goes; eventfd */
 	struct kernel *kernel;
-	struct uprobes *uprobes; /* NULL: not asked for yet */
+	struct uprobes_loading *loading; /* NULL: not asked for yet */
+	struct uprobes *uprobes;	 /* NULL: not there yet */
 	struct child serve, symbolizer;
 	bool ready, done;
 	int status; /* of the one-shot run */

@@ -297,9 +297,9 @@ static int open_clock(struct kernel *k, int cpu, int program)
 	return 0;
 }
 
-static int load_growth(struct kernel *k)
+int kernel_prepare_growth(struct kernel *k)
 {
-	int r = open_object(k, bpf_object_growth, bpf_object_growth_size, &k->growth);
+	int r = k->growth ? 0 : open_object(k, bpf_object_growth, bpf_object_growth_size, &k->growth);
 
 	if (r == 0)
 		r = kernel_adopt(k, k->growth);
@@ -314,7 +314,7 @@ static int load_growth(struct kernel *k)
 
 static int arm_growth(struct kernel *k, char *error)
 {
-	int r = k->growth ? 0 : load_growth(k);
+	int r = k->growth ? 0 : kernel_prepare_growth(k);
 
 	if (r == 0 && !k->on_fault) {
 		k->on_fault = bpf_program__attach(

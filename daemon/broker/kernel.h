@@ -50,6 +50,9 @@ int kernel_adopt(const struct kernel *k, struct bpf_object *o);
 /* The kernel type information that was named to us, or NULL. */
 const char *kernel_btf(const struct kernel *k);
 
+/* Loads what PP_GROWTH needs, which takes a moment: another thread may do it, once, before it is armed. */
+int kernel_prepare_growth(struct kernel *k);
+
 /* Attaches or detaches a collector's programs. 0 or -errno, with `error` as above. */
 int kernel_arm(struct kernel *k, enum pp_collector c, char *error);
 void kernel_disarm(struct kernel *k, enum pp_collector c);

@@ -169,8 +169,8 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	kernel_disarm(b->kernel, PP_CPU);
 	kernel_disarm(b->kernel, PP_GROWTH);
-	uprobes_free(b->uprobes);
-	b->uprobes = NULL;
+	uprobes_free(TAKE_PTR(b->uprobes));
+	uprobes_loading_free(TAKE_PTR(b->loading));
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
 	if (b->options->record)
@@ -235,6 +235,7 @@ static void end(struct broker *b)
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
 	uprobes_free(b->uprobes);
+	uprobes_loading_free(b->loading);
 	kernel_free(b->kernel);
 	for (size_t i = 0; i < b->n_listeners; i++)
 		if (!strncmp(b->listeners[i].shown, "unix:", 5))

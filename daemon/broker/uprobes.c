@@ -161,6 +161,62 @@ int uprobes_load(const struct kernel *k, struct uprobes **ret, char *error)
 	return 0;
 }
 
+struct uprobes_loading {
+	pthread_t thread;
+	struct kernel *kernel;
+	struct uprobes *uprobes;
+	int r;
+	bool done; /* atomic: the others are set */
+	char error[KERNEL_MAX_TEXT];
+};
+
+static void *load_later(void *context)
+{
+	struct uprobes_loading *l = context;
+
+	kernel_prepare_growth(l->kernel); /* if it fails, it will fail again where it is armed */
+	l->r = uprobes_load(l->kernel, &l->uprobes, l->error);
+	if (l->r == 0)
+		uprobes_hit_ns(l->uprobes);
+	__atomic_store_n(&l->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+int uprobes_begin(struct kernel *k, struct uprobes_loading **ret)
+{
+	struct uprobes_loading *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	l->kernel = k;
+	r = -pthread_create(&l->thread, NULL, load_later, l);
+	if (r < 0)
+		free(l);
+	else
+		*ret = l;
+	return r;
+}
+
+int uprobes_loaded(struct uprobes_loading *l, struct uprobes **ret, char *error)
+{
+	if (!__atomic_load_n(&l->done, __ATOMIC_ACQUIRE))
+		return -EAGAIN;
+	if (l->uprobes)
+		*ret = TAKE_PTR(l->uprobes);
+	snprintf(error, KERNEL_MAX_TEXT, "%s", l->error);
+	return l->r;
+}
+
+void uprobes_loading_free(struct uprobes_loading *l)
+{
+	if (!l)
+		return;
+	pthread_join(l->thread, NULL);
+	uprobes_free(l->uprobes);
+	free(l);
+}
+
 static void close_links(struct links *l)
 {
 	for (size_t i = 0; i < l->all.n; i++) {

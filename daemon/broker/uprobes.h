@@ -13,6 +13,15 @@ struct uprobes;
 
 /* `error` (KERNEL_MAX_TEXT) as for kernel_load. 0 or -errno. */
 int uprobes_load(const struct kernel *k, struct uprobes **ret, char *error);
+
+/* The same in a thread of its own, with the growth programs and the measurement of a hit's cost: the
+ * verifier takes half a second, and the broker has others to answer. `ret` is set by uprobes_loaded,
+ * which says -EAGAIN until it is done. */
+struct uprobes_loading;
+int uprobes_begin(struct kernel *k, struct uprobes_loading **ret);
+int uprobes_loaded(struct uprobes_loading *l, struct uprobes **ret, char *error);
+/* Waits for it, if need be. */
+void uprobes_loading_free(struct uprobes_loading *l);
 void uprobes_free(struct uprobes *h);
 DEFINE_CLEANUP(struct uprobes, uprobes_free)
 

@@ -167,11 +167,15 @@ static void start_kept(struct core *c, enum pp_collector which)
 /* After the first scans, so that CPU profiles need not wait for it. */
 static void start_heap(struct core *c)
 {
+	int r;
+
 	if (c->heap.mode == BROKER_HEAP_OFF)
 		return;
-	pthread_mutex_lock(&c->scan_lock);
-	if (heap_load(c) < 0)
+	r = heap_load(c);
+	if (r < 0)
 		log_line("the heap cannot be profiled: %s", c->heap.error);
+	pthread_mutex_lock(&c->scan_lock);
+	c->heap.loaded = r == 0;
 	for (uint32_t i = 0; i < c->n_targets; i++)
 		heap_follow(c, &c->targets[i], false);
 	pthread_mutex_unlock(&c->scan_lock);

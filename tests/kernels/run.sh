@@ -63,7 +63,7 @@ put() { # a program or library with what it links, at the same place below the r
 make_root() {
 	mkdir -p "$work"/root/{bin,sbin,usr/bin,etc,root,proc,sys,dev,tmp,run,out,t}
 	cp "$(command -v busybox)" "$work/root/bin/busybox"
-	for applet in $(busybox --list); do ln -sf busybox "$work/root/bin/$applet"; done
+	for applet in $(busybox --list | grep -vx busybox); do ln -sf busybox "$work/root/bin/$applet"; done
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$work/root/etc/passwd"
 	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
 	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes tests/targets/heap; do

@@ -17,8 +17,11 @@ def threads(pids):
     found = {}
     for pid in pids:
         for tid in os.listdir("/proc/%d/task" % pid):
-            found[pid, int(tid)] = sum(int(lib.status(pid, key, int(tid))) for key in
-                                       ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"))
+            try:
+                found[pid, int(tid)] = sum(int(lib.status(pid, key, int(tid))) for key in
+                                           ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"))
+            except OSError: # it has just ended
+                found[pid, int(tid)] = -1
     return found
 
 

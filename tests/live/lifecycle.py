@@ -154,6 +154,13 @@ def test_a_zombie_is_gone():
 
 def test_a_pid_used_again():
     """The number comes again for another process: that one is not profiled under it."""
+    for _ in range(5): # a thread of somebody's may have taken it
+        if pid_used_again():
+            return
+    lib.fail("the number does not come again")
+
+
+def pid_used_again():
     p = life("end", "1", "0", stdin=subprocess.PIPE)
     d = lib.Daemon(p)
     d.three()
@@ -169,9 +176,11 @@ def test_a_pid_used_again():
         if q.pid == p.pid:
             break
         q.kill()
-    check(q.pid == p.pid, "the number does not come again (it is %d)" % q.pid)
-    check_gone(d, p.pid)
+    again = q.pid == p.pid
+    if again:
+        check_gone(d, p.pid)
     d.stop()
+    return again
 
 
 def test_fork():

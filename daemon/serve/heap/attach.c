@@ -32,13 +32,13 @@ static void *map(int fd, size_t n)
 
 int heap_load(struct core *c)
 {
+	const struct timespec pause = { .tv_nsec = 20 * NS_PER_MS };
 	struct heap *h = &c->heap;
 	struct broker_heap answer;
 	int fds[PP_N_HEAP_MAPS], r;
 
-	if (h->loaded)
-		return 0;
-	r = broker_heap(&c->broker, &answer, fds, h->error);
+	while ((r = broker_heap(&c->broker, &answer, fds, h->error)) == -EAGAIN)
+		nanosleep(&pause, NULL);
 	if (r < 0)
 		return r;
 	h->sessions = answer.session;
@@ -54,7 +54,6 @@ int heap_load(struct core *c)
 		snprintf(h->error, sizeof(h->error), "no memory for the heap's tables");
 		return -ENOMEM;
 	}
-	h->loaded = true;
 	return 0;
 }
 
@@ -300,6 +299,7 @@ static void forget_image(struct core *c, struct target *t)
 
 	h->window = false;
 	heap_apply(c, t, HEAP_OFF);
+	h->level = HEAP_ALL; /* another program: what the last one did is no reason; the account stays */
 	if (h->source == HEAP_TOLD) {
 		broker_unprobe(&c->broker, t->index, h->sides);
 		h->sides = 0;
@@ -344,6 +344,6 @@ void heap_follow(struct core *c, struct target *t, bool new_image)
 	}
 	if (h->budget.looked_ns)
 		heap_apply(c, t, h->level);
-	else
-		heap_govern(c, t);
+	if (!h->budget.looked_ns || new_image)
+		heap_govern(c, t); /* the marks may have been passed: then no notice would come */
 }

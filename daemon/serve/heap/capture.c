@@ -147,7 +147,9 @@ static void say_refused(const struct target *t, struct capture *to)
 		const struct symbolizer_probe *p = &h->functions.data[i].probe;
 
 		if (p->status != PROBE_FINE)
-			capture_comment(to, "not probed: %s: %s", p->name, symbolizer_probe_text(p->status));
+			capture_comment(to, "not probed: %s%s: %s",
+					p->function >= ALLOCATOR_USDT_ALLOC ? "otel_memory:" : "", p->name,
+					symbolizer_probe_text(p->status));
 	}
 }
 
@@ -203,7 +205,7 @@ int heap_capture(struct core *c, struct target *t, const struct heap_question *q
 	pthread_mutex_lock(&c->lock);
 	r = add_rows(c, t, q, before, after, to);
 	pthread_mutex_unlock(&c->lock);
-	if (c->heap.loaded)
+	if (c->heap.loaded && c->heap.states)
 		say_losses(c, t, after, to);
 	if (q->peak && t->heap.peak.taken_ns)
 		capture_comment(to, "in use as it was %.0f s ago, when it was most (within a sixteenth)",
@@ -224,7 +226,7 @@ static bool is_allocator(const char *name)
 		"_rjem_*alloc*", "mi_*alloc*", "mi_new*", "tc_*alloc*", "tc_new*", "do_rust_*alloc*",
 		"__rust_alloc*", "__rust_realloc", "__rdl_*alloc*", "__rg_*alloc*",
 		"alloc::alloc::alloc*", "alloc::alloc::realloc", "alloc::alloc::exchange_malloc",
-		"alloc::alloc::Global::*", "*alloc::alloc::Global as *::allocate*",
+		"alloc::alloc::Global::*", "<alloc::alloc::Global>::*", "*alloc::alloc::Global as *::allocate*",
 		"*alloc::alloc::Global as *::grow*", "std::sys::*::alloc::*", "std::alloc::__default_lib_allocator::*",
 		"std::alloc::System::*", "*std::alloc::System as *",
 	};
@@ -283,10 +285,27 @@ static int strip(const struct target *t, struct capture *to, const struct naming
 	return capture_merge(to);
 }
 
-int heap_strip(struct core *c, const struct target *t, struct capture *to, const struct naming *n)
+/* Where the allocator's code was inlined: its lines go, the function that it was inlined into stays. */
+static void strip_inlined(struct naming *n)
+{
+	for (size_t i = 0; i < n->locations.n; i++) {
+		struct naming_location *l = &n->locations.data[i];
+		const struct naming_line *lines = n->lines.data + l->first_line;
+		uint32_t k = 0;
+
+		while (k + 1 < l->n_lines &&
+		       is_allocator(naming_function(n, lines[k].function)->name))
+			k++;
+		l->first_line += k;
+		l->n_lines -= k;
+	}
+}
+
+int heap_strip(struct core *c, const struct target *t, struct capture *to, struct naming *n)
 {
 	int r;
 
+	strip_inlined(n);
 	pthread_mutex_lock(&c->scan_lock);
 	r = strip(t, to, n);
 	pthread_mutex_unlock(&c->scan_lock);

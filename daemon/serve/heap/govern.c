@@ -44,12 +44,22 @@ void heap_count(const struct core *c, const struct target *t, struct heap_counte
 	count(&c->heap, t, ret);
 }
 
-/* What happened since the last look. */
+/* What happened in a stretch of the target's CPU time. */
 struct lately {
 	double cpu_ns; /* of the target, without what the hits cost; never 0 */
 	double hits;
 	double overhead; /* what the hits cost, as a part of cpu_ns */
 };
+
+static struct lately between(const struct core *c, double cpu_ns, double hits)
+{
+	struct lately l = { .cpu_ns = cpu_ns - hits * c->heap.hit_ns, .hits = hits };
+
+	if (l.cpu_ns < cpu_ns / 50 || l.cpu_ns < 1) /* the cost of a hit is not known that well */
+		l.cpu_ns = cpu_ns / 50 + 1;
+	l.overhead = hits * c->heap.hit_ns / l.cpu_ns;
+	return l;
+}
 
 static struct lately look(struct core *c, struct target *t)
 {
@@ -57,19 +67,13 @@ static struct lately look(struct core *c, struct target *t)
 	struct heap_counters now;
 	struct lately l = { .cpu_ns = 1 };
 	int64_t cpu_ns = cpu_time(t);
-	double limit = c->heap.budget * ACCOUNT_NS, all;
+	double limit = c->heap.budget * ACCOUNT_NS;
 
 	count(&c->heap, t, &now);
-	if (!b->looked_ns) {
+	if (!b->looked_ns)
 		b->credit_ns = limit / 2;
-	} else {
-		l.hits = (double)(now.n_hits - b->hits);
-		all = (double)(cpu_ns - b->cpu_ns);
-		l.cpu_ns = all - l.hits * c->heap.hit_ns;
-		if (l.cpu_ns < all / 50 || l.cpu_ns < 1) /* the cost of a hit is not known that well */
-			l.cpu_ns = all / 50 + 1;
-		l.overhead = l.hits * c->heap.hit_ns / l.cpu_ns;
-	}
+	else
+		l = between(c, (double)(cpu_ns - b->cpu_ns), (double)(now.n_hits - b->hits));
 	b->credit_ns += SPENT * c->heap.budget * l.cpu_ns - l.hits * c->heap.hit_ns;
 	if (b->credit_ns > limit)
 		b->credit_ns = limit;
@@ -103,6 +107,19 @@ static const char *const level_names[] = {
 	[HEAP_ALL] = "in full",
 };
 
+/* Rates are those of a whole level or window: of a short stretch they are chance. */
+static void begin_level(struct target_heap *h)
+{
+	h->budget.base_cpu_ns = h->budget.cpu_ns;
+	h->budget.base_hits = h->budget.hits;
+}
+
+static struct lately of_level(const struct core *c, const struct target_heap *h)
+{
+	return between(c, (double)(h->budget.cpu_ns - h->budget.base_cpu_ns),
+		       (double)(h->budget.hits - h->budget.base_hits));
+}
+
 static void change(struct core *c, struct target *t, enum heap_level level, double rate)
 {
 	struct target_heap *h = &t->heap;
@@ -115,6 +132,7 @@ static void change(struct core *c, struct target *t, enum heap_level level, doub
 	}
 	h->budget.better_ns = 0;
 	heap_apply(c, t, level);
+	begin_level(h);
 }
 
 /* HEAP_OFF: when the account will be full again, at the target's pace of late. */
@@ -145,17 +163,35 @@ static enum heap_level affordable(const struct core *c, const struct target_heap
 }
 
 /* The account is empty, or a window has told what calls there are. */
-static void step_down(struct core *c, struct target *t, const struct lately *l)
+static void step_down(struct core *c, struct target *t)
 {
 	struct target_heap *h = &t->heap;
-	enum heap_level level = affordable(c, h, l);
+	struct lately l = of_level(c, h);
+	enum heap_level level = affordable(c, h, &l);
 
 	if (level >= h->level && !h->window) /* it cannot have been: the rates are those of a burst */
 		level = h->level == HEAP_ALL ? HEAP_ALLOCS : HEAP_OFF;
 	if (level == HEAP_ALL)
 		level = HEAP_ALLOCS; /* frees come back when it has been quiet for a while */
 	h->window = false;
-	change(c, t, level, l->hits / l->cpu_ns);
+	change(c, t, level, l.hits / l.cpu_ns);
+}
+
+/* Frees are seen again when that could have been afforded for a while. */
+static void step_up(struct core *c, struct target *t)
+{
+	struct target_heap *h = &t->heap;
+	struct heap_budget *b = &h->budget;
+	struct lately l = of_level(c, h);
+
+	if (affordable(c, h, &l) != HEAP_ALL)
+		b->better_ns = 0;
+	else if (!b->better_ns)
+		b->better_ns = b->looked_ns;
+	else if (b->looked_ns - b->better_ns >= BETTER_AFTER_NS)
+		change(c, t, HEAP_ALL, l.hits / l.cpu_ns);
+	if (b->cpu_ns - b->base_cpu_ns > ACCOUNT_NS) /* what was long ago says little */
+		begin_level(h);
 }
 
 static void consider(struct core *c, struct target *t, const struct lately *l, double wall_ns)
@@ -164,18 +200,14 @@ static void consider(struct core *c, struct target *t, const struct lately *l, d
 	struct heap_budget *b = &h->budget;
 
 	if (h->sides && b->credit_ns < PP_HEAP_BATCH * c->heap.hit_ns * 2) {
-		step_down(c, t, l);
+		step_down(c, t);
 	} else if (h->level == HEAP_OFF && !h->window && b->looked_ns >= b->resume_ns) {
 		h->window = true;
 		heap_apply(c, t, HEAP_OFF);
 		look(c, t); /* what comes from here on is the window's */
+		begin_level(h);
 	} else if (h->level == HEAP_ALLOCS && c->heap.mode == BROKER_HEAP_INUSE) {
-		if (affordable(c, h, l) != HEAP_ALL)
-			b->better_ns = 0;
-		else if (!b->better_ns)
-			b->better_ns = b->looked_ns;
-		else if (b->looked_ns - b->better_ns >= BETTER_AFTER_NS)
-			change(c, t, HEAP_ALL, l->hits / l->cpu_ns);
+		step_up(c, t);
 	}
 	if (h->level == HEAP_OFF && !h->window)
 		plan(c, t, l->cpu_ns, wall_ns);
@@ -197,6 +229,7 @@ void heap_govern(struct core *c, struct target *t)
 	if (!before || h->source == HEAP_TOLD || isinf(c->heap.budget)) {
 		set_marks(c, t);
 		heap_apply(c, t, HEAP_ALL);
+		begin_level(h);
 		return;
 	}
 	consider(c, t, &l, (double)(h->budget.looked_ns - before));

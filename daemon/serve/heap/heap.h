@@ -69,6 +69,8 @@ struct heap_budget {
 	int64_t looked_ns;  /* when; 0: never. These as they were then: */
 	int64_t cpu_ns;	    /* of the target */
 	uint64_t hits;
+	int64_t base_cpu_ns; /* likewise, where the present level or window began */
+	uint64_t base_hits;
 	int64_t resume_ns;  /* HEAP_OFF: when to look again; else 0 */
 	int64_t better_ns;  /* since when a higher level could be afforded; 0: it could not */
 };
@@ -96,6 +98,7 @@ struct heap_counters {
 	uint64_t n_allocs, n_frees, n_bytes, n_sampled, n_hits;
 };
 
+/* Once, by one thread; no lock is held, because it takes a while. `loaded` is set by the caller. */
 int heap_load(struct core *c);
 /* Finds the allocator and probes it, once for each image and new file. The scan lock is held. */
 void heap_follow(struct core *c, struct target *t, bool new_image);
@@ -144,7 +147,7 @@ int heap_capture(struct core *c, struct target *t, const struct heap_question *q
 
 /* Takes the allocator's own frames off the leaf end of every stack, unless nothing would remain. */
 struct naming;
-int heap_strip(struct core *c, const struct target *t, struct capture *to, const struct naming *n);
+int heap_strip(struct core *c, const struct target *t, struct capture *to, struct naming *n);
 
 /* What runtime.MemStats shows; unsampled. */
 struct heap_totals {
