@@ -18,7 +18,9 @@ PP_INLINE u32 pp_live_bucket_of(u64 key, u32 which)
 {
 	u64 h = pp_mix(config.seed, key);
 
-	return (which ? h >> 32 : h) & ((1 << PP_LIVE_BUCKET_BITS) - 1);
+	/* bits that have nothing to do with each other: h >> 32 differs from h by what pointers that are
+	 * aligned alike have in common */
+	return which ? h >> (64 - PP_LIVE_BUCKET_BITS) : h & ((1 << PP_LIVE_BUCKET_BITS) - 1);
 }
 
 /* Slot number + 1 of the key; 0: not there. */
@@ -37,11 +39,25 @@ PP_GLOBAL int pp_live_find(u64 key)
 	return 0;
 }
 
-/* Takes a free slot for the key; slot number + 1, or 0: both buckets are full. */
+/* How many slots of one of the key's buckets are taken. */
+PP_INLINE u32 pp_live_used(u64 key, u32 which)
+{
+	u32 b = pp_live_bucket_of(key, which), n = 0;
+	struct pp_live_bucket *k = bpf_map_lookup_elem(&pp_live_key, &b);
+
+	for (u32 i = 0; k && i < PP_LIVE_WAYS; i++)
+		n += PP_READ_ONCE(k->key[i]) != 0;
+	return n;
+}
+
+/* Takes a free slot for the key, of the emptier bucket first: so that hardly any object finds both of
+ * them full before the table is. Slot number + 1, or 0: both are. */
 PP_GLOBAL int pp_live_claim(u64 key)
 {
+	u32 first = pp_live_used(key, 1) < pp_live_used(key, 0);
+
 	for (u32 which = 0; which < 2; which++) {
-		u32 b = pp_live_bucket_of(key, which);
+		u32 b = pp_live_bucket_of(key, which ^ first);
 		struct pp_live_bucket *k = bpf_map_lookup_elem(&pp_live_key, &b);
 
 		if (!k)

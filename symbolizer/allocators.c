@@ -234,10 +234,11 @@ static enum symbolizer_probe_status code_of(const struct finder *x, const struct
 
 		if (q->start < s->vaddr || at >= s->filesz)
 			continue;
-		if (!(s->flags & PF_X) || at > UINT64_MAX - s->offset)
+		if (!(s->flags & PF_X) || s->offset > x->f->size || at > x->f->size - s->offset)
 			return PROBE_NO_CODE;
 		*ret_offset = s->offset + at;
-		if (!q->size || q->size > SYMBOLIZER_MAX_FUNCTION)
+		if (!q->size || q->size > SYMBOLIZER_MAX_FUNCTION ||
+		    q->size > UINT64_MAX - q->start)
 			return PROBE_NO_SIZE;
 		if (elf_file_read(x->f, q->start, x->code, q->size) != q->size)
 			return PROBE_NO_CODE;

@@ -98,7 +98,7 @@ static void set_marks(const struct core *c, const struct target *t)
 	if (left < 0)
 		left = 0;
 	__atomic_store_n(&state->stop_at, hits + (uint64_t)left + PP_HEAP_BATCH, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&state->notify_at, hits + (uint64_t)(left / 2) + 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&state->notify_at, hits + (uint64_t)(left / 2) + 4 * PP_HEAP_BATCH, __ATOMIC_SEQ_CST);
 }
 
 static const char *const level_names[] = {
@@ -221,12 +221,14 @@ void heap_govern(struct core *c, struct target *t)
 	int64_t before = h->budget.looked_ns;
 	struct lately l;
 
-	h->budget.resume_ns = 0;
 	if (!c->heap.loaded || (h->source != HEAP_PROBES && h->source != HEAP_TOLD) ||
-	    !target_alive(t))
+	    !target_alive(t)) {
+		h->budget.resume_ns = 0;
 		return;
+	}
 	l = look(c, t);
 	if (!before || h->source == HEAP_TOLD || isinf(c->heap.budget)) {
+		h->budget.resume_ns = 0;
 		set_marks(c, t);
 		heap_apply(c, t, HEAP_ALL);
 		begin_level(h);
