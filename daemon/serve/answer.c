@@ -344,9 +344,14 @@ static void kept_answer(const struct asking *s, const struct profile *p, int64_t
 	capture->delta = seconds != 0;
 	capture->duration_ns = seconds ? monotonic_ns() - began : 0;
 	r = namer_run(c, s->target, capture, &n);
-	if (r == 0)
+	if (r == 0 && query_number(&s->q->query, "debug") > 0) {
+		r = text_top(capture, &n, &s->ret->body); /* Go has no text form of its own for it */
+		s->ret->status = 200;
+		s->ret->kind = HTTP_TEXT;
+	} else if (r == 0) {
 		encode(s, capture, &n, seconds ? "-delta" : "");
-	else
+	}
+	if (r < 0)
 		http_error(s->ret, 500, "failed to name the profile: %s", strerror(-r));
 	naming_free(&n);
 }
@@ -417,9 +422,12 @@ static void answer_profile(struct asking *s, const char *name)
 		answer_cmdline(s);
 }
 
+/* Rows that the profile has, as in Go; 0 of cmdline and profile. */
 static uint64_t count_of(void *context, const struct profile *p)
 {
-	return 0; /* of cmdline and profile, as in Go */
+	const struct asking *s = context;
+
+	return p->arm == PROFILE_CUMULATIVE ? kept_count(s->a->core, s->target, p->collector) : 0;
 }
 
 /* "/pid/1234/debug/pprof/..." -> the target, and the rest of the path; NULL: no such path. With one
@@ -487,5 +495,5 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 	}
 	ret->status = 200;
 	ret->kind = HTTP_HTML;
-	index_page(&ret->body, count_of, NULL);
+	index_page(&ret->body, count_of, &s);
 }

@@ -18,6 +18,20 @@ int kept_read(struct core *c, struct totals_before *ret)
 	return r;
 }
 
+uint64_t kept_count(struct core *c, const struct target *t, unsigned collector)
+{
+	uint64_t n = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->kernel == CORE_READY)
+		pool_fold(&c->pool, &c->totals, &c->kept);
+	for (size_t i = 0; i < c->kept.rows.n; i++)
+		n += c->kept.rows.data[i].collector == collector &&
+		     target_has_image(t, c->kept.rows.data[i].target);
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}
+
 struct tally {
 	int64_t n, n_broken;
 };
