@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "symbolizer/sandbox.h"
@@ -43,6 +44,7 @@ int main(void)
 		fprintf(stderr, "pprofd-symbolizer is started by pprofd\n");
 		return 2;
 	}
+	prctl(PR_SET_NAME, "pprofd-symbolizer"); /* it was executed by descriptor, which has no name */
 	if (sandbox_enter() < 0) {
 		fprintf(stderr, "pprofd-symbolizer: cannot shut itself in: seccomp is needed\n");
 		return 1;

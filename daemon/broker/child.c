@@ -91,20 +91,22 @@ static void __attribute__((noreturn)) run_child(const char *program, const char 
 	static char *const no_environment[] = { NULL };
 	char *const argv[] = { (char *)name, NULL };
 	sigset_t none;
-	int r;
+	int r, fd;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (dup2(socket, CHILD_SOCKET) < 0 || (socket == CHILD_SOCKET &&
 					       fcntl(socket, F_SETFD, 0) < 0))
 		_exit(126);
+	/* While we may: it can lie below a directory that is closed to others, as /root is. */
+	fd = open(program, O_PATH | O_CLOEXEC);
 	drop_bounding_set();
 	r = give_up_everything(u);
 	if (r < 0 || getppid() != parent) {
 		fprintf(stderr, "pprofd: %s: cannot give up rights: %s\n", name, strerror(-r));
 		_exit(126);
 	}
-	execve(program, argv, no_environment);
+	syscall(SYS_execveat, fd, "", argv, no_environment, AT_EMPTY_PATH);
 	fprintf(stderr, "pprofd: %s: %s\n", program, strerror(errno));
 	_exit(127);
 }

@@ -280,6 +280,7 @@ int main(void)
 		fprintf(stderr, "pprofd-serve is started by pprofd\n");
 		return 2;
 	}
+	prctl(PR_SET_NAME, "pprofd-serve"); /* it was executed by descriptor, which has no name */
 	core_init(&core, SOCKET_FD);
 	err = hear_orders(&core, &orders);
 	if (err == 0)
