@@ -43,22 +43,16 @@ struct pp_event {
 	u64 hash;	   /* out: of the stack; never 0 */
 };
 
-/* The process row of the current task, if it is a target's and the same process still. */
-PP_INLINE struct pp_process *pp_target(void)
+/* Row k, if it is a target's and the current task is of that process still. */
+PP_INLINE struct pp_process *pp_target_at(u64 k)
 {
-	u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	u32 *slot = bpf_map_lookup_elem(&pp_targets, &tgid), zero = 0;
+	u32 zero = 0;
 	struct task_struct *t;
 	struct pp_process *p;
-	struct pp_state *s;
-	u64 k;
+	struct pp_state *s = bpf_map_lookup_elem(&pp_state, &zero);
 
-	if (!slot)
-		return NULL;
-	s = bpf_map_lookup_elem(&pp_state, &zero);
 	if (!s)
 		return NULL;
-	k = *slot;
 	PP_MASK(k, PP_MAX_PROCESSES);
 	p = &s->processes[k];
 	if (!p->target)
@@ -67,6 +61,15 @@ PP_INLINE struct pp_process *pp_target(void)
 	if (t->group_leader->start_boottime != p->start_boottime)
 		return NULL;
 	return p;
+}
+
+/* The process row of the current task, if it is a target's and the same process still. */
+PP_INLINE struct pp_process *pp_target(void)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	u32 *slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+
+	return slot ? pp_target_at(*slot) : NULL;
 }
 
 /* One notice until user space has looked. */

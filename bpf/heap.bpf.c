@@ -103,18 +103,34 @@ PP_GLOBAL u64 pp_argument(const struct pp_registers *g, const struct pp_argument
 	return pp_extend(v, a->size);
 }
 
+/* The same; what nearly every argument is, a whole register, without a call. */
+PP_INLINE u64 pp_argument_of(const struct pp_registers *g, const struct pp_argument *a)
+{
+	if (a->kind == PP_ARGUMENT_NONE)
+		return 0;
+	if (a->kind == PP_ARGUMENT_REGISTER && a->size == 8) {
+		if (a->reg == 5)
+			return g->di;
+		if (a->reg == 4)
+			return g->si;
+		if (a->reg == 1)
+			return g->dx;
+	}
+	return pp_argument(g, a);
+}
+
 /* 1: the probe is of a process of ours; c is filled. */
 PP_INLINE int pp_call_of(struct pt_regs *ctx, struct pp_call *c)
 {
 	u32 number = bpf_get_attach_cookie(ctx), cpu;
 
-	c->process = pp_target(); /* not a child's that has inherited the probes */
-	if (!c->process)
-		return 0;
 	c->probe = bpf_map_lookup_elem(&pp_probe, &number);
 	if (!c->probe)
 		return 0;
 	c->slot = c->probe->slot & (PP_MAX_PROCESSES - 1);
+	c->process = pp_target_at(c->slot); /* not a child's that has inherited the probes */
+	if (!c->process)
+		return 0;
 	cpu = bpf_get_smp_processor_id() * PP_MAX_PROCESSES + c->slot;
 	c->heap = bpf_map_lookup_elem(&pp_heap, &c->slot);
 	c->cpu = bpf_map_lookup_elem(&pp_heap_cpu, &cpu);
@@ -229,7 +245,7 @@ PP_INLINE void pp_asked(const struct pt_regs *g, const struct pp_probe *probe, s
 	u64 a[3];
 
 	for (int i = 0; i < 3; i++)
-		a[i] = pp_argument(&r, &probe->arguments[i]);
+		a[i] = pp_argument_of(&r, &probe->arguments[i]);
 	p->function = probe->function;
 	p->size = a[0];
 	if (probe->function == PP_FUNCTION_CALLOC)
@@ -345,7 +361,7 @@ int pp_heap_free(struct pt_regs *ctx)
 	struct pp_call c;
 
 	if (pp_call_of(ctx, &c) && pp_hit(&c))
-		pp_freed(&c, pp_argument(&r, &c.probe->arguments[0]));
+		pp_freed(&c, pp_argument_of(&r, &c.probe->arguments[0]));
 	return 0;
 }
 

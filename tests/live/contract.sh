@@ -11,8 +11,9 @@
 BASE=${1:?usage: $0 http://host:port}
 BASE=${BASE%/}
 P=$BASE/debug/pprof
-ROWS="cmdline profile"
 GO=${GO:-0}
+ROWS="allocs cmdline heap profile"
+[ "$GO" = 1 ] || ROWS="$ROWS growth"
 TMP=$(mktemp -d) || exit 2
 trap 'rm -rf "$TMP"' EXIT
 n_ok=0
@@ -280,6 +281,74 @@ profile() {
 	probe 'profiles overlap' 200 gz "$P/profile?seconds=1"
 	wait $bg
 	check 'the other one of them' 'not a gzip file' is_gzip "$TMP/other"
+}
+
+# What heap, allocs and growth have in common. $1: the name, $2...: strings of its proto
+cumulative() {
+	local name=$1 number='=invalid value for "seconds" - must be a positive integer\n' v
+	local disposition="^Content-Disposition: attachment; filename=\"$name\"\$"
+
+	shift
+	H=("$BINARY" "$NOSNIFF" "$disposition" '!^X-Go-Pprof')
+	timed "$P/$name"
+	check "$name does not wait" "$took ms" [ "$took" -lt 10000 ]
+	probe "$name" 200 gz "$P/$name"
+	check "$name has its types" 'strings are missing' has_strings "$@"
+	probe "$name debug=0" 200 gz "$P/$name?debug=0"
+	probe "$name debug=garbage" 200 gz "$P/$name?debug=x"
+	probe "$name gzip is payload" 200 gz -H 'Accept-Encoding: gzip' "$P/$name"
+	probe "$name percent-encoded" 200 gz "$P/${name:0:1}$(printf '%%%02x' "'${name:1:1}")${name:2}"
+	probe "$name, empty seconds" 200 gz "$P/$name?seconds="
+	probe "HEAD $name" 200 '' -I "$P/$name"
+	H=("$BINARY" "$NOSNIFF" "${disposition/%\"\$/-delta\"\$}" '!^X-Go-Pprof')
+	timed "$P/$name?seconds=1"
+	check "$name?seconds=1 takes that" "$took ms" [ "$took" -ge 1000 -a "$took" -lt 20000 ]
+	probe "$name delta" 200 gz "$P/$name?seconds=%2B1&seconds=x&debug=0"
+	check "$name delta has its types" 'strings are missing' has_strings "$@"
+	H=("${ERROR[@]}")
+	for v in x 0 -1 1.5 +1 99999999999999999999; do
+		probe "$name seconds=$v: 400" 400 "$number" "$P/$name?seconds=$v"
+	done
+	probe "$name seconds come before debug" 400 "$number" "$P/$name?seconds=x&debug=1"
+	probe "$name seconds and debug: 400" 400 '=seconds and debug params are incompatible\n' \
+		"$P/$name?seconds=1&debug=1"
+	H=("${PLAIN[@]}" '^Allow: GET, HEAD$')
+	probe "POST $name: 405" 405 '=Method Not Allowed\n' -X POST "$P/$name"
+	H=("${ERROR[@]}")
+	probe "$name/: 404" 404 '=Unknown profile\n' "$P/$name/"
+}
+
+# The text of heap and allocs.
+heap_text() {
+	local name=$1 d
+
+	H=("$TEXT" "$NOSNIFF" '!^X-Go-Pprof' '!^Content-Disposition')
+	for d in 2 1; do
+		probe "$name debug=$d" 200 \
+			'^heap profile: [0-9]+: [0-9]+ \[[0-9]+: [0-9]+\] @ heap/[1-9][0-9]*$' "$P/$name?debug=$d"
+	done
+	check "$name has MemStats in their order" "$(grep -a '^# ' "$TMP/body" | head -3 | tr '\n' '|')" \
+		[ "$(sed -n '/^# runtime.MemStats$/,$s/^# \([A-Za-z]*\) = .*/\1/p' "$TMP/body" | tr '\n' ' ')" = \
+		"Alloc TotalAlloc Sys Lookups Mallocs Frees HeapAlloc HeapSys HeapIdle HeapInuse HeapReleased \
+HeapObjects Stack MSpan MCache BuckHashSys GCSys OtherSys NextGC LastGC PauseNs PauseEnd NumGC \
+NumForcedGC GCCPUFraction DebugGC MaxRSS " ]
+	check "$name has 256 pauses" "$(grep -ac '^# Pause' "$TMP/body") lines" \
+		[ "$(grep -aE '^# Pause(Ns|End) = \[[0-9]+( [0-9]+){255}\]$' "$TMP/body" | wc -l)" = 2 ]
+	probe "$name gc=1" 200 '^heap profile: ' "$P/$name?gc=1&debug=1"
+}
+
+heap() {
+	cumulative heap alloc_objects alloc_space inuse_objects inuse_space count bytes space
+	heap_text heap
+}
+
+allocs() {
+	cumulative allocs alloc_objects alloc_space inuse_objects inuse_space count bytes space
+	heap_text allocs
+}
+
+growth() {
+	cumulative growth faults space count bytes
 }
 
 # In the profile that was asked for last.

@@ -161,31 +161,31 @@ def check_total(d, t, seconds, hz):
 
 def test_shares():
     t = Deep("deep")
-    check_shares(lib.Daemon(t, arguments=("--hz", "500")), t, 5)
+    check_shares(lib.Daemon(t, arguments=("--hz", "500", "--heap=off")), t, 5)
 
 
 def test_shares_of_big_frames():
     """More than 20 KiB of stack, beyond what copying profilers take."""
     t = Deep("deep-pad")
-    check_shares(lib.Daemon(t, arguments=("--hz", "500")), t, 4)
+    check_shares(lib.Daemon(t, arguments=("--hz", "500", "--heap=off")), t, 4)
 
 
 def test_shares_with_frame_pointers():
     t = Deep("deep-fp")
-    check_shares(lib.Daemon(t, arguments=("--hz", "500")), t, 3)
+    check_shares(lib.Daemon(t, arguments=("--hz", "500", "--heap=off")), t, 3)
 
 
 def test_slots_of_ten_milliseconds():
     """What it does by the clock must not beat with ours: at the default rate, whose period is the
     slots' own. A regular clock of 100 Hz would see one branch only."""
     t = Deep("deep", "10")
-    check_shares(lib.Daemon(t), t, 8)
+    check_shares(lib.Daemon(t, arguments=("--heap=off",)), t, 8)
 
 
 def test_chain_is_whole_and_in_order():
     for program in ("deep", "deep-pad", "deep-fp"):
         t = Deep(program)
-        d = lib.Daemon(t, arguments=("--hz", "500"))
+        d = lib.Daemon(t, arguments=("--hz", "500", "--heap=off"))
         profile = d.profile(2)
         lib.check_complete(profile, at_least=100)
         check_chain(profile)
@@ -208,7 +208,7 @@ def test_rust():
     if not (lib.TARGETS / "deep-rust").exists():
         lib.skip("there was no rustc on this machine when the build was configured")
     t = Deep("deep-rust")
-    d = lib.Daemon(t, arguments=("--hz", "500"))
+    d = lib.Daemon(t, arguments=("--hz", "500", "--heap=off"))
     check_shares(d, t, 4)
     profile = d.profile(1)
     check(lib.samples(profile, "deep_rust::descend") >= 0.9 * profile.total("samples"),

@@ -63,6 +63,7 @@ SITE void *site_b(size_t n) /* of all sizes, kept for a while */
 SITE char *site_c(size_t n) /* leaks slowly */
 {
 	char *p = new char[n];
+	memset(p, 1, n); /* here, so that /growth points here too */
 	KEEP;
 	return p;
 }
@@ -137,7 +138,7 @@ static void one_round(unsigned &seed, std::vector<kept> &held, kept &grown, unsi
 	}
 	if (i % 10 == 0) {
 		got(C, 4096);
-		memset(site_c(4096), 1, 4096);
+		site_c(4096);
 	}
 	if (i % 50 == 0)
 		swap_large();

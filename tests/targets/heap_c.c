@@ -8,7 +8,6 @@
  * and prints "truth SITE ALLOCS BYTES LIVE LIVE-BYTES", and "truth total ..." last. Objects of
  * site_d go through a ring: another thread frees them. */
 
-#define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -46,7 +45,7 @@ static void gone(int s, long n)
 	sites[s].live_bytes -= n;
 }
 
-#define SITE __attribute__((noinline, noclone))
+#define SITE static __attribute__((noinline, noclone))
 #define KEEP __asm__ volatile("")
 
 SITE void *site_a(void)

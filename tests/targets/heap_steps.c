@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define MAX_OBJECTS 200000
-#define SITE __attribute__((noinline, noclone))
+#define SITE static __attribute__((noinline, noclone))
 #define KEEP __asm__ volatile("")
 
 static void *objects[MAX_OBJECTS];
@@ -55,13 +55,14 @@ SITE void site_churn(size_t n)
 
 SITE void site_odd(void)
 {
+	volatile size_t many = (size_t)1 << 40, huge = PTRDIFF_MAX - 64;
 	void *volatile p = realloc(NULL, 70000);
 	p = realloc(p, 300);
 	p = realloc(p, 200000);
-	if (realloc(p, (size_t)PTRDIFF_MAX - 64))
+	if (realloc(p, huge))
 		abort();
 	p = realloc(p, 150000);
-	if (calloc((size_t)1 << 40, (size_t)1 << 40) || malloc((size_t)PTRDIFF_MAX - 64))
+	if (calloc(many, many) || malloc(huge))
 		abort();
 	free(p);
 	free(NULL);
@@ -124,8 +125,9 @@ int main(int argc, char **argv)
 	for (size_t n = 0; n < sizeof(line) - 1 && read(0, line + n, 1) == 1;) {
 		if (line[n++] != '\n')
 			continue;
-		line[n] = n = a = b = 0;
-		*text = '\0';
+		line[n] = *text = '\0';
+		n = 0;
+		a = b = 0;
 		if (sscanf(line, "%15s %ld %ld", word, &a, &b) < 2)
 			sscanf(line, "%15s %3999s", word, text);
 		if (!strcmp(word, "one"))

@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""heap_limits.py - which source is chosen and why, what it may cost, and what comes and goes: programs,
+libraries, children, pprofd itself."""
+
+import os
+import re
+import signal
+import time
+
+import heaplib
+import lib
+from heaplib import Told
+from lib import check
+
+# Which source
+
+
+def test_told_by_the_process():
+    """otel_memory probes are used as they are: weights are exact."""
+    t = Told("heap-usdt")
+    check(t.do("told 10") == "0", "a semaphore is up before anybody looks")
+    d = lib.Daemon(t)
+    what = heaplib.attached(d)
+    check("otel_memory" in what, "source: %s" % what)
+    check(t.do("told 100") == "1", "the semaphore is not up")
+    p = heaplib.get(d)
+    check(p.period == 1, "period %d" % p.period)
+    row = heaplib.by_site(p)["site_told"]
+    n = 100 * 70001 // 3000
+    check(row[1] == row[3] == 100 * 70001 and abs(row[0] - n) <= 1 and abs(row[2] - n) <= 1,
+          "values: %s" % row)
+    t.do("released 60")  # ten that were never told, and fifty that were
+    row = heaplib.by_site(heaplib.get(d))["site_told"]
+    check(row[1] == 100 * 70001 and row[3] == 50 * 70001, "values: %s" % row)
+    text = d.get(heaplib.path("heap", "?debug=1")).text()
+    check(re.search(r"^heap profile: .* @ heap/2$", text, re.M), text[:200])
+    d.stop()
+    check(t.do("told 1") == "0", "the semaphore stays up")
+
+
+def test_told_in_a_way_that_cannot_be_read():
+    """Malformed notes are named, and the allocator's functions are probed instead."""
+    t = Told("heap-usdt-malformed")
+    d = heaplib.watched(t)
+    t.do("plain 1000")
+    p = heaplib.get(d)
+    row = heaplib.by_site(p)["site_plain"]
+    check(abs(row[3] - 1e8) < 4 * heaplib.deviation(1000, 1e8), "values: %s" % row)
+    for probe in ("alloc", "free"):
+        check(lib.comments(p, "not probed: otel_memory:%s: an argument is where" % probe), "comments: %s" % p.comments)
+    d.stop()
+
+
+def test_told_by_our_library():
+    """libpprofd-alloc.so, where the build has it; each site against the target's own account."""
+    library = lib.BUILD / "libpprofd-alloc.so"
+    if not library.exists():
+        lib.skip("libpprofd-alloc.so is not built")
+
+    class Preloaded(heaplib.Accountant):
+        pass
+
+    def once():
+        os.environ["LD_PRELOAD"] = str(library)
+        try:
+            t = Preloaded("heap", 60, 8, 0)
+        finally:
+            del os.environ["LD_PRELOAD"]
+        d = lib.Daemon(t)
+        check("otel_memory" in heaplib.attached(d), "it is not used")
+        t.say()
+        time.sleep(2)
+        truth = t.account()
+        p = heaplib.get(d)
+        heaplib.no_negatives(p)
+        d.stop()
+        t.kill()
+        return heaplib.errors(p, truth)
+
+    first = once()
+    second = once() if first else {}
+    wrong = [text for key, text in second.items() if key in first]
+    check(not wrong, "; ".join(wrong))
+
+
+def test_nothing_to_probe():
+    """No allocator in it: an empty profile that says so."""
+    d = lib.Daemon(lib.start("rungs-static", "60"), arguments=heaplib.EVERYTHING)
+    what = heaplib.attached(d)
+    p = heaplib.get(d)
+    check(what.startswith("uprobes") or "no allocation function" in what, "source: %s" % what)
+    check(not p.samples, "there are samples")
+    d.stop()
+
+
+# What it may cost
+
+
+def spent(d, t):
+    """What the probes have cost so far by their own account, and the CPU time of the target; ns."""
+    p = heaplib.get(d)
+    found = lib.comments(p, r"^cost: \d+ probe hits of some [\d.]+ us$")
+    check(len(found) == 1, "comments: %s" % p.comments)
+    n, us = re.search(r"(\d+) probe hits of some ([\d.]+) us", found[0]).groups()
+    return int(n) * float(us) * 1000, lib.cpu_seconds(t.pid) * 1e9, p
+
+
+def test_governor():
+    """The worst case, a loop of malloc and free: below 2 % of its CPU time, and says what is missing;
+    what leaks in it is seen by /growth."""
+    t = Told("heap-loop", "pairs", 60, 1024)
+    d = lib.Daemon(t)
+    t.say()
+    heaplib.attached(d)
+    time.sleep(5)
+    cost0, cpu0, _ = spent(d, t)
+    time.sleep(15)
+    cost1, cpu1, p = spent(d, t)
+    share = (cost1 - cost0) / (cpu1 - cpu0)
+    check(share < 0.02, "%.2f %% of its CPU time: %s" % (100 * share, p.comments))
+    check(lib.comments(p, "^limit: the process allocates too often"), "comments: %s" % p.comments)
+    heaplib.no_negatives(p)
+    check(d.said("its allocator is probed for moments only"), "it is not logged: %s" % d.lines)
+    row = heaplib.by_site(p).get("site_loop", [0] * 4)
+    check(row[1] > 0, "no window has seen the loop: %s" % heaplib.by_site(p))
+    growth = heaplib.get(d, "growth")
+    rows = {}
+    for s in growth.samples:
+        rows[heaplib.site_of(s)] = rows.get(heaplib.site_of(s), 0) + s.values[1]
+    check(max(rows, key=rows.get) == "site_leak" and rows["site_leak"] > 5e6, "growth: %s" % rows)
+    check(heaplib.no_breakpoints(t.pid, "/libc.so.6") or
+          lib.eventually(lambda: heaplib.no_breakpoints(t.pid, "/libc.so.6"),
+                         "the probes are always there", timeout=15), "")
+    d.stop()
+
+
+def test_a_quiet_program_is_seen_in_full():
+    """Below the limit nothing is left out: frees too."""
+    t = heaplib.Accountant("heap", 60, 2, 20)
+    d = heaplib.watched(t, limit=())
+    t.say()
+    time.sleep(4)
+    t.account()
+    p = heaplib.get(d)
+    check(not lib.comments(p, "^limit"), "comments: %s" % p.comments)
+    d.stop()
+
+
+def test_no_cost_at_all():
+    """--max-overhead 0: no probe, and the reason."""
+    t = Told("heap-steps")
+    d = lib.Daemon(t, arguments=("--max-overhead", "0"))
+    what = heaplib.attached(d)
+    check(what == "nothing; probes are refused (--max-overhead 0)", "source: %s" % what)
+    check(heaplib.no_breakpoints(t.pid, "/libc.so.6"), "there is a probe in libc")
+    d.stop()
+
+
+def test_killed():
+    """kill -9 of the broker: no probe remains, and the target goes on."""
+    t = Told("heap-steps")
+    d = heaplib.watched(t)
+    check(not heaplib.no_breakpoints(t.pid, "/libc.so.6"), "this test does not see probes")
+    d.kill()
+    lib.eventually(lambda: heaplib.no_breakpoints(t.pid, "/libc.so.6"), "probes are left")
+    t.do("churn 100000 100")
+    n, ns = map(int, t.do("pairs 1").split())
+    check(ns / n < 400, "a pair takes %d ns" % (ns / n))
+
+
+# What comes and goes
+
+
+def test_exec():
+    """The new program has a heap of its own."""
+    t = Told("heap-steps")
+    d = heaplib.watched(t)
+    t.do("one 50 1000000")
+    check("site_one" in heaplib.by_site(heaplib.get(d)), "the first program's is not seen")
+    check(t.do("exec") == "second", "no second program")
+
+
+    def seen():  # its first calls tell that there is another program
+        t.do("two 50 1000000")
+        return "site_two" in heaplib.by_site(heaplib.get(d))
+
+    lib.eventually(seen, "the second program's heap is not seen", pause=0.2)
+    t.do("two 50 1000000")
+    p = heaplib.get(d)
+    heaplib.no_negatives(p)
+    rows = heaplib.by_site(p)
+    check(rows["site_two"][3] > 2e7, "rows: %s" % rows)
+    check(not lib.comments(p, "^limit"), "comments: %s" % p.comments)
+    check(rows.get("site_one", [0] * 4)[2:] == [0, 0], "the first program's is in use: %s" % rows)
+    d.stop()
+
+
+def test_library_that_comes_later():
+    """One without an allocator changes nothing; an allocator that comes late is not the program's."""
+    t = Told("heap-steps")
+    d = heaplib.watched(t)
+    t.do("one 50 1000000")
+    before = heaplib.by_site(heaplib.get(d))
+    t.do("open %s" % lib.target("libone.so"))
+    time.sleep(0.5)
+    t.do("two 50 1000000")
+    after = heaplib.by_site(heaplib.get(d))
+    check(after["site_one"] == before["site_one"], "%s, before %s" % (after, before))
+    check(after["site_two"][3] > 2e7, "rows: %s" % after)
+    d.stop()
+
+
+def test_a_child_is_not_the_target():
+    t = Told("heap-steps")
+    d = heaplib.watched(t)
+    t.do("one 50 1000000")
+    before = heaplib.by_site(heaplib.get(d))
+    t.do("fork 300")
+    after = heaplib.by_site(heaplib.get(d))
+    check(after == before, "%s, before the child %s" % (after, before))
+    d.stop()
+
+
+def test_end_in_the_middle():
+    """The target ends during ?seconds=: an answer comes, and soon."""
+    t = Told("heap-steps")
+    d = heaplib.watched(t)
+    t.do("one 50 1000000")
+
+    def end():
+        time.sleep(0.5)
+        t.say("quit")
+
+    began = time.monotonic()
+    a, _ = lib.together(lambda: d.get(heaplib.path("heap", "?seconds=60")), end)
+    check(time.monotonic() - began < 45, "the answer has waited for the window")
+    check(a.status in (200, 404), "status %d" % a.status)
+    if a.status == 200:
+        check(not lib.pprof.validate(lib.pprof.parse(a.body)), "no valid profile")
+    else:
+        check("ended" in a.text(), a.text())
+    d.stop()
+
+
+def test_nine_targets():
+    """Eight of one libc are probed, the ninth says why not."""
+    targets = [Told("heap-steps") for _ in range(9)]
+    d = lib.Daemon(*targets, arguments=heaplib.EVERYTHING)
+    for t in targets:
+        heaplib.attached(d, pid=t.pid)
+    seen = []
+    for t in targets:
+        t.do("one 50 1000000")
+        p = heaplib.get(d, pid=t.pid)
+        seen.append("site_one" in heaplib.by_site(p))
+        if not seen[-1]:
+            check(re.search(r"8 other processes that use \S*libc\.so\.6", heaplib.source(p)),
+                  "the reason: %s" % p.comments)
+    check(seen.count(True) == 8, "%s" % seen)
+    d.stop()
+
+
+if __name__ == "__main__":
+    lib.run(globals())

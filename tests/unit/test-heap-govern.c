@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The governor: what hits may cost, and what is probed because of that. The target is the test, whose
+ * CPU time is real; hits are written by hand. Without functions to probe attaching always succeeds. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/heap_world.h"
+
+/* Uses CPU time, in which n hits happen. */
+static void work(struct world *w, int64_t ns, uint64_t n_hits)
+{
+	int64_t until = clock_ns(CLOCK_PROCESS_CPUTIME_ID) + ns;
+
+	while (clock_ns(CLOCK_PROCESS_CPUTIME_ID) < until)
+		;
+	on_cpu(w, 0)->n_hits += n_hits;
+	w->c.heap.states[SLOT].n_hits += n_hits;
+}
+
+static const struct pp_heap *marks(const struct world *w)
+{
+	return &w->c.heap.states[SLOT];
+}
+
+static const struct target_heap *heap_of(const struct world *w)
+{
+	return &w->t->heap;
+}
+
+static void begin(struct world *w)
+{
+	w->t->heap.level = HEAP_ALL;
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->level, HEAP_ALL);
+	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_ALLOC | BROKER_SIDE_FREE);
+}
+
+static void test_it_begins_with_all_and_a_limit(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	assert_true(marks(w)->flags & PP_HEAP_FREES);
+	/* half of what 5 s of CPU time allow: 50 ms, 50,000 hits */
+	assert_true(marks(w)->stop_at >= 50000 && marks(w)->stop_at <= 50000 + 2 * PP_HEAP_BATCH);
+	assert_true(marks(w)->notify_at > 20000 && marks(w)->notify_at < marks(w)->stop_at);
+	assert_int_equal(heap_due(w->t), 0);
+}
+
+static void test_no_limit(void **state)
+{
+	struct world *w = *state;
+
+	w->c.heap.budget = INFINITY;
+	begin(w);
+	work(w, 1000000, 10000000);
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->level, HEAP_ALL);
+	assert_int_equal(heap_of(w)->n_changes, 0);
+	assert_true(marks(w)->stop_at == UINT64_MAX && marks(w)->notify_at == UINT64_MAX);
+}
+
+static void test_what_a_quiet_program_costs_is_within(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	for (int i = 0; i < 20; i++) {
+		work(w, 5000000, 50); /* 1 % */
+		heap_govern(&w->c, w->t);
+	}
+	assert_int_equal(heap_of(w)->level, HEAP_ALL);
+	assert_int_equal(heap_of(w)->n_changes, 0);
+}
+
+static void test_frees_go_first(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	w->t->heap.budget.credit_ns = 200000;
+	work(w, 50000000, 1200); /* 2.4 %; half of it is within 1.6 % */
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->level, HEAP_ALLOCS);
+	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_ALLOC);
+	assert_false(marks(w)->flags & PP_HEAP_FREES);
+	assert_int_equal(heap_of(w)->n_gaps, 1);
+	assert_int_equal(heap_of(w)->n_changes, 1);
+}
+
+static void test_then_allocations(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	work(w, 5000000, 500000); /* a hundred times its CPU time */
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->level, HEAP_OFF);
+	assert_int_equal(heap_of(w)->sides, 0);
+	assert_true(heap_due(w->t) > monotonic_ns());
+	assert_true(heap_due(w->t) < monotonic_ns() + 11 * NS_PER_S);
+}
+
+/* A notice that is late must not open the next window before its time. */
+static void test_a_late_notice_opens_no_window(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	work(w, 5000000, 500000);
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->level, HEAP_OFF);
+	work(w, 1000000, 1000);
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->sides, 0);
+	assert_false(heap_of(w)->window);
+	assert_true(heap_due(w->t) > monotonic_ns());
+}
+
+static void test_a_window_when_its_time_has_come(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	work(w, 5000000, 500000);
+	heap_govern(&w->c, w->t);
+	w->t->heap.budget.resume_ns = monotonic_ns();
+	w->t->heap.budget.credit_ns = 50000000;
+	work(w, 1000000, 0);
+	heap_govern(&w->c, w->t);
+	assert_true(heap_of(w)->window);
+	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_ALLOC);
+	assert_int_equal(heap_due(w->t), 0); /* the kernel tells when it is enough */
+	assert_true(marks(w)->stop_at > marks(w)->n_hits);
+	work(w, 1000000, 60000);
+	heap_govern(&w->c, w->t);
+	assert_false(heap_of(w)->window);
+	assert_int_equal(heap_of(w)->sides, 0);
+	assert_true(heap_due(w->t) > monotonic_ns());
+}
+
+static void test_the_account_is_bounded(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	w->t->heap.budget.credit_ns = 1e18;
+	work(w, 1000000, 0);
+	heap_govern(&w->c, w->t);
+	assert_true(heap_of(w)->budget.credit_ns <= 0.02 * 5e9);
+	assert_true(marks(w)->stop_at <= 100000 + 2 * PP_HEAP_BATCH);
+}
+
+static void test_the_process_samples_itself(void **state)
+{
+	struct world *w = *state;
+
+	w->t->heap.source = HEAP_TOLD;
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_TOLD);
+	work(w, 1000000, 10000000);
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_TOLD);
+	assert_true(marks(w)->stop_at == UINT64_MAX);
+}
+
+static void test_only_allocations_are_wanted(void **state)
+{
+	struct world *w = *state;
+
+	w->c.heap.mode = BROKER_HEAP_ALLOCS;
+	w->t->heap.level = HEAP_ALL;
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_ALLOC);
+	assert_false(marks(w)->flags & PP_HEAP_FREES);
+}
+
+/* When frees are seen again, what was live before may have gone unseen. */
+static void test_a_new_epoch(void **state)
+{
+	struct world *w = *state;
+	struct pp_live *old = &w->c.heap.live[5];
+
+	begin(w);
+	heap_apply(&w->c, w->t, HEAP_ALLOCS);
+	w->c.heap.keys[0].key[5] = PP_LIVE_KEY(0x1000ull, SLOT);
+	w->c.heap.keys[0].key[6] = PP_LIVE_KEY(0x1000ull, SLOT + 1);
+	old->born = (uint64_t)monotonic_ns();
+	heap_apply(&w->c, w->t, HEAP_ALL);
+	assert_int_equal(w->c.heap.keys[0].key[5], 0);
+	assert_int_equal(old->born, 0);
+	assert_int_not_equal(w->c.heap.keys[0].key[6], 0); /* another's */
+	assert_int_equal(heap_of(w)->n_gaps, 1);
+	assert_true(heap_of(w)->epoch_ns > 0);
+}
+
+/* The next program is judged by itself, but out of the same account. */
+static void test_exec(void **state)
+{
+	struct world *w = *state;
+	double credit;
+
+	begin(w);
+	work(w, 5000000, 500000);
+	heap_govern(&w->c, w->t);
+	credit = heap_of(w)->budget.credit_ns;
+	assert_int_equal(heap_of(w)->level, HEAP_OFF);
+	heap_follow(&w->c, w->t, true); /* it has no mapping: nothing to probe */
+	assert_int_equal(heap_of(w)->source, HEAP_NONE);
+	assert_int_equal(heap_of(w)->level, HEAP_ALL);
+	assert_true(heap_of(w)->budget.credit_ns <= credit + 0.02 * 1e9);
+	assert_int_equal(heap_due(w->t), 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_it_begins_with_all_and_a_limit),
+		TEST(test_no_limit),
+		TEST(test_what_a_quiet_program_costs_is_within),
+		TEST(test_frees_go_first),
+		TEST(test_then_allocations),
+		TEST(test_a_late_notice_opens_no_window),
+		TEST(test_a_window_when_its_time_has_come),
+		TEST(test_the_account_is_bounded),
+		TEST(test_the_process_samples_itself),
+		TEST(test_only_allocations_are_wanted),
+		TEST(test_a_new_epoch),
+		TEST(test_exec),
+	};
+
+	return cmocka_run_group_tests_name("heap-govern", tests, NULL, NULL);
+}
