@@ -11,7 +11,7 @@
 
 /* log2(1 + f), f and the answer in 1/2^32: f + k f (1 - f) + l f (1 - f) (1 - 2 f). The constant k makes
  * the integral over all f exact, so that draws have the right mean; none is off by more
- * than 0.001. */
+ * than 0.0011. */
 PP_INLINE u64 pp_log2_fraction(u64 f)
 {
 	u64 g = (f >> 1) * ((1ull << 32) - f) >> 31; /* f (1 - f) */

@@ -58,6 +58,7 @@ static inline int world_setup(void **state)
 	w->t->pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	snprintf(w->t->comm, sizeof(w->t->comm), "tested");
 	w->t->heap.source = HEAP_PROBES;
+	w->t->heap.level = HEAP_ALL;
 	if (vec_push(&w->t->images, image) < 0 || capture_new(profile_find("heap"), &w->capture) < 0)
 		return -1;
 	return h->states && h->cpus && h->keys && h->live ? 0 : -1;

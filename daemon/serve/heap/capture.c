@@ -47,8 +47,8 @@ static int64_t size_of(const struct total *row, uint64_t item)
 	return (int64_t)(class & 31) << (class >> 5 & 63);
 }
 
-static void fill(const struct heap_question *q, uint64_t item, const struct heap_row *row,
-		 int64_t sign, int64_t values[CAPTURE_MAX_VALUES])
+static void fill(const struct heap_question *q, bool in_use, uint64_t item,
+		 const struct heap_row *row, int64_t sign, int64_t values[CAPTURE_MAX_VALUES])
 {
 	double scale = row->allocs ? heap_scale((double)row->alloc_bytes / (double)row->allocs) : 0;
 	bool weighed = item & PP_SIZE_WEIGHED, raw = q->raw && !weighed;
@@ -57,6 +57,8 @@ static void fill(const struct heap_question *q, uint64_t item, const struct heap
 
 	values[0] += sign * (raw ? row->allocs : (int64_t)objects);
 	values[1] += sign * (raw ? row->alloc_bytes : (int64_t)bytes);
+	if (!in_use)
+		return;
 	values[2] += sign * (raw ? row->live : (int64_t)row->live_objects);
 	values[3] += sign * (raw ? row->live_bytes : (int64_t)row->live_space);
 }
@@ -171,6 +173,7 @@ static int add_rows(struct core *c, const struct target *t, const struct heap_qu
 		    const struct heap_reading *before, const struct heap_reading *after,
 		    struct capture *to)
 {
+	bool in_use = heap_knows_in_use(t) || q->peak;
 	const struct totals *totals = &c->kept;
 	int r = 0;
 
@@ -181,9 +184,9 @@ static int add_rows(struct core *c, const struct target *t, const struct heap_qu
 		const uint64_t *words;
 		uint32_t n;
 
-		fill(q, item, &after->rows[i], 1, values);
+		fill(q, in_use, item, &after->rows[i], 1, values);
 		if (before && i < before->n)
-			fill(q, item, &before->rows[i], -1, values);
+			fill(q, in_use, item, &before->rows[i], -1, values);
 		words = stacks_words(&totals->stacks, row->stack, &n);
 		if ((values[0] || values[1] || values[2] || values[3]) &&
 		    !(n && inside_allocator(&t->heap, words[0])))

@@ -166,6 +166,8 @@ int heap_text(struct core *c, struct target *t, const struct heap_totals *totals
 	      const struct capture *capture, const struct naming *n, struct bytes *ret);
 
 int64_t heap_period(const struct target *t);
+/* False: what was in use once has not been watched since. */
+bool heap_knows_in_use(const struct target *t);
 /* The process has ended: probes are let go, its heap is written to --keep-dir. */
 void heap_last_word(struct core *c, struct target *t);
 

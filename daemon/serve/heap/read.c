@@ -24,6 +24,11 @@ int64_t heap_period(const struct target *t)
 	return t->heap.source == HEAP_TOLD ? 1 : PP_HEAP_RATE;
 }
 
+bool heap_knows_in_use(const struct target *t)
+{
+	return t->heap.source != HEAP_PROBES || t->heap.level != HEAP_OFF;
+}
+
 static struct row_name name_of(const struct totals *t, const struct total *row)
 {
 	struct row_name n;
@@ -244,7 +249,7 @@ void heap_sum(const struct core *c, const struct target *t, const struct heap_re
 	double objects = 0, space = 0;
 
 	*ret = (struct heap_totals){ 0 };
-	for (size_t i = 0; i < r->n; i++) {
+	for (size_t i = 0; i < r->n && heap_knows_in_use(t); i++) {
 		objects += r->rows[i].live_objects;
 		space += r->rows[i].live_space;
 	}
