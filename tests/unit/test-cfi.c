@@ -195,7 +195,9 @@ static void test_realigned_stack_pair(void **state)
 	 * push %r10 */
 	one(x, PROGRAM(ADVANCE(5), DW_CFA_def_cfa, R10, 0, ADVANCE(13), DW_CFA_expression, RBP, 2,
 		       DW_OP_breg6, 0, ADVANCE(5), DW_CFA_def_cfa_expression, 3, DW_OP_breg6, 0x78,
-		       DW_OP_deref));
+		       DW_OP_deref, ADVANCE(5), DW_CFA_expression, RBP, 2, DW_OP_breg6, 0x70));
+	IS(x, 28, .kind = UNWIND_DEREF_FP, .cfa_offset = -8, .fp_saved = UNWIND_AT_FP,
+	   .fp_offset = -16);
 	IS(x, 0, .kind = UNWIND_SP, .cfa_offset = 8);
 	IS(x, 5, .kind = UNWIND_REGISTER, .reg = R10);
 	IS(x, 18, .kind = UNWIND_REGISTER, .reg = R10, .fp_saved = UNWIND_AT_FP);

@@ -113,6 +113,24 @@ static void test_raw_for_clients_that_scale(void **state)
 	assert_values(only(w), 10, 30000, 1, 3000);
 }
 
+static void test_in_use_is_left_out_where_it_is_not_watched(void **state)
+{
+	struct world *w = *state;
+	struct heap_totals sum;
+	struct heap_reading r;
+
+	w->t->heap.level = HEAP_OFF;
+	allocated(w, 1, 10, 3000);
+	hold(w, 1, 3000);
+	capture(w, (struct heap_question){ .raw = true });
+	assert_values(only(w), 10, 30000, 0, 0);
+	assert_true(says(w, "in use is not known"));
+	r = get(w, (struct heap_question){ 0 });
+	heap_sum(&w->c, w->t, &r, &sum);
+	assert_int_equal(sum.live_space, 0);
+	heap_reading_deinit(&r);
+}
+
 static void test_sizes_of_a_class_are_not_mixed_up(void **state)
 {
 	struct world *w = *state;
@@ -374,6 +392,7 @@ int main(void)
 		TEST(test_age_and_epoch),
 		TEST(test_weighed_by_the_process),
 		TEST(test_difference),
+		TEST(test_in_use_is_left_out_where_it_is_not_watched),
 		TEST(test_peak),
 		TEST(test_unseen),
 		TEST(test_comments_of_what_is_missing),
