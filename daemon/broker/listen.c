@@ -179,6 +179,7 @@ int listen_bind(const char *address, bool insecure, struct listener *to, size_t 
 	struct addrinfo *list = NULL;
 	char host[256], port[8];
 	size_t before = *n;
+	bool local;
 	int r;
 
 	if (*n == max) {
@@ -196,7 +197,11 @@ int listen_bind(const char *address, bool insecure, struct listener *to, size_t 
 			 "%s: an address is :PORT, HOST:PORT, [ADDRESS]:PORT or unix:PATH", address);
 		return LISTEN_BAD_ADDRESS;
 	}
-	r = getaddrinfo(*host ? host : insecure ? NULL : "localhost", port, &hints, &list);
+	/* localhost is loopback (RFC 6761, 6.3), also where no file says so */
+	local = *host ? !strcmp(host, "localhost") : !insecure;
+	if (local)
+		hints.ai_flags &= ~AI_PASSIVE;
+	r = getaddrinfo(*host && !local ? host : NULL, port, &hints, &list);
 	if (r) {
 		snprintf(error, LISTEN_MAX_TEXT, "%s: %s", address, gai_strerror(r));
 		return LISTEN_BAD_ADDRESS;
