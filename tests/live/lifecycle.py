@@ -215,7 +215,7 @@ def test_threads_that_come_and_go():
     p.kill()  # which ends the window
     windows.join()
     profile = lib.profile_of(result[0].body)
-    lib.check_complete(profile, at_least=500)
+    lib.check_complete(profile, at_least=500, share=0.995)  # one that is taken down has no stack any more
     lib.check_nothing_lost(profile)
     labels = {s.labels["thread"][0] for s in profile.samples if "thread" in s.labels}
     missing = {"w%03d" % i for i in range(200)} - labels
