@@ -72,7 +72,7 @@ def test_exec_during_the_window():
     p = life("exec", "800", lib.target("rungs"), "60", stdin=subprocess.PIPE)
     d = lib.Daemon(p, arguments=FAST)
     later(0.7, lambda: go(p))
-    profile = d.profile(4, at_least=100)
+    profile = d.profile(8, at_least=100)
     n = {f: lib.samples(profile, f) for f in ("before_exec", "rung_leaf")}
     check(all(v > 50 for v in n.values()), "%s" % n)
     check(lib.comments(profile, "executed a new program"), "%s" % profile.comments)
