@@ -129,11 +129,20 @@ class Watch(threading.Thread):
     def __init__(self, pid):
         super().__init__(daemon=True)
         self.pid, self.points, self.end = pid, [], threading.Event()
+        self.note()     # before whatever is asked next, however late the thread starts
         self.start()
+
+    def note(self):
+        self.points.append((time.time(), lib.cpu_seconds(self.pid)))
 
     def run(self):
         while not self.end.wait(0.005):
-            self.points.append((time.time(), lib.cpu_seconds(self.pid)))
+            self.note()
+
+    def stop(self):
+        self.end.set()
+        self.join()
+        self.note()     # after whatever was asked before
 
     def at(self, t):
         """CPU seconds at a moment of the wall clock."""
@@ -147,9 +156,7 @@ def check_total(d, t, seconds, hz):
     the window."""
     watch = Watch(t.pid)
     profile = d.profile(seconds)
-    time.sleep(0.1)
-    watch.end.set()
-    watch.join()
+    watch.stop()
     start = profile.time_nanos / 1e9
     used = watch.at(start + profile.duration_nanos / 1e9) - watch.at(start)
     n, ticks = profile.total("samples"), used * hz / COIN
