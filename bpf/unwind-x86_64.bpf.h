@@ -65,3 +65,39 @@ PP_INLINE u64 pp_signal_registers(u64 sp, struct pp_start *s)
 	*s = (struct pp_start){ .ip = g[6], .sp = g[5], .fp = g[0], .bx = g[1] };
 	return sp + PP_SIGCONTEXT;
 }
+
+/* The system call that a thread is in; its first arguments. -1: none. */
+struct pp_system_call {
+	u64 number;
+	u64 a[5];
+};
+
+PP_INLINE void pp_call_registers(struct task_struct *t, struct pp_system_call *c)
+{
+	struct pt_regs *g = (void *)bpf_task_pt_regs(t);
+
+	c->number = g->orig_ax;
+	c->a[0] = g->di;
+	c->a[1] = g->si;
+	c->a[2] = g->dx;
+	c->a[3] = g->r10;
+	c->a[4] = g->r8;
+}
+
+/* asm/unistd_64.h */
+#define PP_CALL_FUTEX 202
+
+PP_INLINE int pp_is_futex(u64 call) /* futex, futex_waitv, futex_wake, futex_wait, futex_requeue */
+{
+	return call == PP_CALL_FUTEX || call == 449 || (call >= 454 && call <= 456);
+}
+
+PP_INLINE int pp_is_read_write(u64 call) /* read, write, readv, writev */
+{
+	return call <= 1 || call == 19 || call == 20;
+}
+
+PP_INLINE int pp_is_exit(u64 call) /* exit, exit_group: robust and joined threads */
+{
+	return call == 60 || call == 231;
+}

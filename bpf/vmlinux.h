@@ -77,6 +77,40 @@ struct uprobe_task {
 	struct return_instance *return_instances;
 };
 
+struct sched_entity {
+	u64 sum_exec_runtime, prev_sum_exec_runtime;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct inode {
+	unsigned short i_mode;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct task_struct {
 	char comm[16]; /* read as two words */
 	int pid, tgid;
@@ -87,6 +121,9 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct pid *thread_pid;
 	struct uprobe_task *utask;
+	struct sched_entity se;
+	struct files_struct *files;
+	unsigned in_iowait : 1;
 };
 
 struct seq_file;

@@ -13,6 +13,7 @@
 
 #include "base/record.h"
 #include "bpf/heap.h"
+#include "bpf/wait.h"
 
 enum broker_request {
 	BROKER_START = 1, /* broker -> serve, unasked, first: struct broker_start, then n_text
@@ -35,6 +36,8 @@ enum broker_request {
 	BROKER_PROBE,	   /* struct broker_probes, struct broker_probe[n]: attaches them all or none; an
 			    * error's answer bears its text */
 	BROKER_UNPROBE,	   /* struct broker_unprobe: off at once, gone soon */
+	BROKER_WAIT,	   /* loads the programs that see threads wait -> struct broker_wait; fds: maps in
+			    * the order of enum pp_wait_map; else as BROKER_HEAP */
 	BROKER_KEEP,	   /* uint32_t target -> fd of a new file in --keep-dir; -ENOENT: there is none */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
@@ -45,6 +48,10 @@ enum broker_request {
 #define BROKER_NO_LIMIT UINT32_MAX
 
 enum broker_heap_mode { BROKER_HEAP_INUSE, BROKER_HEAP_ALLOCS, BROKER_HEAP_OFF };
+
+/* Of waits: off; on: scheduler events of the machine, filtered; strict: events of the targets' threads
+ * alone, which costs others nothing and does not tell who releases a lock. */
+enum broker_wait_mode { BROKER_WAIT_ON, BROKER_WAIT_OFF, BROKER_WAIT_STRICT };
 
 #define BROKER_MAX_TEXT 512
 
@@ -67,9 +74,9 @@ struct broker_start {
 	uint32_t one_shot; /* no listeners: run the request in `text` and write it to the fd */
 	uint32_t heap;	   /* enum broker_heap_mode */
 	uint32_t max_overhead; /* of uprobes, in millionths of the target's CPU time; BROKER_NO_LIMIT */
+	uint32_t wait;	   /* enum broker_wait_mode */
 	uint32_t n_text;   /* bytes of NUL-terminated strings that follow: allowed hosts; or
 			    * the one-shot request (path, query) */
-	uint32_t pad;
 };
 
 struct broker_target {
@@ -109,6 +116,10 @@ struct broker_heap {
 	uint32_t session; /* unsampled calls have no return probe */
 	uint32_t hit_ns;  /* CPU time that one hit costs a process */
 	uint32_t pad;
+};
+
+struct broker_wait {
+	uint32_t n_cpus; /* rows of PP_WAIT_MAP_CPU / PP_MAX_PROCESSES */
 };
 
 /* Sides of a heap's probes, which come and go apart. */

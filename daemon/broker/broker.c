@@ -57,6 +57,7 @@ static int send_start(const struct broker *b, struct record *r)
 				  .owner_uid = getuid(),
 				  .insecure = o->insecure,
 				  .heap = o->heap,
+				  .wait = o->wait,
 				  .max_overhead = o->max_overhead,
 				  .one_shot = o->record };
 
@@ -170,6 +171,21 @@ static void answer_symbolizer(struct broker *b, struct answer *a)
 		give_fd(a, TAKE_FD(b->symbolizer.socket));
 }
 
+static int arm(struct broker *b, enum pp_collector c, char *error)
+{
+	if (c != PP_WAIT)
+		return kernel_arm(b->kernel, c, error);
+	return b->waits && waits_loaded(b->waits, error) == 0 ? waits_arm(b->waits, error) : -EINVAL;
+}
+
+static void disarm(struct broker *b, enum pp_collector c)
+{
+	if (c != PP_WAIT)
+		kernel_disarm(b->kernel, c);
+	else if (b->waits)
+		waits_disarm(b->waits);
+}
+
 static void answer_arm(struct broker *b, struct answer *a)
 {
 	const uint32_t *collector = record_payload(a->r, uint32_t);
@@ -178,9 +194,9 @@ static void answer_arm(struct broker *b, struct answer *a)
 	if (!collector)
 		a->r->status = -EINVAL;
 	else if (a->r->type == BROKER_DISARM)
-		kernel_disarm(b->kernel, (enum pp_collector)*collector);
+		disarm(b, (enum pp_collector)*collector);
 	else
-		a->r->status = kernel_arm(b->kernel, (enum pp_collector)*collector, error);
+		a->r->status = arm(b, (enum pp_collector)*collector, error);
 	a->r->n = (uint32_t)strlen(error);
 	memcpy(a->r->data, error, a->r->n);
 }
@@ -211,6 +227,23 @@ static void answer_heap(struct broker *b, struct answer *a)
 	a->r->n = sizeof(h);
 	for (int i = 0; i < PP_N_HEAP_MAPS; i++)
 		a->r->fds[a->r->n_fds++] = uprobes_map(b->uprobes, (enum pp_heap_map)i);
+}
+
+static void answer_wait(struct broker *b, struct answer *a)
+{
+	struct broker_wait w = { waits_n_cpus() };
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = b->waits ? 0 : waits_begin(b->kernel, &b->waits);
+
+	if (r == 0)
+		r = waits_loaded(b->waits, error);
+	answer_text(a, r, error);
+	if (r < 0)
+		return;
+	memcpy(a->r->data, &w, sizeof(w));
+	a->r->n = sizeof(w);
+	for (int i = 0; i < PP_N_WAIT_MAPS; i++)
+		a->r->fds[a->r->n_fds++] = waits_map(b->waits, (enum pp_wait_map)i);
 }
 
 static int probe(struct broker *b, const struct record *r, char *error)
@@ -341,6 +374,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_HEAP:
 		answer_heap(b, &a);
+		break;
+	case BROKER_WAIT:
+		answer_wait(b, &a);
 		break;
 	case BROKER_PROBE:
 		answer_probe(b, &a);

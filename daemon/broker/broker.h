@@ -10,6 +10,7 @@
 #include "daemon/broker/uprobes.h"
 #include "daemon/broker/kernel.h"
 #include "daemon/broker/options.h"
+#include "daemon/broker/waits.h"
 
 struct broker {
 	const struct options *options;
@@ -22,6 +23,7 @@ struct broker {
 	struct kernel *kernel;
 	struct uprobes_loading *loading; /* NULL: not asked for yet */
 	struct uprobes *uprobes;	 /* NULL: not there yet */
+	struct waits *waits;		 /* NULL: not asked for yet */
 	struct child serve, symbolizer;
 	bool ready, done;
 	int status; /* of the one-shot run */

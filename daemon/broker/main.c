@@ -169,6 +169,7 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	kernel_disarm(b->kernel, PP_CPU);
 	kernel_disarm(b->kernel, PP_GROWTH);
+	waits_free(TAKE_PTR(b->waits));
 	uprobes_free(TAKE_PTR(b->uprobes));
 	uprobes_loading_free(TAKE_PTR(b->loading));
 	child_stop(&b->serve);
@@ -234,6 +235,7 @@ static void end(struct broker *b)
 
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
+	waits_free(b->waits);
 	uprobes_free(b->uprobes);
 	uprobes_loading_free(b->loading);
 	kernel_free(b->kernel);

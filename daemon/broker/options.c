@@ -11,7 +11,7 @@
 #include "version.h"
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
-       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP };
+       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -24,6 +24,10 @@ static const struct argp_option common[] = {
 	  0 },
 	{ "max-overhead", KEY_MAX_OVERHEAD, "PERCENT", 0,
 	  "how much of its CPU time probes may cost the process (default 2; 0: no probes; none: no limit)",
+	  0 },
+	{ "wait", KEY_WAIT, "HOW", 0,
+	  "how to see threads wait: on (default: scheduler events), strict (events of the process's own "
+	  "threads: nothing for other processes, and no mutex profile), off",
 	  0 },
 	{ "btf", KEY_BTF, "FILE", 0, "kernel type information, where /sys/kernel/btf/vmlinux is absent",
 	  0 },
@@ -89,6 +93,18 @@ static enum broker_heap_mode heap_mode(const char *arg)
 	bad_usage("--heap %s: inuse, allocs or off is wanted", arg);
 }
 
+static enum broker_wait_mode wait_mode(const char *arg)
+{
+	static const char *const names[] = { [BROKER_WAIT_ON] = "on",
+					     [BROKER_WAIT_OFF] = "off",
+					     [BROKER_WAIT_STRICT] = "strict" };
+
+	for (int i = 0; i <= BROKER_WAIT_STRICT; i++)
+		if (!strcmp(arg, names[i]))
+			return (enum broker_wait_mode)i;
+	bad_usage("--wait %s: on, strict or off is wanted", arg);
+}
+
 static uint32_t overhead(const char *arg)
 {
 	char *end;
@@ -115,6 +131,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_HZ:
 		o->hz = number(arg, "hz", 1000);
+		return 0;
+	case KEY_WAIT:
+		o->wait = wait_mode(arg);
 		return 0;
 	case KEY_HEAP:
 		o->heap = heap_mode(arg);

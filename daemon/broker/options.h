@@ -29,6 +29,7 @@ struct options {
 	unsigned hz;
 	bool insecure;
 	enum broker_heap_mode heap;
+	enum broker_wait_mode wait;
 	uint32_t max_overhead; /* millionths, or BROKER_NO_LIMIT */
 	const char *btf;
 	const char *keep; /* directory, or NULL */

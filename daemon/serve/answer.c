@@ -9,6 +9,7 @@
 
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/kept.h"
+#include "daemon/serve/contention.h"
 #include "daemon/serve/encode.h"
 #include "daemon/serve/index.h"
 #include "daemon/serve/path.h"
@@ -356,6 +357,53 @@ static void kept_answer(const struct asking *s, const struct profile *p, int64_t
 	naming_free(&n);
 }
 
+static void encode_wait(const struct asking *s, const struct capture *capture, const struct naming *n,
+			bool text)
+{
+	int r = 0;
+
+	if (!text) {
+		encode(s, capture, n, capture->delta ? "-delta" : "");
+		return;
+	}
+	r = capture->profile->n_values == 2 ? contention_text(capture, n, &s->ret->body) :
+					      text_top(capture, n, &s->ret->body);
+	s->ret->status = 200;
+	s->ret->kind = HTTP_TEXT;
+	if (r < 0)
+		http_error(s->ret, 500, "failed to write the profile: %s", strerror(-r));
+}
+
+static void wait_answer(const struct asking *s, const struct profile *p, int64_t seconds)
+{
+	_cleanup_(wait_reading_deinit) struct wait_reading before = { 0 }, after = { 0 };
+	_cleanup_(capture_freep) struct capture *capture = NULL;
+	bool objects = query_number(&s->q->query, "objects") > 0;
+	struct core *c = s->a->core;
+	int64_t began = monotonic_ns();
+	struct naming n = { 0 };
+	int r = capture_new(p, &capture);
+
+	if (r == 0 && seconds)
+		r = wait_read(c, s->target, &before);
+	if (r == 0 && !wait_delta(s, seconds))
+		return;
+	if (r == 0)
+		r = wait_read(c, s->target, &after);
+	if (r == 0)
+		r = wait_capture(c, s->target, seconds ? &before : NULL, &after, objects, capture, &n);
+	if (r < 0) {
+		http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));
+		return;
+	}
+	capture->time_ns = realtime_ns();
+	capture->period = 1;
+	capture->delta = seconds != 0;
+	capture->duration_ns = seconds ? monotonic_ns() - began : 0;
+	encode_wait(s, capture, &n, query_number(&s->q->query, "debug") > 0);
+	naming_free(&n);
+}
+
 static void answer_kept(const struct asking *s, const struct profile *p)
 {
 	int64_t seconds;
@@ -368,8 +416,10 @@ static void answer_kept(const struct asking *s, const struct profile *p)
 		gone(s);
 	else if (!core_wait_kernel(s->a->core))
 		http_error(s->ret, 500, "BPF programs are not loaded");
-	else
+	else if (p->collector == PP_GROWTH)
 		kept_answer(s, p, seconds);
+	else
+		wait_answer(s, p, seconds);
 }
 
 static void answer_window(struct asking *s, const struct profile *p)
@@ -410,7 +460,7 @@ static void answer_profile(struct asking *s, const char *name)
 	}
 	if (!p)
 		http_error(s->ret, 404, "Unknown profile");
-	else if (p->arm == PROFILE_WINDOWED)
+	else if (p->arm == PROFILE_WINDOWED || p->arm == PROFILE_WALL)
 		answer_window(s, p);
 	else if (p->arm == PROFILE_SYMBOL)
 		answer_symbol(s);
@@ -427,7 +477,11 @@ static uint64_t count_of(void *context, const struct profile *p)
 {
 	const struct asking *s = context;
 
-	return p->arm == PROFILE_CUMULATIVE ? kept_count(s->a->core, s->target, p->collector) : 0;
+	if (p->arm != PROFILE_CUMULATIVE)
+		return 0;
+	if (p->collector == PP_WAIT || p->collector == PP_RELEASE)
+		return wait_count(s->a->core, s->target, p);
+	return kept_count(s->a->core, s->target, p->collector);
 }
 
 /* "/pid/1234/debug/pprof/..." -> the target, and the rest of the path; NULL: no such path. With one
@@ -478,6 +532,10 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 	}
 	if (!s.target && !strncmp(rest, prefix, sizeof(prefix) - 1) && rest == q->path) {
 		http_error(ret, 404, "there are several processes: / lists them");
+		return;
+	}
+	if (s.target && !strcmp(rest, "/debug/fgprof")) {
+		answer_profile(&s, "wall");
 		return;
 	}
 	if (!s.target || strncmp(rest, prefix, sizeof(prefix) - 1)) {

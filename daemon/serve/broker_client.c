@@ -141,26 +141,38 @@ static void take_text(const struct broker_client *b, char *error)
 	error[n] = '\0';
 }
 
-int broker_heap(struct broker_client *b, struct broker_heap *ret, int ret_fds[PP_N_HEAP_MAPS],
-		char *error)
+/* An answer of n bytes and some maps; an error's text. */
+static int ask_programs(struct broker_client *b, enum broker_request type, void *ret, uint32_t n,
+			int *ret_fds, uint32_t n_fds, char *error)
 {
 	struct record *r = &b->record;
 	int err;
 
 	pthread_mutex_lock(&b->lock);
-	err = ask(b, BROKER_HEAP, NULL, 0);
+	err = ask(b, type, NULL, 0);
 	if (err < 0)
 		take_text(b, error);
-	if (err == 0 && (r->n_fds != PP_N_HEAP_MAPS || r->n != sizeof(*ret)))
+	if (err == 0 && (r->n_fds != n_fds || r->n != n))
 		err = -EBADMSG;
 	if (err == 0) {
-		memcpy(ret, r->data, sizeof(*ret));
-		memcpy(ret_fds, r->fds, PP_N_HEAP_MAPS * sizeof(int));
+		memcpy(ret, r->data, n);
+		memcpy(ret_fds, r->fds, n_fds * sizeof(int));
 		r->n_fds = 0;
 	}
 	record_close_fds(r);
 	pthread_mutex_unlock(&b->lock);
 	return err;
+}
+
+int broker_heap(struct broker_client *b, struct broker_heap *ret, int ret_fds[PP_N_HEAP_MAPS],
+		char *error)
+{
+	return ask_programs(b, BROKER_HEAP, ret, sizeof(*ret), ret_fds, PP_N_HEAP_MAPS, error);
+}
+
+int broker_wait(struct broker_client *b, struct broker_wait *ret, int ret_fds[PP_N_WAIT_MAPS], char *error)
+{
+	return ask_programs(b, BROKER_WAIT, ret, sizeof(*ret), ret_fds, PP_N_WAIT_MAPS, error);
 }
 
 int broker_probe(struct broker_client *b, const struct broker_probes *q,

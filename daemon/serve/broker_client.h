@@ -36,6 +36,8 @@ int broker_disarm(struct broker_client *b, enum pp_collector c);
 /* Loads the heap's programs. `error` as above. */
 int broker_heap(struct broker_client *b, struct broker_heap *ret, int ret_fds[PP_N_HEAP_MAPS],
 		char *error);
+/* Loads the programs that see threads wait. Likewise. */
+int broker_wait(struct broker_client *b, struct broker_wait *ret, int ret_fds[PP_N_WAIT_MAPS], char *error);
 int broker_probe(struct broker_client *b, const struct broker_probes *q,
 		 const struct broker_probe *probes, char *error);
 int broker_unprobe(struct broker_client *b, uint32_t target, uint32_t sides);

@@ -25,6 +25,7 @@
 #include "daemon/serve/table.h"
 #include "daemon/serve/target.h"
 #include "daemon/serve/totals.h"
+#include "daemon/serve/wait/wait.h"
 
 enum core_kernel { CORE_LOADING, CORE_READY, CORE_FAILED };
 
@@ -60,6 +61,7 @@ struct core {
 	char arm_error[PP_N_COLLECTORS][BROKER_MAX_TEXT];
 
 	struct heap heap; /* scan_lock; its tables never change once they are there */
+	struct waits waits;
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;
 	int wake_fd; /* eventfd: the watcher looks again */

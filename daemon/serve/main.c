@@ -50,6 +50,7 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	ret->n_fds = r->n_fds;
 	c->hz = ret->start.hz;
 	c->period_ns = ret->start.period_ns;
+	c->waits.mode = (enum broker_wait_mode)ret->start.wait;
 	c->heap.mode = (enum broker_heap_mode)ret->start.heap;
 	c->heap.budget = ret->start.max_overhead == BROKER_NO_LIMIT ? INFINITY :
 								      ret->start.max_overhead / 1e6;
@@ -190,6 +191,7 @@ static void scan_targets(struct core *c)
 		pthread_mutex_unlock(&c->scan_lock);
 	}
 	malloc_trim(0);
+	wait_load(c);
 	start_heap(c);
 	start_kept(c, PP_GROWTH);
 }
@@ -226,13 +228,15 @@ static void start_for(struct core *c, const char *name)
 {
 	const struct profile *p = profile_find(name);
 
-	if (!p || p->arm != PROFILE_CUMULATIVE)
+	if (!p || (p->arm != PROFILE_CUMULATIVE && p->arm != PROFILE_WALL))
 		return;
 	pthread_mutex_lock(&c->scan_lock);
 	target_scan(c, &c->targets[0], true);
 	pthread_mutex_unlock(&c->scan_lock);
 	if (p->collector == PP_HEAP)
 		start_heap(c);
+	else if (p->collector != PP_GROWTH)
+		wait_load(c);
 	else
 		start_kept(c, (enum pp_collector)p->collector);
 }

@@ -103,19 +103,86 @@ static uint32_t stack_of(const struct pool *p, unsigned half, uint32_t stack,
 	return (uint32_t)n;
 }
 
+/* A stack of an earlier epoch: a row has it, because it was seen to when its half was emptied. */
+static uint32_t known_stack(const struct totals *t, uint64_t hash, uint64_t words[PP_MAX_WORDS])
+{
+	uint32_t i = totals_known(t, hash), n;
+	const uint64_t *from;
+
+	if (i == HASH_NONE)
+		return 0;
+	from = stacks_words(&t->stacks, t->rows.data[i].stack, &n);
+	if (n > PP_MAX_WORDS)
+		return 0;
+	memcpy(words, from, n * sizeof(*words));
+	return n;
+}
+
 static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const struct pp_count *c)
 {
 	uint64_t words[PP_MAX_WORDS];
-	uint32_t n = stack_of(p, half, c->stack, words);
 	char name[TOTALS_NAME];
+	uint32_t n;
 
+	if (c->stack == PP_NO_STACK(PP_END_BY_HASH))
+		n = known_stack(t, c->name[0], words);
+	else
+		n = stack_of(p, half, c->stack, words);
 	if (!n) {
 		p->n_bad++;
 		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);
 		n = 1;
 	}
 	memcpy(name, c->name, sizeof(name));
-	return totals_row(t, c->target, c->collector, words, n, name);
+	return totals_item_row(t, c->target, c->collector, c->item, words, n, name);
+}
+
+bool pool_wait(const struct pool *p, uint32_t slot, struct pp_wait *ret)
+{
+	const struct pp_wait *w = &p->waits[slot];
+	uint64_t began;
+
+	if (!__atomic_load_n(&p->wait_keys[slot / PP_WAIT_WAYS].key[slot % PP_WAIT_WAYS], __ATOMIC_ACQUIRE))
+		return false;
+	began = __atomic_load_n(&w->began, __ATOMIC_ACQUIRE);
+	*ret = *w;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return began && began == __atomic_load_n(&w->began, __ATOMIC_RELAXED) && ret->slot < PP_MAX_PROCESSES;
+}
+
+uint32_t pool_wait_row(struct pool *p, struct totals *kept, const struct pp_wait *w)
+{
+	uint64_t name[2] = { w->stack, w->named }, words[PP_MAX_WORDS];
+	uint32_t n;
+
+	if (w->row >= PP_NO_STACK(0) || w->epoch == p->control->epoch)
+		n = stack_of(p, w->epoch & 1, w->row, words);
+	else
+		n = known_stack(kept, w->stack, words);
+	if (!n) {
+		p->n_bad++;
+		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);
+		n = 1;
+	}
+	return totals_item_row(kept, w->target, PP_WAIT, w->item, words, n, (const char *)name);
+}
+
+/* Waits that are open know their stacks by rows of the half that is about to be emptied. */
+static void keep_waits(struct pool *p, struct totals *kept, uint64_t epoch)
+{
+	for (uint32_t slot = 0; p->waits && slot < POOL_N_WAITS; slot++) {
+		uint64_t name[2], words[PP_MAX_WORDS];
+		struct pp_wait w;
+		uint32_t n;
+
+		if (!pool_wait(p, slot, &w) || w.epoch != epoch || w.row >= PP_NO_STACK(0))
+			continue;
+		n = stack_of(p, epoch & 1, w.row, words);
+		name[0] = w.stack;
+		name[1] = w.named;
+		if (n)
+			totals_item_row(kept, w.target, PP_WAIT, w.item, words, n, (const char *)name);
+	}
 }
 
 static void fold_half(struct pool *p, struct totals *windowed, struct totals *kept, unsigned half)
@@ -168,6 +235,7 @@ void pool_flip(struct pool *p, struct totals *t, struct totals *kept)
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
 		usleep(100000); /* nohz_full machines refuse it: a program runs for microseconds */
 	fold_half(p, t, kept, old);
+	keep_waits(p, kept, p->control->epoch - 1);
 	memset(p->stacks + (size_t)old * p->n_stacks, 0, stacks_size(p) / 2);
 	memset(p->counts + (size_t)old * p->n_counts, 0, counts_size(p) / 2);
 	memset(h->folded, 0, p->n_counts * sizeof(*h->folded));

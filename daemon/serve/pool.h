@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "bpf/event.h"
+#include "bpf/wait.h"
 #include "daemon/protocol.h"
 #include "daemon/serve/totals.h"
 
@@ -29,6 +30,9 @@ struct pool {
 	struct pp_state *state;
 	struct pp_control *control; /* in state */
 	struct pool_half halves[2];
+	/* borrowed; NULL until they are there: waits that are open know their stacks by row */
+	const struct pp_wait_bucket *wait_keys;
+	const struct pp_wait *waits;
 	uint64_t n_flips, n_bad; /* bad: rows that make no sense */
 	uint64_t n_not_kept;	 /* events that totals had no memory for */
 };
@@ -46,5 +50,11 @@ void pool_flip(struct pool *p, struct totals *t, struct totals *kept);
 bool pool_used(const struct pool *p);
 /* Totals have been cleared: rows are looked for anew. */
 void pool_forget_rows(struct pool *p);
+
+/* The wait in a slot of the open ones, as it was at one moment; false: there is none. */
+#define POOL_N_WAITS ((uint32_t)PP_WAIT_WAYS << PP_WAIT_BUCKET_BITS)
+bool pool_wait(const struct pool *p, uint32_t slot, struct pp_wait *ret);
+/* Its row of `kept`, made if need be; HASH_NONE: no memory. */
+uint32_t pool_wait_row(struct pool *p, struct totals *kept, const struct pp_wait *w);
 
 uint64_t pool_statistic(const struct pool *p, enum pp_statistic which);

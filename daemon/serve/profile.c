@@ -25,6 +25,16 @@ const struct profile profiles[] = {
 		.help = "A sampling of all memory allocations since pprofd attached.",
 	},
 	{
+		.name = "block",
+		.arm = PROFILE_CUMULATIVE,
+		.collector = PP_WAIT,
+		.n_values = 2,
+		.values = { { "contentions", "count" }, { "delay", "nanoseconds" } },
+		.period_type = { "contentions", "count" },
+		.help = "Stack traces that led to waiting on synchronization primitives, since pprofd attached. "
+			"The label lock tells the kind.",
+	},
+	{
 		.name = "cmdline",
 		.arm = PROFILE_INSTANT,
 		.help = "The command line of the process as the kernel was given it, arguments "
@@ -51,6 +61,26 @@ const struct profile profiles[] = {
 			"The gc parameter is accepted and calls nothing.",
 	},
 	{
+		.name = "mutex",
+		.arm = PROFILE_CUMULATIVE,
+		.collector = PP_RELEASE,
+		.n_values = 2,
+		.values = { { "contentions", "count" }, { "delay", "nanoseconds" } },
+		.period_type = { "contentions", "count" },
+		.help = "Stack traces of holders of contended mutexes, where they released them, since pprofd "
+			"attached. They are charged with what the waiters waited.",
+	},
+	{
+		.name = "offcpu",
+		.arm = PROFILE_CUMULATIVE,
+		.collector = PP_WAIT,
+		.n_values = 1,
+		.values = { { "off_cpu", "nanoseconds" } },
+		.period_type = { "off_cpu", "nanoseconds" },
+		.help = "Stack traces of threads that were not on a CPU, and for how long, since pprofd "
+			"attached. The label reason tells what for.",
+	},
+	{
 		.name = "profile",
 		.arm = PROFILE_WINDOWED,
 		.collector = PP_CPU,
@@ -68,6 +98,16 @@ const struct profile profiles[] = {
 		.help = "Maps given program counters to function names. Counters can be specified in a "
 			"GET raw query or POST body, multiple counters are separated by '+'. They are "
 			"those that profiles show.",
+	},
+	{
+		.name = "wall",
+		.arm = PROFILE_WALL,
+		.collector = PP_CPU,
+		.n_values = 2,
+		.values = { { "samples", "count" }, { "time", "nanoseconds" } },
+		.period_type = { "wallclock", "nanoseconds" },
+		.help = "Wall-clock profile: where the threads were, on a CPU or not. The seconds parameter gives "
+			"the duration (30 by default). Also at /debug/fgprof.",
 	},
 };
 

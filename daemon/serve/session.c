@@ -126,6 +126,7 @@ static int prepare(struct session *s)
 
 struct reading {
 	struct totals_before before;
+	struct wait_reading waits;
 	struct cpu_figures figures;
 	int64_t began_ns;
 };
@@ -170,14 +171,28 @@ static void say_window(const struct session *s, const struct capture *to, enum s
 				(double)to->duration_ns / 1e9, (double)s->window_ns / 1e9);
 }
 
+/* What the threads did meanwhile that were not on a CPU. */
+static int read_waits(struct session *s, const struct reading *from, struct capture *to)
+{
+	_cleanup_(wait_reading_deinit) struct wait_reading now = { 0 };
+	int r = wait_read(s->core, s->target, &now);
+
+	return r < 0 ? r : wait_add_wall(s->core, s->target, &from->waits, &now, to->period, to);
+}
+
 static int run_window(struct session *s, struct capture *to)
 {
+	bool wall = s->profile->arm == PROFILE_WALL;
 	struct reading from = { 0 };
 	enum session_wait how;
-	int r = read_before(s, &from);
+	int r = wall ? wait_read(s->core, s->target, &from.waits) : 0;
 
-	if (r < 0)
+	if (r == 0)
+		r = read_before(s, &from);
+	if (r < 0) {
+		wait_reading_deinit(&from.waits);
 		return r;
+	}
 	to->time_ns = realtime_ns();
 	to->period = (int64_t)s->core->period_ns;
 	how = s->wait(s->context, from.began_ns + s->window_ns, s->target->pidfd);
@@ -187,7 +202,10 @@ static int run_window(struct session *s, struct capture *to)
 		r = SESSION_STOPPING;
 	else
 		r = read_after(s, &from, to);
+	if (r == 0 && wall)
+		r = read_waits(s, &from, to);
 	totals_before_deinit(&from.before);
+	wait_reading_deinit(&from.waits);
 	if (r == 0) {
 		say_window(s, to, how);
 		r = capture_merge(to);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bpf/event.h"
 
 static bool name_equal(uint32_t item, const void *key, const void *context)
 {
@@ -43,13 +42,13 @@ static bool row_equal(uint32_t item, const void *key, const void *context)
 	const struct totals *t = context;
 	const struct total *a = &t->rows.data[item], *b = key;
 
-	return a->target == b->target && a->collector == b->collector && a->stack == b->stack &&
-	       a->name == b->name;
+	return a->target == b->target && a->collector == b->collector && a->item == b->item &&
+	       a->stack == b->stack && a->name == b->name;
 }
 
 static uint64_t row_hash(const struct total *key)
 {
-	return hash_u64(hash_u64(HASH_SEED, (uint64_t)key->target << 32 | key->collector),
+	return hash_u64(hash_u64(HASH_SEED, (uint64_t)key->target << 32 | key->item << 6 | key->collector),
 			(uint64_t)key->stack << 32 | key->name);
 }
 
@@ -65,12 +64,50 @@ static bool full(const struct totals *t, uint32_t n_words)
 	return t->stacks.words.n + n_words > TOTALS_MAX_WORDS || t->rows.n >= TOTALS_MAX_ROWS;
 }
 
+/* name of a row of PP_WAIT: the hash of its stack comes first */
+static uint64_t stack_hash_of(const struct totals *t, const struct total *row)
+{
+	uint64_t h;
+
+	memcpy(&h, t->names.data[row->name].text, sizeof(h));
+	return h;
+}
+
+static bool known_equal(uint32_t item, const void *key, const void *context)
+{
+	const struct totals *t = context;
+
+	return stack_hash_of(t, &t->rows.data[item]) == *(const uint64_t *)key;
+}
+
+uint32_t totals_known(const struct totals *t, uint64_t stack_hash)
+{
+	return hash_get(&t->known, hash_u64(HASH_SEED, stack_hash), known_equal, &stack_hash, t);
+}
+
+static int make_known(struct totals *t, uint32_t i)
+{
+	const struct total *row = &t->rows.data[i];
+	uint64_t hash = stack_hash_of(t, row);
+
+	if (row->collector != PP_WAIT || totals_known(t, hash) != HASH_NONE)
+		return 0;
+	return hash_put(&t->known, hash_u64(HASH_SEED, hash), i);
+}
+
 uint32_t totals_row(struct totals *t, uint32_t target, uint32_t collector, const uint64_t *words,
 		    uint32_t n, const char name[TOTALS_NAME])
 {
+	return totals_item_row(t, target, collector, 0, words, n, name);
+}
+
+uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, uint32_t item,
+			 const uint64_t *words, uint32_t n, const char name[TOTALS_NAME])
+{
 	static const uint64_t other = PP_MARKER(PP_END_OTHER, 0);
 	static const char nobody[TOTALS_NAME] = "";
-	struct total key = { .target = target, .collector = collector };
+	struct total key = { .target = target, .collector = collector & 0x3f,
+			     .item = item & 0x3ffffff };
 	uint32_t i;
 
 	if (full(t, n)) { /* names are the target's choice as well: [other] has none */
@@ -94,7 +131,7 @@ uint32_t totals_row(struct totals *t, uint32_t target, uint32_t collector, const
 	if (vec_push(&t->rows, key) < 0)
 		return HASH_NONE;
 	i = (uint32_t)t->rows.n - 1;
-	if (hash_put(&t->index, row_hash(&key), i) < 0) {
+	if (make_known(t, i) < 0 || hash_put(&t->index, row_hash(&key), i) < 0) {
 		t->rows.n--;
 		return HASH_NONE;
 	}
@@ -132,4 +169,5 @@ void totals_deinit(struct totals *t)
 	stacks_deinit(&t->stacks);
 	vec_deinit(&t->names);
 	hash_deinit(&t->name_index);
+	hash_deinit(&t->known);
 }

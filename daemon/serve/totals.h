@@ -2,7 +2,7 @@
 #pragma once
 
 /* totals.h - what was counted so far, in user space: one row for each (target image, collector,
- * stack, name: the thread's, or what else the collector says).
+ * item, stack, name: the thread's, or what else the collector says).
  *
  * Owns rows, stacks and names. Rows never move or go while anybody has a snapshot, and only
  * grow, so a window is "after minus before" by row number. Bounded: past TOTALS_MAX_* a
@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "bpf/event.h"
 #include "daemon/serve/stacks.h"
 
 #define TOTALS_MAX_ROWS (1u << 20)
@@ -17,11 +18,14 @@
 #define TOTALS_NAME 16
 
 struct total {
-	uint32_t target, collector;
+	uint32_t target;
+	uint32_t collector : 6, item : 26; /* item: the collector's own */
 	uint32_t stack; /* of `stacks` */
 	uint32_t name;	/* of `names` */
 	int64_t v[2];
 };
+_Static_assert(sizeof(struct total) == 32, "there are many");
+_Static_assert(PP_N_COLLECTORS <= 1 << 6, "a collector fits its field");
 
 struct total_name {
 	char text[TOTALS_NAME]; /* as the kernel has it: any bytes, NUL-padded */
@@ -33,6 +37,7 @@ struct totals {
 	struct stacks stacks;
 	VEC(struct total_name) names;
 	struct hash_index name_index;
+	struct hash_index known; /* rows of PP_WAIT, by the hash of their stack */
 	uint64_t n_other; /* events whose stack went to [other] */
 };
 
@@ -45,6 +50,12 @@ struct totals_before {
 /* The row of a key, made if need be; HASH_NONE: no memory. */
 uint32_t totals_row(struct totals *t, uint32_t target, uint32_t collector, const uint64_t *words,
 		    uint32_t n, const char name[TOTALS_NAME]);
+/* The same, of an item. */
+uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, uint32_t item,
+			 const uint64_t *words, uint32_t n, const char name[TOTALS_NAME]);
+/* A row of PP_WAIT with the stack that has this hash, of whatever process and item; HASH_NONE: there is
+ * none. */
+uint32_t totals_known(const struct totals *t, uint64_t stack_hash);
 int totals_snapshot(const struct totals *t, struct totals_before *ret);
 void totals_before_deinit(struct totals_before *b);
 /* When nobody has a snapshot. */

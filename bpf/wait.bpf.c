@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+
+/* wait.bpf.c - where do threads wait, and who makes them wait?
+ *
+ * A thread that leaves its CPU leaves a record: when, where (its stack, walked then and there), what for. Back
+ * on a CPU, its record is counted and goes. Whoever wakes it out of a futex is charged, under its own
+ * stack, with what all waiters of that lock have waited since it was last released: what Go calls the mutex
+ * profile. Only scheduler events are looked at, so a lock that nobody waits for costs nothing.
+ *
+ * Whether a wait is looked at is decided before its stack is walked (a coin of 1 in 1 << shift, its weight
+ * 1 << shift), by an account for each CPU and process: it grows with the time that the process runs, and
+ * every wait that is looked at draws on it what it took. */
+
+#include "emit.bpf.h"
+#include "lock.bpf.h"
+
+PP_ARRAY(pp_wait_key, 1 << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait_bucket);
+PP_ARRAY(pp_wait, PP_WAIT_WAYS << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait);
+PP_ARRAY(pp_wait_state, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_state);
+PP_ARRAY(pp_wait_cpu, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_cpu); /* times CPUs */
+
+#define PP_TASK_UNINTERRUPTIBLE 2 /* include/linux/sched.h */
+#define PP_TASK_STOPPED (4 | 8)	  /* and traced */
+#define PP_TASK_DEAD 0x80
+
+#define PP_FUTEX_PRIVATE 128 /* linux/futex.h */
+
+#define PP_ACCOUNT_NS 10000000ll /* what an account may hold: a burst of some thousand waits */
+#define PP_ADJUST_NS 1000000ull	 /* a higher weight at most so often; a lower one, a tenth */
+
+/* What an event is about. */
+struct pp_about {
+	struct pp_process *process;
+	struct pp_wait_state *state;
+	u32 slot;
+};
+
+/* The process of a thread, if it is a target's. */
+PP_INLINE int pp_about(struct task_struct *t, struct pp_about *a)
+{
+	u32 zero = 0, tgid = t->tgid;
+	u32 *slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+	struct pp_state *s;
+	u64 k;
+
+	if (!slot)
+		return 0;
+	k = *slot;
+	PP_MASK(k, PP_MAX_PROCESSES);
+	a->slot = k;
+	s = bpf_map_lookup_elem(&pp_state, &zero);
+	a->state = bpf_map_lookup_elem(&pp_wait_state, &a->slot);
+	if (!s || !a->state)
+		return 0;
+	a->process = &s->processes[k];
+	return a->process->target && t->group_leader->start_boottime == a->process->start_boottime;
+}
+
+PP_INLINE struct pp_wait_cpu *pp_wait_here(u32 slot)
+{
+	u32 k = bpf_get_smp_processor_id() * PP_MAX_PROCESSES + slot;
+
+	return bpf_map_lookup_elem(&pp_wait_cpu, &k);
+}
+
+PP_INLINE u32 pp_wait_bucket_of(u32 tid, u32 which)
+{
+	u64 h = pp_mix(config.seed, tid);
+
+	return which ? h >> (64 - PP_WAIT_BUCKET_BITS) : h & ((1 << PP_WAIT_BUCKET_BITS) - 1);
+}
+
+/* Slot + 1 of the thread's record, 0: it has none. `free`: else of a slot that is now its own. */
+PP_GLOBAL int pp_wait_slot(u32 tid, u32 free)
+{
+	u64 key = tid | 1ull << 32;
+
+	for (u32 which = 0; which < 2; which++) {
+		u32 b = pp_wait_bucket_of(tid, which);
+		struct pp_wait_bucket *k = bpf_map_lookup_elem(&pp_wait_key, &b);
+
+		if (!k)
+			return 0;
+		for (u32 i = 0; i < PP_WAIT_WAYS; i++)
+			if (PP_READ_ONCE(k->key[i]) == key)
+				return b * PP_WAIT_WAYS + i + 1;
+	}
+	for (u32 which = 0; free && which < 2; which++) {
+		u32 b = pp_wait_bucket_of(tid, which);
+		struct pp_wait_bucket *k = bpf_map_lookup_elem(&pp_wait_key, &b);
+
+		if (!k)
+			return 0;
+		for (u32 i = 0; i < PP_WAIT_WAYS; i++)
+			if (!PP_READ_ONCE(k->key[i]) &&
+			    !__sync_val_compare_and_swap(&k->key[i], 0, key))
+				return b * PP_WAIT_WAYS + i + 1;
+	}
+	return 0;
+}
+
+PP_INLINE struct pp_wait *pp_wait_of(u32 tid)
+{
+	int at = pp_wait_slot(tid, 0);
+	u32 slot = at - 1;
+
+	return at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
+}
+
+/* The record goes: its thread may have another. */
+PP_GLOBAL int pp_wait_drop(u32 tid)
+{
+	int at = pp_wait_slot(tid, 0);
+	struct pp_wait_bucket *k;
+	struct pp_wait *w;
+	u32 slot = at - 1, bucket = slot / PP_WAIT_WAYS;
+	u64 way = slot;
+
+	if (at <= 0)
+		return 0;
+	PP_MASK(way, PP_WAIT_WAYS);
+	w = bpf_map_lookup_elem(&pp_wait, &slot);
+	k = bpf_map_lookup_elem(&pp_wait_key, &bucket);
+	if (!w || !k)
+		return 0;
+	__sync_lock_test_and_set(&w->began, 0);
+	__sync_lock_test_and_set(&k->key[way], 0);
+	return 1;
+}
+
+/* The account, brought up to date; the weight of what is looked at next follows it. */
+PP_INLINE void pp_wait_adjust(struct pp_wait_cpu *c, const struct pp_wait_state *s, u64 now)
+{
+	u64 wall = now - c->looked;
+	s64 gain;
+
+	if (!c->looked)
+		c->account = PP_ACCOUNT_NS / 2;
+	if (wall > 1ull << 34)
+		wall = 1ull << 34;
+	gain = (c->ran >> 10) * s->share >> 10;
+	gain += (wall >> 10) * s->floor >> 10;
+	c->account += gain;
+	if (c->account > PP_ACCOUNT_NS)
+		c->account = PP_ACCOUNT_NS;
+	c->ran = 0;
+	c->looked = now;
+	if (c->account < 0 && now - c->changed > PP_ADJUST_NS) {
+		c->changed = now;
+		if (c->shift < PP_WAIT_MAX_SHIFT)
+			c->shift++;
+	} else if (c->account > PP_ACCOUNT_NS / 2 && c->shift && now - c->changed > 10 * PP_ADJUST_NS) {
+		c->changed = now;
+		c->shift--;
+	}
+	if (c->account < -PP_ACCOUNT_NS)
+		c->account = -PP_ACCOUNT_NS;
+}
+
+/* Whether this one is looked at: its weight, or 0. */
+PP_INLINE u32 pp_wait_coin(const struct pp_wait_cpu *c)
+{
+	u32 shift = c->shift & 31;
+
+	return bpf_get_prandom_u32() >> (32 - shift) && shift ? 0 : 1u << shift;
+}
+
+PP_INLINE void pp_wait_pay(struct pp_wait_cpu *c, u64 since)
+{
+	u64 took = bpf_ktime_get_ns() - since;
+
+	c->account -= took;
+	c->spent += took;
+	if (took > c->longest)
+		c->longest = took;
+}
+
+/* What a read or a write was of. */
+PP_INLINE u32 pp_wait_file(struct task_struct *t, u32 descriptor)
+{
+	struct files_struct *files = t->files;
+	struct file *file = NULL, **at;
+	struct fdtable *table;
+	const unsigned char *name;
+	char text[8] = "";
+	u32 mode;
+
+	if (!files)
+		return PP_FILE_OTHER;
+	table = BPF_CORE_READ(files, fdt);
+	if (descriptor >= BPF_CORE_READ(table, max_fds))
+		return PP_FILE_OTHER;
+	at = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(&file, sizeof(file), at + descriptor) || !file)
+		return PP_FILE_OTHER;
+	mode = BPF_CORE_READ(file, f_inode, i_mode) & 0170000;
+	if (mode == 0010000)
+		return PP_FILE_PIPE;
+	if (mode == 0140000)
+		return PP_FILE_SOCKET;
+	if (mode == 0020000)
+		return PP_FILE_TERMINAL;
+	name = BPF_CORE_READ(file, f_path.dentry, d_name.name);
+	bpf_probe_read_kernel(text, sizeof(text), name);
+	if (text[0] != '[')
+		return PP_FILE_OTHER;
+	if (text[1] == 'e' && text[2] == 'v' && text[3] == 'e' && text[4] == 'n')
+		return PP_FILE_EVENT;
+	return text[1] == 't' && text[2] == 'i' && text[3] == 'm' ? PP_FILE_TIMER : PP_FILE_OTHER;
+}
+
+/* What the current thread leaves its CPU for. Fills in the lock, if it is one. */
+PP_INLINE u32 pp_wait_item(struct task_struct *t, struct pp_wait *w, u32 preempted, u32 state)
+{
+	struct pp_system_call call;
+	u32 item;
+
+	pp_call_registers(t, &call);
+	item = call.number < PP_WAIT_NO_CALL ? call.number : PP_WAIT_NO_CALL;
+	if (preempted)
+		return item | PP_WAIT_PREEMPTED;
+	if (!state)
+		return item | PP_WAIT_YIELDED;
+	if (state & PP_TASK_STOPPED)
+		return item | PP_WAIT_STOPPED;
+	if (state & PP_TASK_UNINTERRUPTIBLE)
+		return item | (BPF_CORE_READ_BITFIELD(t, in_iowait) ? PP_WAIT_DISK : PP_WAIT_KERNEL);
+	if (pp_is_futex(call.number)) {
+		w->lock = call.a[0];
+		if (call.number == PP_CALL_FUTEX)
+			item |= (u32)(call.a[1] & 0x7f) << PP_WAIT_OP_SHIFT;
+	} else if (pp_is_read_write(call.number)) {
+		item |= pp_wait_file(t, call.a[0]) << PP_WAIT_FILE_SHIFT;
+	}
+	return item;
+}
+
+/* The address, if it is in the data of a file: only of those is there a name. */
+PP_INLINE u64 pp_wait_named(const struct pp_wait_state *s, u64 at)
+{
+	for (u32 i = 0; i < PP_WAIT_RANGES && i < s->n_ranges; i++)
+		if (at >= s->ranges[i][0] && at < s->ranges[i][1])
+			return at;
+	return 0;
+}
+
+PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
+{
+	struct pp_wait *w;
+	u32 slot;
+	int at;
+
+	if (!from)
+		return 0;
+	at = pp_wait_slot(from->tid, 1);
+	slot = at - 1;
+	w = at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
+	if (!w)
+		return 0;
+	__sync_lock_test_and_set(&w->began, 0);
+	w->woken = 0;
+	w->lock = from->lock;
+	w->named = from->named;
+	w->stack = from->stack;
+	w->epoch = from->epoch;
+	w->row = from->row;
+	w->item = from->item;
+	w->target = from->target;
+	w->weight = from->weight;
+	w->slot = from->slot;
+	w->tid = from->tid;
+	w->ended = 0;
+	__sync_lock_test_and_set(&w->began, from->began);
+	return 1;
+}
+
+PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 preempted, u32 state, u64 now)
+{
+	struct pp_event e = { .collector = PP_WAIT, .max_frames = PP_WAIT_FRAMES };
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct pp_control *c = pp_controls();
+	struct pp_wait w = { .began = now, .weight = weight, .slot = a->slot };
+
+	if (!c)
+		return;
+	w.tid = t->pid;
+	w.target = a->process->target;
+	w.epoch = PP_READ_ONCE(c->epoch);
+	w.item = pp_wait_item(t, &w, preempted, state);
+	w.named = w.lock ? pp_wait_named(a->state, w.lock) : 0;
+	w.row = pp_stack_for(ctx, a->process, &e, w.epoch);
+	w.stack = w.row >= PP_NO_STACK(0) ? w.row : e.hash;
+	if (!pp_wait_begin_put(&w)) {
+		__sync_fetch_and_add(&a->state->n_full, weight);
+		return;
+	}
+	__sync_fetch_and_add(&a->state->n_open, 1);
+	if (w.lock)
+		pp_lock_enter(a->state, a->slot, w.lock, w.stack, weight, now);
+}
+
+/* Counted under the stack it began with, which is in the half of the tables that was current then. */
+PP_GLOBAL int pp_wait_count(const struct pp_wait *w, u64 duration)
+{
+	struct pp_key key = { .collector = PP_WAIT };
+	struct pp_control *c = pp_controls();
+
+	if (!w || !c)
+		return 0;
+	key.target = w->target;
+	key.item = w->item;
+	key.epoch = PP_READ_ONCE(c->epoch);
+	key.half = key.epoch & 1;
+	key.stack = w->row < PP_NO_STACK(0) && key.epoch != w->epoch ? PP_NO_STACK(PP_END_BY_HASH) : w->row;
+	key.name[0] = w->stack;
+	key.name[1] = w->named;
+	key.v[0] = w->weight;
+	key.v[1] = duration * w->weight;
+	return pp_count_add(&key);
+}
+
+PP_INLINE void pp_wait_end(struct pp_about *a, u32 tid, u64 now)
+{
+	struct pp_wait *w = pp_wait_of(tid), copy;
+
+	if (!w)
+		return;
+	copy = *w;
+	if (!copy.began || copy.slot != a->slot || copy.tid != tid)
+		return;
+	__sync_lock_test_and_set(&w->ended, 1);
+	pp_wait_count(&copy, now - copy.began);
+	if (copy.lock && !copy.woken)
+		pp_lock_leave(a->state, copy.slot, copy.lock, copy.weight, copy.began);
+	pp_wait_drop(tid);
+	__sync_fetch_and_add(&a->state->n_open, -1);
+}
+
+PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u32 state)
+{
+	struct pp_wait_cpu *c;
+	struct pp_about a;
+	u32 weight;
+	u64 now;
+
+	if (!pp_about(prev, &a))
+		return;
+	c = pp_wait_here(a.slot);
+	if (!c || state & PP_TASK_DEAD)
+		return;
+	c->ran += prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
+	c->n_seen++;
+	weight = pp_wait_coin(c);
+	if (!weight)
+		return;
+	c->n_taken++;
+	now = bpf_ktime_get_ns();
+	pp_wait_adjust(c, a.state, now);
+	pp_wait_begin(ctx, &a, weight, preempted, state, now);
+	pp_wait_pay(c, now);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(pp_on_switch, int preempted, struct task_struct *prev, struct task_struct *next,
+	     unsigned int state)
+{
+	struct pp_about a;
+
+	if (prev->mm) /* the kernel's own threads have none */
+		pp_wait_out(ctx, prev, preempted, state);
+	if (next->mm && pp_about(next, &a) && PP_READ_ONCE(a.state->n_open))
+		pp_wait_end(&a, next->pid, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* The current thread has released a lock: its stack is charged. */
+PP_INLINE void pp_released(void *ctx, struct pp_about *a, const struct pp_charge *charge, u64 lock,
+			   struct pp_wait_cpu *c, u64 now)
+{
+	struct pp_event e = { .collector = PP_RELEASE, .max_frames = PP_WAIT_FRAMES };
+	u32 weight = pp_wait_coin(c);
+	struct pp_control *control = pp_controls();
+	struct pp_key key = { .target = a->process->target, .collector = PP_RELEASE };
+
+	if (!weight || !control)
+		return;
+	key.epoch = PP_READ_ONCE(control->epoch);
+	key.half = key.epoch & 1;
+	key.v[0] = (u64)charge->n * weight;
+	key.v[1] = charge->ns * weight;
+	key.stack = pp_stack_for(ctx, a->process, &e, key.epoch);
+	key.name[0] = charge->stack;
+	key.name[1] = lock;
+	pp_count_add(&key);
+	pp_wait_adjust(c, a->state, now);
+	pp_wait_pay(c, now);
+}
+
+/* Woken by a process that is none of ours. */
+PP_INLINE void pp_released_elsewhere(const struct pp_about *a, const struct pp_charge *charge, u64 lock)
+{
+	struct pp_control *control = pp_controls();
+	struct pp_key key = { .target = a->process->target, .collector = PP_RELEASE,
+			      .stack = PP_NO_STACK(PP_END_ANOTHER) };
+
+	if (!control)
+		return;
+	key.epoch = PP_READ_ONCE(control->epoch);
+	key.half = key.epoch & 1;
+	key.v[0] = charge->n;
+	key.v[1] = charge->ns;
+	key.name[0] = charge->stack;
+	key.name[1] = lock;
+	pp_count_add(&key);
+}
+
+/* 1: the current thread is in a system call that can release a lock of this process's (same) or of another,
+ * with which it shares memory. */
+PP_INLINE int pp_releases(const struct pp_system_call *call, u32 same)
+{
+	if (!pp_is_futex(call->number))
+		return same && pp_is_exit(call->number);
+	return same || call->number != PP_CALL_FUTEX || !(call->a[1] & PP_FUTEX_PRIVATE);
+}
+
+SEC("tp_btf/sched_waking")
+int BPF_PROG(pp_on_waking, struct task_struct *p)
+{
+	struct task_struct *me = bpf_get_current_task_btf();
+	struct pp_charge charge = { 0 };
+	struct pp_about waiter, waker;
+	struct pp_wait *w = NULL;
+	struct pp_wait_cpu *c;
+	struct pp_system_call call;
+	u64 lock, named = 0, now;
+	u32 same, weight = 0;
+
+	if (!p->mm || !pp_about(p, &waiter) || !PP_READ_ONCE(waiter.state->n_open))
+		return 0;
+	pp_call_registers(me, &call);
+	same = me->tgid == p->tgid;
+	lock = call.a[0];
+	w = pp_wait_of(p->pid);
+	if (w && (!w->began || w->woken || w->slot != waiter.slot))
+		w = NULL;
+	if (!w && !(same && pp_is_futex(call.number))) /* not looked at, and nothing tells of which lock */
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (w) {
+		w->woken = now;
+		lock = w->lock;
+		if (!lock)
+			return 0;
+		named = w->named;
+		weight = w->weight;
+		if (!pp_releases(&call, same)) { /* a signal, or its time has run out */
+			pp_lock_leave(waiter.state, waiter.slot, lock, weight, w->began);
+			return 0;
+		}
+	}
+	if (!pp_lock_release(waiter.state, waiter.slot, lock, weight, now, &charge))
+		return 0;
+	if (!charge.ns)
+		return 0;
+	if (!pp_about(me, &waker)) {
+		pp_released_elsewhere(&waiter, &charge, named);
+		return 0;
+	}
+	c = pp_wait_here(waker.slot);
+	if (c)
+		pp_released(ctx, &waker, &charge, named, c, now);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
