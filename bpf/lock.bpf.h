@@ -22,7 +22,8 @@ struct pp_lock {
 	u64 last;  /* when it was last released */
 	u64 n;	   /* weight of its waiters, */
 	u64 sum;   /* and of their starts, or `last` where that is later; modulo 2^64 */
-	u64 stack; /* of a waiter: its hash tells what kind of lock it is */
+	u64 stack; /* of a waiter: its hash, and its item, tell what kind of lock it is */
+	u64 item;
 };
 
 struct pp_lock_bucket {
@@ -36,8 +37,8 @@ PP_ARRAY(pp_lock, 1 << PP_LOCK_BUCKET_BITS, 0, struct pp_lock_bucket);
 struct pp_charge {
 	u64 ns;
 	u64 stack; /* of a waiter */
+	u32 item;  /* likewise */
 	u32 n;	   /* waits that it ends */
-	u32 pad;
 };
 
 enum pp_lock_change { PP_LOCK_ENTER, PP_LOCK_LEAVE, PP_LOCK_RELEASE };
@@ -48,6 +49,8 @@ struct pp_lock_question {
 	u64 at;	/* ENTER, LEAVE: when the wait began; RELEASE: now */
 	u32 weight;
 	u32 what; /* enum pp_lock_change */
+	u32 item; /* of ENTER */
+	u32 pad;
 	struct pp_charge charge; /* out, of RELEASE */
 };
 
@@ -60,6 +63,7 @@ PP_INLINE void pp_lock_change(struct pp_lock *l, struct pp_lock_question *q)
 		l->n += q->weight;
 		l->sum += q->at * q->weight;
 		l->stack = q->stack;
+		l->item = q->item;
 		return;
 	}
 	if (q->what == PP_LOCK_LEAVE) {
@@ -70,6 +74,7 @@ PP_INLINE void pp_lock_change(struct pp_lock *l, struct pp_lock_question *q)
 		ns = l->n * q->at - l->sum;
 		q->charge.ns = (s64)ns > 0 ? ns : 0;
 		q->charge.stack = l->stack;
+		q->charge.item = l->item;
 		q->charge.n = q->weight;
 		l->n -= q->weight;
 		l->sum = l->n * q->at;
@@ -119,14 +124,14 @@ PP_INLINE u64 pp_lock_key(u32 slot, u64 lock) /* never 0 */
 	return lock << 7 | slot << 1 | 1;
 }
 
-PP_INLINE void pp_lock_enter(struct pp_wait_state *s, u32 slot, u64 lock, u64 stack, u32 weight, u64 now)
+PP_INLINE void pp_lock_enter(struct pp_wait_state *s, const struct pp_wait *w)
 {
-	struct pp_lock_question q = { .key = pp_lock_key(slot, lock), .stack = stack, .at = now,
-				      .weight = weight, .what = PP_LOCK_ENTER };
+	struct pp_lock_question q = { .key = pp_lock_key(w->slot, w->lock), .stack = w->stack, .at = w->began,
+				      .weight = w->weight, .item = w->item, .what = PP_LOCK_ENTER };
 	int r = pp_lock_ask(&q);
 
 	if (r)
-		__sync_fetch_and_add(r == 2 ? &s->n_lock_busy : &s->n_lock_full, weight);
+		__sync_fetch_and_add(r == 2 ? &s->n_lock_busy : &s->n_lock_full, w->weight);
 }
 
 PP_INLINE void pp_lock_leave(struct pp_wait_state *s, u32 slot, u64 lock, u32 weight, u64 began)

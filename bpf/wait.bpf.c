@@ -217,6 +217,8 @@ PP_INLINE u32 pp_wait_item(struct task_struct *t, struct pp_wait *w, u32 preempt
 
 	pp_call_registers(t, &call);
 	item = call.number < PP_WAIT_NO_CALL ? call.number : PP_WAIT_NO_CALL;
+	if (call.number == PP_CALL_FUTEX)
+		item |= (u32)(call.a[1] & 0x7f) << PP_WAIT_OP_SHIFT;
 	if (preempted)
 		return item | PP_WAIT_PREEMPTED;
 	if (!state)
@@ -225,13 +227,10 @@ PP_INLINE u32 pp_wait_item(struct task_struct *t, struct pp_wait *w, u32 preempt
 		return item | PP_WAIT_STOPPED;
 	if (state & PP_TASK_UNINTERRUPTIBLE)
 		return item | (BPF_CORE_READ_BITFIELD(t, in_iowait) ? PP_WAIT_DISK : PP_WAIT_KERNEL);
-	if (pp_is_futex(call.number)) {
+	if (pp_is_futex(call.number))
 		w->lock = call.a[0];
-		if (call.number == PP_CALL_FUTEX)
-			item |= (u32)(call.a[1] & 0x7f) << PP_WAIT_OP_SHIFT;
-	} else if (pp_is_read_write(call.number)) {
+	else if (pp_is_read_write(call.number))
 		item |= pp_wait_file(t, call.a[0]) << PP_WAIT_FILE_SHIFT;
-	}
 	return item;
 }
 
@@ -296,7 +295,7 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	}
 	__sync_fetch_and_add(&a->state->n_open, 1);
 	if (w.lock)
-		pp_lock_enter(a->state, a->slot, w.lock, w.stack, weight, now);
+		pp_lock_enter(a->state, &w);
 }
 
 /* Counted under the stack it began with, which is in the half of the tables that was current then. */
@@ -386,6 +385,7 @@ PP_INLINE void pp_released(void *ctx, struct pp_about *a, const struct pp_charge
 		return;
 	key.epoch = PP_READ_ONCE(control->epoch);
 	key.half = key.epoch & 1;
+	key.item = charge->item;
 	key.v[0] = (u64)charge->n * weight;
 	key.v[1] = charge->ns * weight;
 	key.stack = pp_stack_for(ctx, a->process, &e, key.epoch);
@@ -401,7 +401,7 @@ PP_INLINE void pp_released_elsewhere(const struct pp_about *a, const struct pp_c
 {
 	struct pp_control *control = pp_controls();
 	struct pp_key key = { .target = a->process->target, .collector = PP_RELEASE,
-			      .stack = PP_NO_STACK(PP_END_ANOTHER) };
+			      .item = charge->item, .stack = PP_NO_STACK(PP_END_ANOTHER) };
 
 	if (!control)
 		return;

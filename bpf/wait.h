@@ -25,7 +25,7 @@ enum pp_wait_map {
 	PP_N_WAIT_MAPS,
 };
 
-/* What a thread was doing when it left its CPU: the `item` of a count row. The low bits are the number of
+/* What a thread was doing when it left its CPU: the `item` of a count row (of PP_RELEASE: of a waiter). The low bits are the number of
  * the system call, as this architecture counts them. */
 #define PP_WAIT_CALL(item) ((item) & 0x3ff)
 #define PP_WAIT_NO_CALL 0x3ffu /* a page fault, or an interrupt of user code */

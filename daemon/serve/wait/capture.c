@@ -47,13 +47,12 @@ static int add_row(struct core *c, size_t i, struct waiting w, struct capture *t
 	uint32_t n, known;
 
 	memcpy(name, c->kept.names.data[row->name].text, sizeof(name));
-	w.item = row->item;
+	w.item = row->item; /* of a release: what the waiter does */
 	w.lock = name[1];
 	w.stack = w.waiter = add_stack(c, (uint32_t)i, to);
 	if (row->collector == PP_RELEASE) {
 		known = totals_known(&c->kept, name[0]);
 		w.waiter = known == HASH_NONE ? HASH_NONE : add_stack(c, known, to);
-		w.item = known == HASH_NONE ? 0 : c->kept.rows.data[known].item;
 	}
 	words = stacks_words(&c->kept.stacks, row->stack, &n);
 	rows->n += w.v[0];
