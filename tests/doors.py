@@ -17,9 +17,9 @@ ROOMS = {
     "symbolizer": ["base/", "symbolizer/"],
     "proto": [],
     "preload": ["preload/"],
-    "daemon/broker": ["base/", "bpf/event.h", "bpf/heap.h", "bpf/identity.h", "daemon/broker/", "daemon/protocol.h",
+    "daemon/broker": ["base/", "bpf/event.h", "bpf/heap.h", "bpf/wait.h", "bpf/identity.h", "daemon/broker/", "daemon/protocol.h",
                       "bpf_objects.h", "version.h"],
-    "daemon/serve": ["base/", "bpf/event.h", "bpf/heap.h", "daemon/serve/", "daemon/protocol.h", "proto/",
+    "daemon/serve": ["base/", "bpf/event.h", "bpf/heap.h", "bpf/wait.h", "daemon/serve/", "daemon/protocol.h", "proto/",
                      "symbolizer/client.h", "symbolizer/probes.h", "symbolizer/protocol.h",
                      "symbolizer/rows.h"],
 }

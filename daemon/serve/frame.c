@@ -20,7 +20,7 @@ static const char *const texts[PP_N_ENDS] = {
 	[PP_END_TABLE_FULL] = "broken: STACK_TABLE_FULL",
 	[PP_END_OTHER] = "other",
 	[PP_END_BEFORE] = "allocated before pprofd attached",
-	[PP_END_BY_HASH] = "broken: STACK_TABLE_FULL",
+	[PP_END_BY_HASH] = "broken: STACK_FORGOTTEN",
 	[PP_END_ANOTHER] = "another process",
 };
 
