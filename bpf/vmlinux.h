@@ -124,6 +124,7 @@ struct task_struct {
 	struct sched_entity se;
 	struct files_struct *files;
 	unsigned in_iowait : 1;
+	unsigned int __state;
 };
 
 struct seq_file;

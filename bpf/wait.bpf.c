@@ -257,7 +257,7 @@ PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 	if (!w)
 		return 0;
 	__sync_lock_test_and_set(&w->began, 0);
-	w->woken = 0;
+	w->woken = from->woken;
 	w->lock = from->lock;
 	w->named = from->named;
 	w->stack = from->stack;
@@ -273,12 +273,14 @@ PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 	return 1;
 }
 
-PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 preempted, u32 state, u64 now)
+/* ran: not 0: what the thread has run so far, and nobody asks who wakes it. */
+PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 preempted, u32 state, u64 now,
+			     u64 ran)
 {
 	struct pp_event e = { .collector = PP_WAIT, .max_frames = PP_WAIT_FRAMES };
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct pp_control *c = pp_controls();
-	struct pp_wait w = { .began = now, .weight = weight, .slot = a->slot };
+	struct pp_wait w = { .began = now, .woken = ran, .weight = weight, .slot = a->slot };
 
 	if (!c)
 		return;
@@ -294,7 +296,7 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 		return;
 	}
 	__sync_fetch_and_add(&a->state->n_open, 1);
-	if (w.lock)
+	if (w.lock && !ran)
 		pp_lock_enter(a->state, &w);
 }
 
@@ -355,7 +357,7 @@ PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u
 	c->n_taken++;
 	now = bpf_ktime_get_ns();
 	pp_wait_adjust(c, a.state, now);
-	pp_wait_begin(ctx, &a, weight, preempted, state, now);
+	pp_wait_begin(ctx, &a, weight, preempted, state, now, 0);
 	pp_wait_pay(c, now);
 }
 
@@ -369,6 +371,46 @@ int BPF_PROG(pp_on_switch, int preempted, struct task_struct *prev, struct task_
 		pp_wait_out(ctx, prev, preempted, state);
 	if (next->mm && pp_about(next, &a) && PP_READ_ONCE(a.state->n_open))
 		pp_wait_end(&a, next->pid, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* --wait=strict: an event of the target's own threads, each time that one leaves its CPU. When it came back is
+ * told by the next: what it did not run in between, it waited. */
+SEC("perf_event")
+int pp_on_leave(struct bpf_perf_event_data *ctx)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	u64 now, ran = t->se.sum_exec_runtime, between;
+	u32 state = BPF_CORE_READ(t, __state), weight;
+	struct pp_wait_cpu *c;
+	struct pp_about a;
+	struct pp_wait *w;
+
+	if (!pp_about(t, &a))
+		return 0;
+	c = pp_wait_here(a.slot);
+	if (!c)
+		return 0;
+	c->ran += ran - t->se.prev_sum_exec_runtime;
+	c->n_seen++;
+	now = bpf_ktime_get_ns();
+	w = pp_wait_of(t->pid);
+	if (w && w->began && w->slot == a.slot) {
+		struct pp_wait was = *w;
+
+		between = now - was.began;
+		if (between > ran - was.woken)
+			pp_wait_count(&was, between - (ran - was.woken));
+		pp_wait_drop(t->pid);
+		__sync_fetch_and_add(&a.state->n_open, -1);
+	}
+	weight = state & PP_TASK_DEAD ? 0 : pp_wait_coin(c);
+	if (!weight)
+		return 0;
+	c->n_taken++;
+	pp_wait_adjust(c, a.state, now);
+	pp_wait_begin(ctx, &a, weight, 0, state, now, ran);
+	pp_wait_pay(c, now);
 	return 0;
 }
 

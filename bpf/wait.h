@@ -49,7 +49,7 @@ struct pp_wait_bucket {
 /* A wait that is not over. Written by the kernel; `began` last and cleared first. */
 struct pp_wait {
 	__u64 began; /* ns of the monotonic clock; 0: not there */
-	__u64 woken; /* likewise; 0: not yet */
+	__u64 woken; /* likewise; 0: not yet. --wait=strict: what the thread had run by then */
 	__u64 lock;  /* the futex's address; 0: none */
 	__u64 named; /* the same, if it stands in a file's data, else 0 */
 	__u64 stack; /* hash, as in the count row's name[0] */

@@ -25,7 +25,8 @@ ROOMS = {
 }
 # library header -> the only files that may see it
 LIBRARIES = {
-    r"bpf/(lib)?bpf\.h": ["daemon/broker/kernel.c", "daemon/broker/uprobes.c", "daemon/broker/diagnose.h"],
+    r"bpf/(lib)?bpf\.h": ["daemon/broker/kernel.c", "daemon/broker/uprobes.c", "daemon/broker/waits.c",
+                            "daemon/broker/diagnose.h"],
     r"bpf/bpf_.*\.h": ["bpf/"],
     r"microhttpd\.h": ["daemon/serve/http"],
     r"elfutils/.*|gelf\.h|libelf\.h": ["symbolizer/"],

@@ -175,7 +175,9 @@ static int arm(struct broker *b, enum pp_collector c, char *error)
 {
 	if (c != PP_WAIT)
 		return kernel_arm(b->kernel, c, error);
-	return b->waits && waits_loaded(b->waits, error) == 0 ? waits_arm(b->waits, error) : -EINVAL;
+	if (!b->waits || waits_loaded(b->waits, error) < 0)
+		return -EINVAL;
+	return waits_arm(b->waits, b->processes, b->n_processes, error);
 }
 
 static void disarm(struct broker *b, enum pp_collector c)
@@ -233,7 +235,7 @@ static void answer_wait(struct broker *b, struct answer *a)
 {
 	struct broker_wait w = { waits_n_cpus() };
 	char error[KERNEL_MAX_TEXT] = "";
-	int r = b->waits ? 0 : waits_begin(b->kernel, &b->waits);
+	int r = b->waits ? 0 : waits_begin(b->kernel, b->options->wait, &b->waits);
 
 	if (r == 0)
 		r = waits_loaded(b->waits, error);

@@ -13,7 +13,7 @@ struct waits;
 
 /* Loads in a thread of its own: the verifier takes a moment, and the broker has others to answer.
  * waits_loaded: -EAGAIN until it is done; `error` (KERNEL_MAX_TEXT) as for kernel_load. */
-int waits_begin(struct kernel *k, struct waits **ret);
+int waits_begin(struct kernel *k, enum broker_wait_mode mode, struct waits **ret);
 int waits_loaded(struct waits *w, char *error);
 void waits_free(struct waits *w);
 DEFINE_CLEANUP(struct waits, waits_free)
@@ -22,5 +22,6 @@ DEFINE_CLEANUP(struct waits, waits_free)
 int waits_map(const struct waits *w, enum pp_wait_map map);
 uint32_t waits_n_cpus(void);
 
-int waits_arm(struct waits *w, char *error);
+/* BROKER_WAIT_STRICT: for the threads of these processes, and all that they will have. */
+int waits_arm(struct waits *w, const struct process *processes, unsigned n, char *error);
 void waits_disarm(struct waits *w);

@@ -97,8 +97,10 @@ struct open_waits {
 /* Those of the target that have not ended. */
 static int list_open(const struct core *c, const struct target *t, struct open_waits *to)
 {
+	bool can_be_told = c->waits.mode != BROKER_WAIT_STRICT; /* there, a record stays while its thread runs */
+
 	to->all.n = 0;
-	for (uint32_t slot = 0; slot < POOL_N_WAITS; slot++) {
+	for (uint32_t slot = 0; can_be_told && slot < POOL_N_WAITS; slot++) {
 		struct pp_wait w;
 
 		if (!pool_wait(&c->pool, slot, &w) || w.ended || w.slot != t->index ||
