@@ -10,7 +10,7 @@ round, and the median of the rounds is shown with the smallest and the largest."
 
 import os
 import pathlib
-import re
+import random
 import shutil
 import socket
 import subprocess
@@ -126,8 +126,9 @@ def under_massif():
 def under_memleak():
     """It compiles against a kernel's headers, any version's: memleak looks into no kernel structure."""
     script = needs("memleak-bpfcc", "bpfcc-tools")
-    if "BCC_KERNEL_SOURCE" not in os.environ and not pathlib.Path("/lib/modules", os.uname().release, "build").exists() \
-            and not pathlib.Path("/sys/kernel/kheaders.tar.xz").exists():
+    places = (os.environ.get("BCC_KERNEL_SOURCE", "/nowhere"), f"/lib/modules/{os.uname().release}/build",
+              "/sys/kernel/kheaders.tar.xz")
+    if not any(map(os.path.exists, places)):
         raise Absent("memleak-bpfcc needs kernel headers (packages linux-headers-*-common and, copied over it, "
                      "linux-headers-*-amd64; BCC_KERNEL_SOURCE names the directory)")
     with Run() as r:
@@ -230,7 +231,8 @@ def section_preload(o):
     print(f"\n## Heap: what libpprofd-alloc.so adds to a malloc and its free of 64 bytes\n\nns of the thread's CPU time a "
           f"pair, best of slices of 5 ms in 1 s; medians of {rounds} interleaved rounds (smallest to largest); loop: frees at "
           f"once; churn: replaces one of 8192 at random; sampling: pprofd is attached, 512 KiB\n")
-    print("| allocator | work | bare | idle adds | sampling adds | idle, times | sampling, times |\n|---|---|---|---|---|---|---|")
+    print("| allocator | work | bare | idle adds | sampling adds | idle, times | sampling, times |\n"
+          "|---|---|---|---|---|---|---|")
     for allocator, name in heaplib.LIBRARIES.items():
         try:
             behind = [library(name, "see tools/install-packages")] if name else []
@@ -271,14 +273,15 @@ class Server:
             what = heaplib.attached(self.d)
             if "otel_memory" not in what:
                 raise Absent("source: " + what)
-        self.cpu = 0
+        self.turns = []  # us a request
 
-    def turn(self, pipeline, each):
+    def turn(self, pipeline):
         before = lib.cpu_seconds(self.process.pid)
+        each = REQUESTS[pipeline]
         subprocess.run([needs("redis-benchmark", "redis-tools"), "-p", str(self.port), "-q", "-P", str(pipeline),
                         "-c", "20", "-d", "200", "-r", "10000", "-n", str(each), "-t", TESTS], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.cpu += lib.cpu_seconds(self.process.pid) - before
+        self.turns.append((lib.cpu_seconds(self.process.pid) - before) / each / len(TESTS.split(",")) * 1e6)
 
     def close(self):
         for p in (self.d, self.process):
@@ -288,44 +291,48 @@ class Server:
 
 
 TESTS = "set,get,lpush,lpop,hset"
-REQUESTS = {16: 30000, 1: 5000}  # by depth of the pipeline: of each test, in one turn
-TURNS = 8
+REQUESTS = {16: 8000, 1: 2000}  # by depth of the pipeline: of each test, in one turn
+TURNS = 20
 
 
 def redis_round(pipeline):
-    """us of the server's CPU a request."""
-    made = {"bare": lambda: Server(), "bare again": lambda: Server(),
-            "idle": lambda: Server(preloaded(ours())), "sampling": lambda: Server(preloaded(ours()), True)}
+    """us of the server's CPU a request, of each: the lower quartile of the turns, which come in random order."""
+    made = {"bare": Server, "bare again": Server, "idle": lambda: Server(preloaded(ours())),
+            "sampling": lambda: Server(preloaded(ours()), True)}
     servers = {}
     try:
-        for name, make in made.items():
-            servers[name] = make()
-            servers[name].turn(pipeline, REQUESTS[pipeline] // 5)
-            servers[name].cpu = 0
-        names = list(servers)
-        for i in range(TURNS):
-            for name in names[i % 4:] + names[:i % 4]:
-                servers[name].turn(pipeline, REQUESTS[pipeline])
-        seen = sum(s.values[0] for s in heaplib.get(servers["sampling"].d).samples)
+        for name in random.sample(list(made), len(made)):
+            servers[name] = made[name]()
+            servers[name].turn(pipeline)
+            servers[name].turns = []
+        before = objects(servers["sampling"].d)
+        for _ in range(TURNS):
+            for name in random.sample(list(servers), len(servers)):
+                servers[name].turn(pipeline)
         n = TURNS * REQUESTS[pipeline] * len(TESTS.split(","))
-        return {k: s.cpu / n * 1e6 for k, s in servers.items()} | {"allocations": seen / n}
+        return {k: sorted(s.turns)[TURNS // 4] for k, s in servers.items()} | {
+            "allocations": (objects(servers["sampling"].d) - before) / n}
     finally:
         for s in servers.values():
             s.close()
+
+
+def objects(d):
+    """Allocated since it was attached."""
+    return sum(s.values[0] for s in heaplib.get(d).samples)
 
 
 def section_redis(o):
     prepare(o)
     rounds = max(5, min(o.runs, 7))
     print(f"\n## Heap: redis-server under redis-benchmark (-t {TESTS} -d 200 -c 20), CPU a request\n\n{rounds} rounds, "
-          f"{TURNS} turns of each in a round, new servers each round; against a bare server of the same round: median (smallest "
-          f"to largest); bare again: the same once more, which is the noise; sampling: pprofd is attached, 512 KiB, growth "
+          f"{TURNS} short turns of each in a round, of which the lower quartile, new servers each round; against a bare server "
+          f"of the same round: median (smallest to largest); bare again: the same once more, which is the noise; sampling: pprofd is attached, 512 KiB, growth "
           f"besides\n")
     print("| pipeline | bare, us | bare again | preloaded, idle | preloaded, sampling | allocations a request, by the profile |\n"
           "|---|---|---|---|---|---|")
     for pipeline in REQUESTS:
         t = Table()
-        t.rounds = []
         try:
             for _ in range(rounds):
                 t.rounds.append(redis_round(pipeline))
