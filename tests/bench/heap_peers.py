@@ -285,15 +285,15 @@ class Server:
             what = heaplib.attached(self.d)
             if "otel_memory" not in what:
                 raise Absent("source: " + what)
-        self.turns = []  # us a request
 
     def turn(self, pipeline):
+        """us of its CPU a request."""
         before = lib.cpu_seconds(self.process.pid)
         each = REQUESTS[pipeline]
         subprocess.run([needs("redis-benchmark", "redis-tools"), "-p", str(self.port), "-q", "-P", str(pipeline),
                         "-c", "20", "-d", "200", "-r", "10000", "-n", str(each), "-t", TESTS], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.turns.append((lib.cpu_seconds(self.process.pid) - before) / each / len(TESTS.split(",")) * 1e6)
+        return (lib.cpu_seconds(self.process.pid) - before) / each / len(TESTS.split(",")) * 1e6
 
     def close(self):
         for p in (self.d, self.process):
@@ -303,12 +303,12 @@ class Server:
 
 
 TESTS = "set,get,lpush,lpop,hset"
-REQUESTS = {16: 8000, 1: 2000}  # by depth of the pipeline: of each test, in one turn
-TURNS = 20
+REQUESTS = {16: 5000, 1: 1500}  # by depth of the pipeline: of each test, in one turn
+TURNS = 40
 
 
 def redis_round(pipeline):
-    """us of the server's CPU a request, of each: the lower quartile of the turns, which come in random order."""
+    """New servers, which take short turns in random order. Of each pass over them: us of CPU a request."""
     made = {"bare": Server, "bare again": Server, "idle": lambda: Server(preloaded(ours())),
             "sampling": lambda: Server(preloaded(ours()), True)}
     servers = {}
@@ -316,17 +316,22 @@ def redis_round(pipeline):
         for name in random.sample(list(made), len(made)):
             servers[name] = made[name]()
             servers[name].turn(pipeline)
-            servers[name].turns = []
         before = objects(servers["sampling"].d)
-        for _ in range(TURNS):
-            for name in random.sample(list(servers), len(servers)):
-                servers[name].turn(pipeline)
+        passes = [{name: servers[name].turn(pipeline) for name in random.sample(list(servers), len(servers))}
+                  for _ in range(TURNS)]
         n = TURNS * REQUESTS[pipeline] * len(TESTS.split(","))
-        return {k: sorted(s.turns)[TURNS // 4] for k, s in servers.items()} | {
-            "allocations": (objects(servers["sampling"].d) - before) / n}
+        passes[0]["allocations"] = (objects(servers["sampling"].d) - before) / n
+        return passes
     finally:
         for s in servers.values():
             s.close()
+
+
+def interval(v):
+    """The median, and where it may be: 95 %, by ranks, whatever the distribution."""
+    v, reach = sorted(v), len(v) ** 0.5
+    low, high = int(len(v) / 2 - reach), int(len(v) / 2 + reach)
+    return bench.median(v), v[max(low, 0)], v[min(high, len(v) - 1)]
 
 
 def objects(d):
@@ -337,24 +342,23 @@ def objects(d):
 def section_redis(o):
     prepare(o)
     rounds = max(5, min(o.runs, 7))
-    print(f"\n## Heap: redis-server under redis-benchmark (-t {TESTS} -d 200 -c 20), CPU a request\n\n{rounds} rounds, "
-          f"{TURNS} short turns of each in a round, of which the lower quartile, new servers each round; against a bare server "
-          f"of the same round: median (smallest to largest); bare again: the same once more, which is the noise; sampling: pprofd is attached, 512 KiB, growth "
-          f"besides\n")
-    print("| pipeline | bare, us | bare again | preloaded, idle | preloaded, sampling | allocations a request, by the profile |\n"
+    print(f"\n## Heap: redis-server under redis-benchmark (-t {TESTS} -d 200 -c 20), CPU a request\n\n{rounds} rounds with new "
+          f"servers, {TURNS} passes in each in random order; against the bare server of the same pass: median of all passes (95 % "
+          f"interval of the median); bare again: a second one, which is the noise; sampling: pprofd is attached, 512 "
+          f"KiB, growth besides\n")
+    print("| pipeline | bare, us | bare again | preloaded, idle | preloaded, sampling | allocations a request |\n"
           "|---|---|---|---|---|---|")
     for pipeline in REQUESTS:
-        t = Table()
         try:
-            for _ in range(rounds):
-                t.rounds.append(redis_round(pipeline))
+            passes = [p for _ in range(rounds) for p in redis_round(pipeline)]
         except Absent as e:
             print(f"| {pipeline} | {e} | | | | |")
             continue
-        cells = [say([100 * (x - 1) for x in t.over(k, lambda r, k=k: r[k] / r["bare"])], "+.1f") + " %"
+        cells = [say(interval([100 * (p[k] / p["bare"] - 1) for p in passes]), "+.1f") + " %"
                  for k in ("bare again", "idle", "sampling")]
-        print(f"| {pipeline} | {say(t.over('bare', lambda r: r['bare']), '.2f')} | {' | '.join(cells)} | "
-              f"{t.over('bare', lambda r: r['allocations'])[0]:.1f} |", flush=True)
+        found = bench.median([p["allocations"] for p in passes if "allocations" in p])
+        print(f"| {pipeline} | {say(interval([p['bare'] for p in passes]), '.2f')} | {' | '.join(cells)} | {found:.1f} |",
+              flush=True)
 
 
 SECTIONS = {"heap-peers": section_peers, "heap-preload": section_preload, "heap-redis": section_redis}
