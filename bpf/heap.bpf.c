@@ -274,7 +274,7 @@ PP_INLINE void pp_freed(struct pp_call *c, u64 pointer)
 /* 1: the return is of interest. */
 PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
 {
-	struct pp_pending_key key = { .tid = bpf_get_current_pid_tgid(), .sp = ctx->sp };
+	struct pp_pending_key key = { .sp = ctx->sp };
 	struct pp_pending p = { 0 };
 
 	if (!pp_hit(c))
@@ -297,6 +297,7 @@ PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
 			pp_heap_add(ctx, c, 0, p.size, &s);
 		return 0;
 	}
+	key.tid = bpf_get_current_pid_tgid();
 	if (bpf_map_update_elem(&pp_pending, &key, &p, BPF_ANY)) {
 		__sync_fetch_and_add(&c->heap->n_pending_full, 1);
 		return 0;

@@ -18,9 +18,9 @@
  * at larger allocations. Samples made while somebody was attached are forgotten as they are freed.
  *
  * What it costs. malloc: a subtraction in thread-local storage and a jump; free: a test of the
- * address and a jump. A sample: about a microsecond with a reader, and up to 4 KiB of memory. No
- * lock, no memory of its own but 1 MiB of zeroes that samples touch here and there, no floating
- * point, no library but libc.
+ * address and a jump. A sample: about a microsecond with a reader, and up to 4 KiB of memory, which
+ * small ones that were freed hand on to later ones (pool.h). No lock, no memory of its own but 1 MiB
+ * of zeroes that samples touch here and there, no floating point, no library but libc.
  *
  * What it cannot do.
  * - It sees nothing of a program that has its allocator linked in statically, of calls to an
@@ -46,6 +46,7 @@
 
 #include "preload/alloc.h"
 #include "preload/marks.h"
+#include "preload/pool.h"
 #include "preload/probe.h"
 #include "preload/real.h"
 #include "preload/sampling.h"
@@ -102,7 +103,11 @@ static void *sample_in(void *page, void *p, size_t n, size_t keep)
 
 static void *place(size_t n)
 {
-	return real.place ? real.place(PAGE_BYTES, n) : NULL;
+	void *page = pool_take(n);
+
+	if (!page && real.place)
+		page = real.place(PAGE_BYTES, pool_round(n));
+	return page;
 }
 
 void *alloc_sample(void *p, size_t n, size_t keep)
@@ -147,15 +152,25 @@ bool alloc_forget(void *p)
 	return true;
 }
 
+void alloc_free_sample(void *p)
+{
+	if (!real.malloc_usable_size || !pool_give(p, real.malloc_usable_size(p)))
+		real.free(p);
+}
+
 void alloc_free_maybe(void *p)
 {
 	if (boot_readable(p))
 		return;
-	alloc_forget(p);
-	real.free(p);
+	if (alloc_forget(p))
+		alloc_free_sample(p);
+	else
+		real.free(p);
 }
 
 /* ---- malloc, free, realloc */
+
+#define HOT __attribute__((aligned(64))) /* a cache line each */
 
 static __attribute__((noinline)) void *malloc_slow(size_t n)
 {
@@ -165,14 +180,14 @@ static __attribute__((noinline)) void *malloc_slow(size_t n)
 	return taken ? alloc_sample(p, n, 0) : p;
 }
 
-EXPORT void *malloc(size_t n)
+HOT EXPORT void *malloc(size_t n)
 {
 	if (thread_charge(n))
 		return malloc_slow(n);
 	return real.malloc(n);
 }
 
-EXPORT void free(void *p)
+HOT EXPORT void free(void *p)
 {
 	if (UNLIKELY(marks_maybe(p)))
 		alloc_free_maybe(p);

@@ -28,9 +28,10 @@ void *alloc_sample(void *p, size_t n, size_t keep);
 void *alloc_sample_zeroed(void *p, size_t n);
 
 /* After marks_maybe(p): was it a sample? Then that ends here, and p is the caller's to free, by
- * real.free, whatever it was about to be freed by: the size of a sized delete would be wrong for
- * it. */
+ * alloc_free_sample, whatever it was about to be freed by: the size of a sized delete would be
+ * wrong for it. */
 bool alloc_forget(void *p);
+void alloc_free_sample(void *p);
 
 /* What free does after marks_maybe(p). */
 void alloc_free_maybe(void *p);

@@ -121,7 +121,7 @@ static __attribute__((noinline)) void *new_slow(new_function *f, size_t n, uintp
 	void symbol(void *p, uintptr_t second, uintptr_t third)                                    \
 	{                                                                                          \
 		if (UNLIKELY(marks_maybe(p)) && alloc_forget(p))                                   \
-			real.free(p);                                                              \
+			alloc_free_sample(p);                                                      \
 		else                                                                               \
 			GET(real_##symbol)(p, second, third);                                      \
 	}

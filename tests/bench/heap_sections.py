@@ -2,7 +2,7 @@
 """heap_sections.py - the heap's tables of tools/bench.
 
     heap-truth      per site, what was estimated and what the target says of itself
-    heap-cost       a probe hit against an empty uprobe; a loop of malloc and free under us and peers
+    heap-cost       a probe hit against an empty uprobe
     heap-governor   what the default limit lets through in a minute
     heap-memory     64 K live sampled objects
 """
@@ -142,18 +142,39 @@ def slices(t, seconds):
             for k in rows[0]}
 
 
+def alone(allocator, directory):
+    """The environment of a program whose allocator is a file of its own: others who probe the same file, for
+    whatever process, tax each hit."""
+    if allocator == "musl":  # its loader is its library, and has one place
+        return dict(os.environ)
+    path = heaplib.preload(allocator).get("LD_PRELOAD", "/lib/x86_64-linux-gnu/libc.so.6")
+    copy = shutil.copy(path, directory)
+    if allocator == "glibc":
+        return dict(os.environ, LD_LIBRARY_PATH=directory)
+    return dict(os.environ, LD_PRELOAD=copy)
+
+
 def cost_of_a_hit(o):
+    with tempfile.TemporaryDirectory() as directory:
+        hits(directory)
+
+
+def hits(directory):
     print("\n## Heap: what a probe hit adds to a call that is not sampled\n\nns of the thread's CPU time, one process, turns "
           "of 1000 calls of each by turns; smallest (median of half seconds); `empty`: a BPF program of two "
-          "instructions by uprobe.multi on a `push`\n")
+          "instructions by uprobe.multi on a `push`; each allocator but musl is a copy of its file, which nobody else "
+          "probes\n")
     print("| allocator | call | bare | probed | added | times an empty uprobe |\n|---|---|---|---|---|---|")
-    for allocator in allocators():
-        t = heaplib.Told("heap-loop", "slices", 120, allocator=allocator)
+    for allocator, program in [*((a, "heap-loop") for a in allocators()), ("musl", "heap-loop-musl")]:
+        if not (lib.TARGETS / program).exists():
+            print(f"| {allocator} | there was no musl-gcc when the build was configured | | | | |")
+            continue
+        t = heaplib.Told(program, "slices", 120, environment=alone(allocator, directory))
         t.say()
         time.sleep(0.5)
         bare = slices(t, 3)
         d = heaplib.watched(t)
-        fd = empty_uprobe(lib.target("heap-loop"), offset_of(lib.target("heap-loop"), "empty_call"), t.pid)
+        fd = empty_uprobe(lib.target(program), offset_of(lib.target(program), "empty_call"), t.pid)
         time.sleep(0.5)
         probed = slices(t, 8)
         os.close(fd)
@@ -167,104 +188,9 @@ def cost_of_a_hit(o):
                   f"({added[1] / empty[1]:.2f}) |", flush=True)
 
 
-def pair_ns(process_lines):
-    found = [re.fullmatch(r"pairs (\d+) (\d+)", line) for line in process_lines]
-    n, ns = map(int, [m for m in found if m][-1].groups())
-    return ns / n
-
-
-def loop(environment=None, command=()):
-    """ns a pair of the loop, run by a command."""
-    p = subprocess.run([*command, lib.target("heap-loop"), "pairs", "2"], stdin=subprocess.DEVNULL,
-                       capture_output=True, text=True, env=dict(os.environ, **(environment or {})),
-                       check=False)
-    return pair_ns(p.stdout.splitlines())
-
-
-def under_us(allocator, arguments):
-    t = heaplib.Told("heap-loop", "pairs", 4, allocator=allocator)
-    d = lib.Daemon(t, arguments=arguments)
-    heaplib.attached(d)
-    t.say()
-    t.wait(60)
-    t.read(1)
-    d.kill()
-    return pair_ns(t.lines)
-
-
-def under_heaptrack():
-    with tempfile.TemporaryDirectory() as tmp:
-        return loop(command=["heaptrack", "-o", tmp + "/trace"])
-
-
-def under_memleak():
-    """It ends by itself; the loop is what it looks at."""
-    t = heaplib.Told("heap-loop", "pairs", 8)
-    tool = subprocess.Popen([shutil.which("memleak-bpfcc"), "-p", str(t.pid), "30", "1"],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    time.sleep(10)
-    if tool.poll() is not None:
-        t.kill()
-        raise ValueError("memleak-bpfcc does not start here: " +
-                         tool.stdout.read().decode(errors="replace").strip().split("\n")[-1][:100])
-    t.say()
-    t.wait(60)
-    t.read(1)
-    tool.kill()
-    tool.wait()
-    return pair_ns(t.lines)
-
-
-def peers():
-    """(name, what measures ns a pair, or the reason why not)"""
-    have = {a: heaplib.preload(a).get("LD_PRELOAD", "") for a in allocators()}
-    tcmalloc = "/usr/lib/x86_64-linux-gnu/libtcmalloc.so.4"
-    rows = [("glibc", loop),
-            ("glibc, pprofd, --max-overhead none", lambda: under_us("glibc", heaplib.EVERYTHING)),
-            ("glibc, pprofd, --heap=allocs, no limit",
-             lambda: under_us("glibc", (*heaplib.EVERYTHING, "--heap=allocs"))),
-            ("glibc, pprofd, default limit", lambda: under_us("glibc", ()))]
-    ours = lib.BUILD / "libpprofd-alloc.so"
-    if ours.exists():
-        rows.append(("glibc, libpprofd-alloc.so, idle", lambda: loop({"LD_PRELOAD": str(ours)})))
-    rows.append(("glibc, heaptrack", under_heaptrack if shutil.which("heaptrack") else "not installed"))
-    rows.append(("glibc, memleak-bpfcc", under_memleak if shutil.which("memleak-bpfcc") else
-                 "not installed (measured once: 6,650 ns, 450 times; shared/reference/heap.md)"))
-    if "jemalloc" in have:
-        rows += [("jemalloc", lambda: loop({"LD_PRELOAD": have["jemalloc"]})),
-                 ("jemalloc, its own sampling (512 KiB)",
-                  lambda: loop({"LD_PRELOAD": have["jemalloc"],
-                                "MALLOC_CONF": "prof:true,prof_active:true,lg_prof_sample:19"}))]
-    if os.path.exists(tcmalloc):
-        rows += [("tcmalloc", lambda: loop({"LD_PRELOAD": tcmalloc})),
-                 ("tcmalloc, its own sampling (512 KiB)",
-                  lambda: loop({"LD_PRELOAD": tcmalloc, "TCMALLOC_SAMPLE_PARAMETER": "524288"})),
-                 ("tcmalloc, HEAPPROFILE", lambda: loop({"LD_PRELOAD": tcmalloc, "HEAPPROFILE": "/tmp/hp"}))]
-    else:
-        rows.append(("tcmalloc with its profilers", "libtcmalloc.so.4 is not installed"))
-    return rows
-
-
 def section_cost(o):
     prepare(o)
     cost_of_a_hit(o)
-    print("\n## Heap: a loop of malloc and free, ns of CPU time a pair (smallest of 3, interleaved)\n\n"
-          "| under | ns a pair | times the allocator alone |\n|---|---|---|")
-    rows, figures = peers(), {}
-    for _ in range(3):
-        for name, measure in rows:
-            try:
-                if callable(measure):
-                    figures.setdefault(name, []).append(measure())
-            except (ValueError, IndexError) as e:
-                figures[name] = [str(e) or "it did not run"]
-    for name, measure in rows:
-        got = figures.get(name)
-        if not got or isinstance(got[-1], str):
-            print(f"| {name} | {got[-1] if got else measure} | |")
-            continue
-        alone = min(figures[name.split(",")[0]])
-        print(f"| {name} | {min(got):.1f} | {min(got) / alone:.2f} |", flush=True)
 
 
 # ---- governor

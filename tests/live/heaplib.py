@@ -35,9 +35,9 @@ def preload(allocator):
 class Told(lib.Process):
     """A target that waits for a line on its input."""
 
-    def __init__(self, name, *arguments, allocator="glibc", **options):
-        super().__init__(lib.target(name), *arguments, stdin=subprocess.PIPE, env=preload(allocator),
-                         **options)
+    def __init__(self, name, *arguments, allocator="glibc", environment=None, **options):
+        super().__init__(lib.target(name), *arguments, stdin=subprocess.PIPE,
+                         env=environment or preload(allocator), **options)
         self.line("^ready")
 
     def say(self, text=""):

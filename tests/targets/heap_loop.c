@@ -2,11 +2,13 @@
 
 /* heap_loop.c - malloc and free as fast as can be, and what that costs.
  *
- *   heap-loop pairs SECONDS [LEAK] [THREADS]	a loop of pairs; leaks LEAK KiB/s, touched, at site_leak
- *   heap-loop slices SECONDS		by turns, 1000 each: an empty function, malloc, free
+ *   heap-loop pairs SECONDS [LEAK] [THREADS]	a loop of pairs; leaks LEAK KiB/s, touched, at
+ * site_leak heap-loop churn SECONDS		keeps 8192 objects of 64 bytes and replaces one at
+ * random heap-loop slices SECONDS		by turns, 1000 each: an empty function, malloc, free
  *
- * "ready" first, then waits for a line. Slices print, twice a second, "empty NS malloc NS free NS": of
- * the thread's CPU time, the smallest of many turns; "pairs N CPU-NS" ends the loop, a thread. */
+ * "ready" first, then waits for a line. Slices print, twice a second, "empty NS malloc NS free NS":
+ * of the thread's CPU time, the smallest of many turns. "best NS" a pair, of slices of 5 ms, and
+ * "pairs N CPU-NS" end the others, a thread. */
 
 #include <pthread.h>
 #include <stdio.h>
@@ -56,9 +58,47 @@ SITE void site_loop(void)
 	free(p);
 }
 
+static void site_churn(void)
+{
+	static void *slots[8192];
+	static unsigned long random = 88172645463325252ul;
+	void **slot;
+
+	random ^= random << 13;
+	random ^= random >> 7;
+	random ^= random << 17;
+	slot = &slots[random % (sizeof(slots) / sizeof(*slots))];
+	free(*slot);
+	*slot = malloc(64);
+}
+
+struct slice {
+	long wall, cpu, n;
+	double best;
+};
+
+static void slice(struct slice *s, long wall, long n)
+{
+	long cpu;
+
+	if (wall - s->wall < 5000000)
+		return;
+	cpu = clock_of(CLOCK_THREAD_CPUTIME_ID);
+	if (s->n && (double)(cpu - s->cpu) / (double)(n - s->n) < s->best)
+		s->best = (double)(cpu - s->cpu) / (double)(n - s->n);
+	*s = (struct slice){ wall, cpu, n, s->best };
+}
+
+static void finish(const struct slice *s, long n, long cpu)
+{
+	cpu = clock_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	printf("best %.2f\npairs %ld %ld\n", s->best, n, cpu);
+}
+
 static void *pairs(void *number)
 {
 	long began = clock_of(CLOCK_MONOTONIC), cpu = clock_of(CLOCK_THREAD_CPUTIME_ID), n = 0, now;
+	struct slice s = { .best = 1e9 };
 	double leaked = 0;
 
 	while (now = clock_of(CLOCK_MONOTONIC) - began, now < seconds * 1e9) {
@@ -66,9 +106,23 @@ static void *pairs(void *number)
 			site_loop();
 		for (; !number && leaked < leak_bytes * (double)now / 1e9; leaked += 10000)
 			site_leak(10000);
+		slice(&s, now, n);
 	}
-	printf("pairs %ld %ld\n", n, clock_of(CLOCK_THREAD_CPUTIME_ID) - cpu);
+	finish(&s, n, cpu);
 	return NULL;
+}
+
+static void churn(void)
+{
+	long began = clock_of(CLOCK_MONOTONIC), cpu = clock_of(CLOCK_THREAD_CPUTIME_ID), n = 0, now;
+	struct slice s = { .best = 1e9 };
+
+	while (now = clock_of(CLOCK_MONOTONIC) - began, now < seconds * 1e9) {
+		for (int i = 0; i < TURN; i++, n++)
+			site_churn();
+		slice(&s, now, n);
+	}
+	finish(&s, n, cpu);
 }
 
 static void turn(double least[3])
@@ -100,7 +154,8 @@ static void slices(void)
 	     clock_of(CLOCK_MONOTONIC) < end;) {
 		double least[3] = { 1e9, 1e9, 1e9 };
 
-		for (long soon = clock_of(CLOCK_MONOTONIC) + 500000000; clock_of(CLOCK_MONOTONIC) < soon;)
+		for (long soon = clock_of(CLOCK_MONOTONIC) + 500000000;
+		     clock_of(CLOCK_MONOTONIC) < soon;)
 			turn(least);
 		printf("empty %.1f malloc %.1f free %.1f\n", least[0], least[1], least[2]);
 	}
@@ -121,6 +176,10 @@ int main(int argc, char **argv)
 		;
 	if (!strcmp(argv[1], "slices")) {
 		slices();
+		return 0;
+	}
+	if (!strcmp(argv[1], "churn")) {
+		churn();
 		return 0;
 	}
 	for (long i = 1; i < n; i++)
