@@ -16,7 +16,8 @@
  *   malloc     malloc and free, for probes
  *   recursive  deeper than any walk: 2,000 frames
  *   dlopen     loads and unloads libraries at the same place while it works
- */
+ *
+ * Says "ready" first. */
 
 #include <alloca.h>
 #include <csignal>
@@ -327,6 +328,8 @@ int main(int argc, char **argv)
 	end = time(nullptr) + (argc > 2 ? atoi(argv[2]) : 10);
 	for (const auto &k : kinds)
 		if (argc > 1 && !strcmp(argv[1], k.name)) {
+			puts("ready");
+			fflush(stdout);
 			k.run();
 			return 0;
 		}
