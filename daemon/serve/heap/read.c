@@ -199,11 +199,12 @@ int heap_read(struct core *c, struct target *t, const struct heap_question *q,
 	struct heap_reading to = { 0 };
 	int r;
 
+	pthread_mutex_lock(&c->lock);
 	if (!c->heap.loaded) {
+		pthread_mutex_unlock(&c->lock);
 		*ret = to;
 		return 0;
 	}
-	pthread_mutex_lock(&c->lock);
 	r = read_live(c, t, q, &live);
 	pool_fold(&c->pool, &c->totals, &c->kept);
 	if (r == 0)
