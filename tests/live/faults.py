@@ -4,6 +4,7 @@
 what it lacks is said, and nothing dies."""
 
 import contextlib
+import os
 import pathlib
 import random
 import shutil
@@ -204,7 +205,7 @@ def test_pprofd_under_limits():
     """No locked memory, and no right to raise the limit: maps are accounted to the cgroup."""
     p = lib.start("rungs", "600")
     d = lib.Daemon(p, arguments=FAST, before=(
-        "prlimit", "--memlock=0:0", "--core=0:0", "--nofile=256:256",
+        "prlimit", "--memlock=0:0", "--core=0:0", "--nofile=%d" % (256 + 4 * os.cpu_count()),
         "setpriv", "--bounding-set=-sys_resource,-ipc_lock", "--inh-caps=-all"))
     lib.check_complete(d.profile(1, at_least=50))
     d.stop()

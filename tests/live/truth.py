@@ -148,9 +148,11 @@ class Watch(threading.Thread):
         self.note()     # after whatever was asked before
 
     def at(self, t):
-        """CPU seconds at a moment of the wall clock."""
-        before = [p for p in self.points if p[0] <= t][-1]
-        after = [p for p in self.points if p[0] > t][0]
+        """CPU seconds at a moment of the wall clock; of the first or the last moment where somebody has set it."""
+        before = ([p for p in self.points if p[0] <= t] or self.points[:1])[-1]
+        after = ([p for p in self.points if p[0] > t] or self.points[-1:])[0]
+        if before[0] >= after[0]:
+            return before[1]
         return before[1] + (after[1] - before[1]) * (t - before[0]) / (after[0] - before[0])
 
 
