@@ -234,14 +234,16 @@ static void end(struct broker *b)
 
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
-	uprobes_free(b->uprobes);
-	uprobes_loading_free(b->loading);
-	kernel_free(b->kernel);
 	for (size_t i = 0; i < b->n_listeners; i++)
 		if (!strncmp(b->listeners[i].shown, "unix:", 5))
 			unlink(b->listeners[i].shown + 5);
 	if (b->options->output && b->status && fstat(b->output, &st) == 0 && st.st_size == 0)
 		unlink(b->options->output);
+	if (uprobes_are_loading(b->loading))
+		return; /* the end of the process ends that, too, and nothing of it stays */
+	uprobes_free(b->uprobes);
+	uprobes_loading_free(b->loading);
+	kernel_free(b->kernel);
 }
 
 int main(int argc, char **argv)

@@ -33,7 +33,7 @@ BUILD = pathlib.Path(os.environ.get("PPROFD_BUILD") or ROOT / "build")
 PPROFD = str(BUILD / "pprofd")
 TARGETS = BUILD / "tests" / "targets"
 NOBODY = 65534
-DEADLINE = 60  # seconds that anything may take that takes a moment on an idle machine
+DEADLINE = 180  # seconds that anything may take that takes a moment on an idle machine
 
 _libc = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
