@@ -244,7 +244,7 @@ void heap_reading_deinit(struct heap_reading *r)
 	*r = (struct heap_reading){ 0 };
 }
 
-void heap_sum(const struct core *c, const struct target *t, const struct heap_reading *r,
+void heap_sum(struct core *c, const struct target *t, const struct heap_reading *r,
 	      struct heap_totals *ret)
 {
 	double objects = 0, space = 0;
@@ -264,8 +264,10 @@ void heap_sum(const struct core *c, const struct target *t, const struct heap_re
 	}
 	if (ret->live_objects > ret->alloc_objects) /* an estimate against a count */
 		ret->live_objects = ret->alloc_objects;
+	pthread_mutex_lock(&c->lock);
 	ret->tables = c->kept.stacks.words.n * sizeof(uint64_t) +
 		      c->kept.rows.n * sizeof(struct total);
+	pthread_mutex_unlock(&c->lock);
 	for (size_t i = 0; i < r->n; i++)
 		ret->tables += (uint64_t)r->rows[i].live * sizeof(struct pp_live);
 }
