@@ -248,9 +248,14 @@ void heap_sum(struct core *c, const struct target *t, const struct heap_reading 
 	      struct heap_totals *ret)
 {
 	double objects = 0, space = 0;
+	bool known, told;
 
+	pthread_mutex_lock(&c->scan_lock);
+	known = heap_knows_in_use(t);
+	told = t->heap.source == HEAP_TOLD;
+	pthread_mutex_unlock(&c->scan_lock);
 	*ret = (struct heap_totals){ 0 };
-	for (size_t i = 0; i < r->n && heap_knows_in_use(t); i++) {
+	for (size_t i = 0; i < r->n && known; i++) {
 		objects += r->rows[i].live_objects;
 		space += r->rows[i].live_space;
 	}
@@ -258,7 +263,7 @@ void heap_sum(struct core *c, const struct target *t, const struct heap_reading 
 	ret->live_space = (uint64_t)space;
 	ret->alloc_objects = r->counters.n_allocs;
 	ret->alloc_space = r->counters.n_bytes;
-	for (size_t i = 0; i < r->n && t->heap.source == HEAP_TOLD; i++) {
+	for (size_t i = 0; i < r->n && told; i++) {
 		ret->alloc_objects += (uint64_t)r->rows[i].allocs >> 16;
 		ret->alloc_space += (uint64_t)r->rows[i].alloc_bytes;
 	}
