@@ -15,7 +15,8 @@
 
 #define PEEK_START (1 << 30)
 #define DRAIN_MAX (4 << 20)
-#define DRAIN_NS (5 * NS_PER_S) /* a client that is slower than that may lose the answer to a reset */
+#define DRAIN_NS                                                                                   \
+	(5 * NS_PER_S) /* a client that is slower than that may lose the answer to a reset */
 
 const struct http_limits http_default_limits = {
 	.max_connections = 64,

@@ -54,7 +54,8 @@ static int setup(void **state)
 	if (!x)
 		return -1;
 	x->s.fd = x->child = -1;
-	x->s.timeout_ms = 60000; /* nothing here waits for it, but on a busy machine the child may be slow */
+	x->s.timeout_ms =
+		60000; /* nothing here waits for it, but on a busy machine the child may be slow */
 	*state = x;
 	return 0;
 }
@@ -498,9 +499,9 @@ static int64_t now_ms(void)
 	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
 }
 
-/* One record before each timeout, for as long as anybody listens: given up after three times the timeout.
- * Sooner where the child was kept from sending for as long as one timeout: then once more, with a
- * longer one. */
+/* One record before each timeout, for as long as anybody listens: given up after three times the
+ * timeout. Sooner where the child was kept from sending for as long as one timeout: then once more,
+ * with a longer one. */
 static void test_child_that_never_ends_is_given_up(void **state)
 {
 	struct fixture *x = *state;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Talks raw bytes to http_new over TCP and a Unix socket. "At once" is told from "at a deadline" with room
- * to spare on both sides, for machines that are busy: what should be at once takes less than SOON, what
- * waits takes LONG, and where a deadline should pass it is a second, and the other one LONG. */
+/* Talks raw bytes to http_new over TCP and a Unix socket. "At once" is told from "at a deadline"
+ * with room to spare on both sides, for machines that are busy: what should be at once takes less
+ * than SOON, what waits takes LONG, and where a deadline should pass it is a second, and the other
+ * one LONG. */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -697,8 +698,8 @@ static void trickle_until_cut(struct slow *s, size_t n)
 	}
 }
 
-/* Each is cut, and not before a second is over: counted from before it came, which is the earliest that
- * its deadline may count from. */
+/* Each is cut, and not before a second is over: counted from before it came, which is the earliest
+ * that its deadline may count from. */
 static void check_cut(struct world *w, struct slow *s, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -795,27 +796,29 @@ static void test_wait_tells_what_happened(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { TEST(test_kinds_of_answers),
-					    TEST(test_head_runs_the_handler),
-					    TEST(test_other_methods_are_refused),
-					    TEST(test_pipelined_requests_are_answered_in_order),
-					    TEST(test_expect_continue),
-					    TEST(test_large_bodies_are_refused),
-					    TEST(test_large_heads_are_refused),
-					    TEST(test_foreign_hosts_are_refused),
-					    TEST(test_other_sites_are_refused),
-					    TEST(test_ambiguous_framing_is_refused),
-					    TEST(test_http_1_0),
-					    TEST(test_users_of_the_unix_socket),
-					    TEST(test_hang_up_frees_the_handler),
-					    TEST(test_free_ends_running_handlers),
-					    TEST(test_connections_are_limited),
-					    cmocka_unit_test_setup_teardown(
-						    test_slow_heads_are_cut, setup_short_head, teardown),
-					    cmocka_unit_test_setup_teardown(
-						    test_idle_clients_are_cut, setup_short_idle, teardown),
-					    TEST(test_idle_connections_wake_nobody),
-					    cmocka_unit_test(test_wait_tells_what_happened) };
+	const struct CMUnitTest tests[] = {
+		TEST(test_kinds_of_answers),
+		TEST(test_head_runs_the_handler),
+		TEST(test_other_methods_are_refused),
+		TEST(test_pipelined_requests_are_answered_in_order),
+		TEST(test_expect_continue),
+		TEST(test_large_bodies_are_refused),
+		TEST(test_large_heads_are_refused),
+		TEST(test_foreign_hosts_are_refused),
+		TEST(test_other_sites_are_refused),
+		TEST(test_ambiguous_framing_is_refused),
+		TEST(test_http_1_0),
+		TEST(test_users_of_the_unix_socket),
+		TEST(test_hang_up_frees_the_handler),
+		TEST(test_free_ends_running_handlers),
+		TEST(test_connections_are_limited),
+		cmocka_unit_test_setup_teardown(test_slow_heads_are_cut, setup_short_head,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_idle_clients_are_cut, setup_short_idle,
+						teardown),
+		TEST(test_idle_connections_wake_nobody),
+		cmocka_unit_test(test_wait_tells_what_happened)
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -165,7 +165,8 @@ static void test_thread_is_told_from_its_process(void **state)
 		pthread_t t;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		pthread_create(&t, NULL, sleep_for_ever, &x->ready[1]); /* nobody else writes there */
+		pthread_create(&t, NULL, sleep_for_ever,
+			       &x->ready[1]); /* nobody else writes there */
 		sleep_for_ever(NULL);
 	}
 	assert_int_equal(read(x->ready[0], &tid, sizeof(tid)), sizeof(tid));
