@@ -235,15 +235,17 @@ static void end(struct broker *b)
 
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
-	waits_free(b->waits);
-	uprobes_free(b->uprobes);
-	uprobes_loading_free(b->loading);
-	kernel_free(b->kernel);
 	for (size_t i = 0; i < b->n_listeners; i++)
 		if (!strncmp(b->listeners[i].shown, "unix:", 5))
 			unlink(b->listeners[i].shown + 5);
 	if (b->options->output && b->status && fstat(b->output, &st) == 0 && st.st_size == 0)
 		unlink(b->options->output);
+	if (uprobes_are_loading(b->loading) || waits_are_loading(b->waits))
+		return; /* the end of the process ends that, too, and nothing of it stays */
+	waits_free(b->waits);
+	uprobes_free(b->uprobes);
+	uprobes_loading_free(b->loading);
+	kernel_free(b->kernel);
 }
 
 int main(int argc, char **argv)

@@ -208,6 +208,11 @@ int uprobes_loaded(struct uprobes_loading *l, struct uprobes **ret, char *error)
 	return l->r;
 }
 
+bool uprobes_are_loading(const struct uprobes_loading *l)
+{
+	return l && !__atomic_load_n(&l->done, __ATOMIC_ACQUIRE);
+}
+
 void uprobes_loading_free(struct uprobes_loading *l)
 {
 	if (!l)

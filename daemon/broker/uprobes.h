@@ -22,6 +22,8 @@ int uprobes_begin(struct kernel *k, struct uprobes_loading **ret);
 int uprobes_loaded(struct uprobes_loading *l, struct uprobes **ret, char *error);
 /* Waits for it, if need be. */
 void uprobes_loading_free(struct uprobes_loading *l);
+/* Whether freeing it would wait for the kernel's verifier: seconds, where the CPUs are busy. */
+bool uprobes_are_loading(const struct uprobes_loading *l);
 void uprobes_free(struct uprobes *h);
 DEFINE_CLEANUP(struct uprobes, uprobes_free)
 

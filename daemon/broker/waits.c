@@ -116,6 +116,11 @@ int waits_loaded(struct waits *w, char *error)
 	return w->r;
 }
 
+bool waits_are_loading(const struct waits *w)
+{
+	return w && !__atomic_load_n(&w->done, __ATOMIC_ACQUIRE);
+}
+
 int waits_map(const struct waits *w, enum pp_wait_map map)
 {
 	return w->maps[map];

@@ -15,6 +15,8 @@ struct waits;
  * waits_loaded: -EAGAIN until it is done; `error` (KERNEL_MAX_TEXT) as for kernel_load. */
 int waits_begin(struct kernel *k, enum broker_wait_mode mode, struct waits **ret);
 int waits_loaded(struct waits *w, char *error);
+/* Whether freeing it would wait for the kernel's verifier. */
+bool waits_are_loading(const struct waits *w);
 void waits_free(struct waits *w);
 DEFINE_CLEANUP(struct waits, waits_free)
 

@@ -60,7 +60,8 @@ struct core {
 	int64_t armed_ns[PP_N_COLLECTORS];  /* realtime: those that are armed from the start; 0: not */
 	char arm_error[PP_N_COLLECTORS][BROKER_MAX_TEXT];
 
-	struct heap heap; /* scan_lock; its tables never change once they are there */
+	struct heap heap; /* scan_lock; its tables never change once `loaded` says, under both
+			   * locks, that they are there */
 	struct waits waits;
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;

@@ -15,6 +15,8 @@
 
 #define PEEK_START (1 << 30)
 #define DRAIN_MAX (4 << 20)
+#define DRAIN_NS                                                                                   \
+	(5 * NS_PER_S) /* a client that is slower than that may lose the answer to a reset */
 
 const struct http_limits http_default_limits = {
 	.max_connections = 64,
@@ -236,7 +238,7 @@ void http_guard_idle(struct http_guard_client *c, int stop_fd, int64_t until_ns)
 
 void http_guard_drain(struct http_guard_client *c, int stop_fd)
 {
-	int64_t until_ns = monotonic_ns() + NS_PER_S;
+	int64_t until_ns = monotonic_ns() + DRAIN_NS;
 	char bytes[16 * 1024];
 	ssize_t n = 1;
 

@@ -50,5 +50,5 @@ void http_guard_set(struct http_guard *g, struct http_guard_client *c, int64_t d
 void http_guard_idle(struct http_guard_client *c, int stop_fd, int64_t until_ns);
 
 /* Before the socket is closed with bytes of the client unread, which would reset the connection and
- * take our answer from the client: reads them away, for a second and some megabytes at most. */
+ * take our answer from the client: reads them away, for some seconds and megabytes at most. */
 void http_guard_drain(struct http_guard_client *c, int stop_fd);

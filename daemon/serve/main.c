@@ -176,7 +176,9 @@ static void start_heap(struct core *c)
 	if (r < 0)
 		log_line("the heap cannot be profiled: %s", c->heap.error);
 	pthread_mutex_lock(&c->scan_lock);
+	pthread_mutex_lock(&c->lock);
 	c->heap.loaded = r == 0;
+	pthread_mutex_unlock(&c->lock);
 	for (uint32_t i = 0; i < c->n_targets; i++)
 		heap_follow(c, &c->targets[i], false);
 	pthread_mutex_unlock(&c->scan_lock);

@@ -66,7 +66,7 @@ def check_program(path):
 
 
 def started(path):
-    p = lib.Process(path, "120")
+    p = lib.Process(path, "600")
     p.line("^ready")
     return p
 
@@ -220,7 +220,7 @@ def test_a_copy_in_anonymous_memory():
     fd = os.memfd_create("ghost")
     with open(lib.target("rungs"), "rb") as f:
         os.write(fd, f.read())
-    p = lib.Process("/proc/self/fd/%d" % fd, "120", pass_fds=(fd,))
+    p = lib.Process("/proc/self/fd/%d" % fd, "600", pass_fds=(fd,))
     p.line("^ready")
     d = daemon(p)
     check_ladder(d.profile(at_least=50))
@@ -231,14 +231,14 @@ def test_names_with_odd_bytes():
     """A path that holds a newline, a quote and bytes that are no UTF-8."""
     where = os.fsencode(lib.directory()) + b"/new\nline \"q\" \xff"
     shutil.copy(lib.target("rungs"), where)
-    p = lib.Process("/bin/sh", "-c", "exec ./*q* 120", cwd=os.path.dirname(where))
+    p = lib.Process("/bin/sh", "-c", "exec ./*q* 600", cwd=os.path.dirname(where))
     p.line("^ready")
     d = daemon(p)
     profile = d.profile(at_least=50)
     check_ladder(profile)
     check("\n" not in profile.mappings[0].file, "a newline in %r" % profile.mappings[0].file)
     a = d.get("/debug/pprof/cmdline")
-    check(a.body.split(b"\0")[-1] == b"120" and b"new\nline" in a.body, "cmdline %r" % a.body)
+    check(a.body.split(b"\0")[-1] == b"600" and b"new\nline" in a.body, "cmdline %r" % a.body)
     d.stop()
 
 

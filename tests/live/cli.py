@@ -20,7 +20,7 @@ SLEEPER = ["sleep", "600"]
 
 def run(*arguments, before=(), **options):
     """pprofd to its end: (status, output, lines on stderr)."""
-    p = subprocess.run([*before, lib.PPROFD, *[str(a) for a in arguments]], timeout=60,
+    p = subprocess.run([*before, lib.PPROFD, *[str(a) for a in arguments]], timeout=300,
                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                        check=False, **options)
     return p.returncode, p.stdout, p.stderr.decode(errors="replace").splitlines()
@@ -194,10 +194,19 @@ def test_no_type_information():
 def test_btf_file():
     copy = lib.directory() / "btf"
     copy.write_bytes(pathlib.Path("/sys/kernel/btf/vmlinux").read_bytes())
-    p = lib.start("rungs", "60")
-    code, out, err = lib.record("--pid", p.pid, "--seconds", 1, "--hz", 500, "--btf", copy)
-    check(code == 0, "status %d: %s" % (code, err))
-    lib.check_complete(lib.profile_of(out))
+    p = lib.start("rungs", "600")
+    lib.check_complete(recorded(p, "--btf", copy))
+
+
+def recorded(p, *arguments, read=lambda out: out):
+    """The profile of a window in which it had time to work."""
+    for seconds in (1, 5, 30):
+        code, out, err = lib.record("--pid", p.pid, "--seconds", seconds, "--hz", 500, *arguments, timeout=300)
+        check(code == 0 and not err, "status %d: %s" % (code, err))
+        profile = lib.profile_of(read(out))
+        if profile.total("samples") >= 20:
+            break
+    return profile
 
 
 def test_port_in_use():
@@ -215,7 +224,7 @@ def test_unix_path_in_use():
         refused(1, "in use", "--pid", pid, "--listen", "unix:" + path)
     # nobody listens there any more: taken over, and gone at the end
     d = lib.Daemon(pid, listen=("unix:" + path,))
-    a = d.get("/debug/pprof/cmdline", connection=lib.UnixConnection(path, 10))
+    a = d.get("/debug/pprof/cmdline", connection=lib.UnixConnection(path, lib.DEADLINE))
     check(a.status == 200, "status %d" % a.status)
     d.stop()
     check(not os.path.exists(path), "the socket file is left behind")
@@ -242,32 +251,35 @@ def test_unknown_profile_leaves_no_file():
 
 
 def test_record_to_a_pipe_and_a_file():
-    p = lib.start("rungs", "60")
-    code, out, err = lib.record("--pid", p.pid, "--seconds", 1, "--hz", 500)
-    check(code == 0 and not err, "status %d: %s" % (code, err))
-    lib.check_complete(lib.profile_of(out))
+    p = lib.start("rungs", "600")
+    lib.check_complete(recorded(p))
     path = lib.directory() / "out.pb.gz"
     path.write_bytes(bytes(1 << 20))  # longer than what replaces it
-    code, out, err = lib.record("--pid", p.pid, "--seconds", 1, "--hz", 500, "-o", path)
-    check(code == 0 and not err and not out, "status %d: %s" % (code, err))
-    lib.check_complete(lib.profile_of(path.read_bytes()))
+
+    def read(out):
+        check(not out, "it writes %r" % out[:80])
+        return path.read_bytes()
+
+    lib.check_complete(recorded(p, "-o", path, read=read))
 
 
 def test_record_text():
-    p = lib.start("rungs", "60")
-    code, out, err = lib.record("--pid", p.pid, "--seconds", 1, "--format", "top")
+    p = lib.start("rungs", "600")
+    recorded(p)  # so that the machine gives it time, now
+    code, out, err = lib.record("--pid", p.pid, "--seconds", 3, "--hz", 500, "--format", "top")
     check(code == 0 and not err, "status %d: %s" % (code, err))
     check(b"flat%" in out and b"rung_leaf" in out, "no table: %r" % out[:300])
-    code, out, err = lib.record("--pid", p.pid, "--seconds", 1, "--format", "folded")
+    code, out, err = lib.record("--pid", p.pid, "--seconds", 3, "--hz", 500, "--format", "folded")
     check(code == 0 and not err, "status %d: %s" % (code, err))
     check(b"main;rung_1;rung_2;rung_3;rung_leaf " in out, "no stacks: %r" % out[:300])
 
 
 def test_record_to_a_terminal_is_a_table():
-    p = lib.start("rungs", "60")
+    p = lib.start("rungs", "600")
+    recorded(p)  # so that the machine gives it time, now
     ours, theirs = os.openpty()
-    popen = subprocess.Popen([lib.PPROFD, "record", "profile", "--pid", str(p.pid), "--seconds",
-                              "1"], stdout=theirs, stderr=subprocess.PIPE)
+    popen = subprocess.Popen([lib.PPROFD, "record", "profile", "--pid", str(p.pid), "--hz", "500", "--seconds",
+                              "3"], stdout=theirs, stderr=subprocess.PIPE)
     os.close(theirs)
     text = b""
     try:
@@ -275,44 +287,50 @@ def test_record_to_a_terminal_is_a_table():
             text += data
     except OSError:
         pass  # the other end is closed
-    check(popen.wait(60) == 0, "status %d: %s" % (popen.returncode, popen.stderr.read()))
+    check(popen.wait(300) == 0, "status %d: %s" % (popen.returncode, popen.stderr.read()))
     check(b"flat%" in text and b"rung_leaf" in text, "no table: %r" % text[:300])
 
 
-def interrupt(p, arguments, how):
+def recording(p, *arguments):
+    """pprofd in the middle of its window."""
     popen = subprocess.Popen([lib.PPROFD, "record", "profile", "--pid", str(p.pid), *arguments],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(3)
+    lib.eventually(lambda: lib.armed(popen.pid), "not armed")
+    time.sleep(0.3)  # the window opens a moment later
+    return popen
+
+
+def interrupt(p, arguments, how):
+    popen = recording(p, *arguments)
+    lib.let_work(p.pid, 2)
     popen.send_signal(how)
-    out, err = popen.communicate(timeout=60)
+    out, err = popen.communicate(timeout=300)
     return popen.returncode, out, err
 
 
 def test_interrupt_writes_what_was_seen():
-    p = lib.start("rungs", "60")
-    code, out, err = interrupt(p, ["--seconds", "600"], signal.SIGINT)
+    p = lib.start("rungs", "600")
+    code, out, err = interrupt(p, ["--seconds", "3600"], signal.SIGINT)
     check(code == 0 and not err, "status %d: %s" % (code, err))
     profile = lib.profile_of(out)
     lib.check_complete(profile)
-    check(profile.duration_nanos < 60e9, "duration %d ns" % profile.duration_nanos)
+    check(profile.duration_nanos < 600e9, "duration %d ns" % profile.duration_nanos)
 
 
 def test_termination_writes_nothing():
-    p = lib.start("rungs", "60")
+    p = lib.start("rungs", "600")
     path = lib.directory() / "out"
-    code, out, _ = interrupt(p, ["--seconds", "600", "-o", str(path)], signal.SIGTERM)
+    code, out, _ = interrupt(p, ["--seconds", "3600", "-o", str(path)], signal.SIGTERM)
     check(not out and not path.exists(), "status %d, %r" % (code, out[:80]))
     lib.eventually(lambda: not [c for c in lib.children(os.getpid()) if c != p.pid], "leftovers")
 
 
 def test_record_of_a_process_that_ends():
     p = lib.start("life", "end", "1500", "0", stdin=subprocess.PIPE)
-    popen = subprocess.Popen([lib.PPROFD, "record", "profile", "--pid", str(p.pid), "--seconds",
-                              "600"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(1.5)
+    popen = recording(p, "--seconds", "3600")
     p.popen.stdin.write(b"go\n")
     p.popen.stdin.flush()
-    out, err = popen.communicate(timeout=60)
+    out, err = popen.communicate(timeout=300)
     check(popen.returncode == 0, "status %d: %s" % (popen.returncode, err))
     profile = lib.profile_of(out)
     check(lib.comments(profile, "process ended"), "no comment: %s" % profile.comments)
@@ -321,13 +339,17 @@ def test_record_of_a_process_that_ends():
 
 def test_started_without_descriptors_it_serves():
     """No standard streams at all: nothing of ours lands in their numbers by mistake."""
-    p = lib.start("rungs", "60")
+    p = lib.start("rungs", "600")
     path = lib.directory() / "out"
     script = 'exec "$@" <&- >&- 2>&-'
-    done = subprocess.run(["sh", "-c", script, "sh", lib.PPROFD, "record", "profile", "--pid",
-                           str(p.pid), "--seconds", "1", "--hz", "500", "-o", str(path)], timeout=60, check=False)
-    check(done.returncode == 0, "status %d" % done.returncode)
-    lib.check_complete(lib.profile_of(path.read_bytes()))
+    for seconds in (1, 5, 30):
+        done = subprocess.run(["sh", "-c", script, "sh", lib.PPROFD, "record", "profile", "--pid", str(p.pid),
+                               "--seconds", str(seconds), "--hz", "500", "-o", str(path)], timeout=300, check=False)
+        check(done.returncode == 0, "status %d" % done.returncode)
+        profile = lib.profile_of(path.read_bytes())
+        if profile.total("samples") >= 20:
+            break
+    lib.check_complete(profile)
 
 
 if __name__ == "__main__":

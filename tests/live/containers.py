@@ -51,10 +51,10 @@ def in_shell(script, *arguments, before=()):
 def test_another_mount_namespace():
     """The binary is on a file system that only the target sees."""
     where = lib.directory()
-    p = in_shell('mount -t tmpfs none "$1"; cp "$2" "$1/prog"; exec "$1/prog" 120', where,
+    p = in_shell('mount -t tmpfs none "$1"; cp "$2" "$1/prog"; exec "$1/prog" 600', where,
                  lib.target("rungs"), before=("unshare", "-m"))
     check(not os.listdir(where), "we see it, too")
-    d = lib.Daemon(p)
+    d = binaries.daemon(p)
     binaries.check_ladder(d.profile(at_least=50))
     d.stop()
 
@@ -78,9 +78,9 @@ def make_root(*files):
 
 def test_another_root():
     root = make_root(lib.target("rungs"))
-    p = lib.Process("chroot", root, "/rungs", "120")
+    p = lib.Process("chroot", root, "/rungs", "600")
     p.line("^ready")
-    d = lib.Daemon(p)
+    d = binaries.daemon(p)
     binaries.check_ladder(d.profile(at_least=50))
     d.stop()
 
@@ -88,9 +88,9 @@ def test_another_root():
 def test_a_container():
     """Another mount namespace with another root: paths as they are in there."""
     root = make_root(lib.target("rungs"))
-    p = lib.Process("/rungs", "120", setup=lambda: enter(root))
+    p = lib.Process("/rungs", "600", setup=lambda: enter(root))
     p.line("^ready")
-    d = lib.Daemon(p)
+    d = binaries.daemon(p)
     profile = d.profile(at_least=50)
     binaries.check_ladder(profile)
     check(profile.mappings[0].file == "/rungs", "shown as %s" % profile.mappings[0].file)
@@ -99,11 +99,11 @@ def test_a_container():
 
 def test_another_pid_namespace():
     """It is number 1 in there; we call it by the number it has here."""
-    p = lib.Process("unshare", "-p", "-f", "--kill-child", lib.target("rungs"), "120")
+    p = lib.Process("unshare", "-p", "-f", "--kill-child", lib.target("rungs"), "600")
     p.line("^ready")
     pid = inner(p)
     check(lib.status(pid, "NSpid").split()[-1] == "1", "not the first of its namespace")
-    d = lib.Daemon(pid)
+    d = binaries.daemon(pid)
     profile = d.profile(at_least=50)
     binaries.check_ladder(profile)
     check(lib.Account(profile).pid == pid, "called %d" % lib.Account(profile).pid)
@@ -113,9 +113,9 @@ def test_another_pid_namespace():
 def test_everything_apart():
     """Mounts, pids, users, network, host name and all the rest are its own."""
     p = lib.Process("unshare", "-m", "-p", "-f", "-U", "-r", "-n", "-u", "-i", "--kill-child",
-                    "--mount-proc", lib.target("rungs"), "120")
+                    "--mount-proc", lib.target("rungs"), "600")
     p.line("^ready")
-    d = lib.Daemon(inner(p))
+    d = binaries.daemon(inner(p))
     binaries.check_ladder(d.profile(at_least=50))
     d.stop()
 
@@ -123,7 +123,7 @@ def test_everything_apart():
 def inside(script):
     """pprofd in a PID namespace of its own, run by `script`: (daemon, the broker's pid out here)."""
     d = lib.Daemon(before=("unshare", "-m", "-p", "-f", "--mount-proc", "--kill-child", "sh", "-ec",
-                           script, lib.target("rungs")))
+                           script, lib.target("rungs")), arguments=("--hz", "500"))
     broker = lib.eventually(lambda: [p for p in descendants(d.pid)
                                      if lib.status(p, "Name") == "pprofd"], "no broker")[0]
     return d, broker
@@ -146,12 +146,12 @@ def check_inside(d, broker):
 
 
 def test_pprofd_in_a_pid_namespace():
-    check_inside(*inside('"$0" 120 >/dev/null & "$@" --pid $! & wait $!'))
+    check_inside(*inside('"$0" 600 >/dev/null & "$@" --pid $! & wait $!'))
 
 
 def test_pprofd_is_init():
     """The first of its namespace: signals reach it all the same, and so does the end of its children."""
-    check_inside(*inside('"$0" 120 >/dev/null & exec "$@" --pid $!'))
+    check_inside(*inside('"$0" 600 >/dev/null & exec "$@" --pid $!'))
 
 
 def test_pprofd_in_a_user_namespace():

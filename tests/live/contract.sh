@@ -50,8 +50,17 @@ check() {
 # ask CURL-ARGS...: leaves $code, $TMP/head (without carriage returns) and $TMP/body
 ask() {
 	: >"$TMP/body"
-	code=$(curl -sS -m 45 --path-as-is -D "$TMP/raw" -o "$TMP/body" -w '%{http_code}' "$@" \
+	: >"$TMP/raw"
+	echo 0.000 >"$TMP/seconds"
+	code=$(curl -sS -m 100 --path-as-is -D "$TMP/raw" -o "$TMP/body" -w '%{http_code} %{time_total}' "$@" \
 		2>"$TMP/error") || code="curl: $(head -c 100 "$TMP/error")"
+	case $code in
+	curl*) ;;
+	*)
+		echo "${code#* }" >"$TMP/seconds"
+		code=${code% *}
+		;;
+	esac
 	tr -d '\r' <"$TMP/raw" >"$TMP/head"
 }
 
@@ -99,12 +108,10 @@ probe() {
 	esac
 }
 
-# Milliseconds of a request; its status is left in $code.
+# Milliseconds of a request, by a clock that nobody sets; its status is left in $code.
 timed() {
-	local start=${EPOCHREALTIME/[.,]/}
-
 	ask "$@"
-	took=$(((${EPOCHREALTIME/[.,]/} - start) / 1000))
+	took=$(sed 's/[.,]\(...\).*/\1/; s/^0*\(.\)/\1/' "$TMP/seconds")
 }
 
 # still_waits NAME URL: no answer within two seconds, and then we hang up
@@ -116,14 +123,14 @@ still_waits() {
 	check "$1" "curl ended with $rc before two seconds" [ "$rc" = 28 ]
 }
 
-# raw TEXT: sends bytes (printf %b) at once and prints what comes until the end, for 3 s at most
+# raw TEXT: sends bytes (printf %b) at once and prints what comes until the end, for 30 s at most
 raw() (
 	host=${BASE#http://}
 	trap '' PIPE
 	exec {fd}<>"/dev/tcp/${host%:*}/${host##*:}" || return 1
 	printf '%b' "$1" >"$TMP/request"
 	cat "$TMP/request" >&"$fd"
-	timeout 3 cat <&"$fd" | tr -d '\r'
+	timeout 30 cat <&"$fd" | tr -d '\r'
 )
 
 index() {
@@ -256,7 +263,7 @@ profile() {
 
 	H=("$BINARY" "$NOSNIFF" "$disposition" '!^X-Go-Pprof')
 	timed "$P/profile?seconds=1"
-	check 'profile lasts its seconds' "$took ms" [ "$took" -ge 1000 -a "$took" -lt 20000 ]
+	check 'profile lasts its seconds' "$took ms" [ "$took" -ge 1000 -a "$took" -lt 25000 ]
 	probe 'profile' 200 gz "$P/profile?seconds=1"
 	check 'profile has its types' 'strings are missing' has_strings samples count cpu nanoseconds
 	probe 'profile ignores debug' 200 gz "$P/profile?seconds=1&debug=1"
@@ -275,7 +282,7 @@ profile() {
 	still_waits 'seconds=1%00 is the default' "$P/profile?seconds=1%00"
 	probe 'a hang-up frees the profiler' 200 gz "$P/profile?seconds=1"
 	[ "$GO" = 1 ] && return
-	curl -s -m 10 -o "$TMP/other" "$P/profile?seconds=2" &
+	curl -s -m 100 -o "$TMP/other" "$P/profile?seconds=2" &
 	bg=$!
 	sleep 0.5
 	probe 'profiles overlap' 200 gz "$P/profile?seconds=1"
@@ -291,7 +298,7 @@ cumulative() {
 	shift
 	H=("$BINARY" "$NOSNIFF" "$disposition" '!^X-Go-Pprof')
 	timed "$P/$name"
-	check "$name does not wait" "$took ms" [ "$took" -lt 10000 ]
+	check "$name does not wait" "$took ms" [ "$took" -lt 25000 ]
 	probe "$name" 200 gz "$P/$name"
 	check "$name has its types" 'strings are missing' has_strings "$@"
 	probe "$name debug=0" 200 gz "$P/$name?debug=0"
@@ -302,7 +309,7 @@ cumulative() {
 	probe "HEAD $name" 200 '' -I "$P/$name"
 	H=("$BINARY" "$NOSNIFF" "${disposition/%\"\$/-delta\"\$}" '!^X-Go-Pprof')
 	timed "$P/$name?seconds=1"
-	check "$name?seconds=1 takes that" "$took ms" [ "$took" -ge 1000 -a "$took" -lt 20000 ]
+	check "$name?seconds=1 takes that" "$took ms" [ "$took" -ge 1000 -a "$took" -lt 25000 ]
 	probe "$name delta" 200 gz "$P/$name?seconds=%2B1&seconds=x&debug=0"
 	check "$name delta has its types" 'strings are missing' has_strings "$@"
 	H=("${ERROR[@]}")

@@ -4,6 +4,7 @@
 what it lacks is said, and nothing dies."""
 
 import contextlib
+import os
 import pathlib
 import random
 import shutil
@@ -151,7 +152,7 @@ def setting(name, value):
 
 def test_kernel_addresses_are_hidden():
     """kptr_restrict 2: the kernel's frames are there, nameless, and one line says why."""
-    p = lib.start("shapes", "plt", "60", ready=None)
+    p = lib.start("shapes", "plt", "600")
     d = lib.Daemon(p, arguments=FAST)
     with setting("kptr_restrict", "2"):
         profiles = [d.profile(1, at_least=100) for _ in range(2)]
@@ -168,7 +169,7 @@ def test_kernel_addresses_are_hidden():
 
 def test_the_kernel_is_paranoid():
     """perf_event_paranoid 3, with the capabilities that we have."""
-    p = lib.start("rungs", "60")
+    p = lib.start("rungs", "600")
     with setting("perf_event_paranoid", "3"):
         d = lib.Daemon(p, arguments=FAST)
         lib.check_complete(d.profile(1, at_least=50))
@@ -178,7 +179,7 @@ def test_the_kernel_is_paranoid():
 def test_proc_has_processes_only():
     """A /proc as containers have it (subset=pid): no modules, no kallsyms, no sysctls. The user's part of
     the stacks is whole; the kernel's has no names, and one line says so."""
-    p = lib.start("shapes", "plt", "60", ready=None)
+    p = lib.start("shapes", "plt", "600")
     cover = 'mount -t proc -o subset=pid proc /proc; ! [ -e /proc/modules ]; exec "$@"'
     d = lib.Daemon(p, before=("unshare", "-m", "sh", "-ec", cover, "sh"), arguments=FAST)
     profile = d.profile(1, at_least=100)
@@ -193,7 +194,7 @@ def test_proc_has_processes_only():
 def test_a_target_under_limits():
     """None of its limits is ours."""
     p = lib.Process("prlimit", "--nofile=4:4", "--nproc=1:1", "--as=64000000", "--stack=65536",
-                    "--data=8000000", "--memlock=0", "--core=0", lib.target("rungs"), "60")
+                    "--data=8000000", "--memlock=0", "--core=0", lib.target("rungs"), "600")
     p.line("^ready")
     d = lib.Daemon(p, arguments=FAST)
     lib.check_complete(d.profile(1, at_least=50))
@@ -202,9 +203,9 @@ def test_a_target_under_limits():
 
 def test_pprofd_under_limits():
     """No locked memory, and no right to raise the limit: maps are accounted to the cgroup."""
-    p = lib.start("rungs", "60")
+    p = lib.start("rungs", "600")
     d = lib.Daemon(p, arguments=FAST, before=(
-        "prlimit", "--memlock=0:0", "--core=0:0", "--nofile=256:256",
+        "prlimit", "--memlock=0:0", "--core=0:0", "--nofile=%d" % (256 + 4 * os.cpu_count()),
         "setpriv", "--bounding-set=-sys_resource,-ipc_lock", "--inh-caps=-all"))
     lib.check_complete(d.profile(1, at_least=50))
     d.stop()

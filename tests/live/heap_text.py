@@ -86,6 +86,10 @@ def test_labels():
 
 def test_delta():
     """What came and what went between the two readings: freed is negative."""
+    lib.patiently(delta, 2, 8, 30)
+
+
+def delta(seconds):
     t = Told("heap-steps")
     d = heaplib.watched(t)
     t.do("one 100 1000000")
@@ -94,18 +98,24 @@ def test_delta():
     path = lib.directory() / "delta"
 
     def change():
-        time.sleep(0.7)
+        time.sleep(0.35 * seconds)
+        at = time.time()
         t.do("free")
         t.do("two 80 1000000")
+        return at, time.monotonic()
 
     began = time.monotonic()
-    a, _ = lib.together(lambda: d.get(heaplib.path("heap", "?seconds=2")), change)
-    check(a.status == 200 and time.monotonic() - began >= 2, "status %d" % a.status)
+    a, (changing, changed) = lib.together(
+        lambda: d.get(heaplib.path("heap", "?seconds=%d" % seconds)), change)
+    check(a.status == 200 and time.monotonic() - began >= seconds, "status %d" % a.status)
     check(a.headers["Content-Disposition"] == 'attachment; filename="heap-delta"', str(a.headers))
     path.write_bytes(a.body)
     p = lib.pprof.parse(a.body)
     check(not lib.pprof.validate(p), str(lib.pprof.validate(p)))
-    check(1.9e9 < p.duration_nanos < 60e9, "duration %d" % p.duration_nanos)
+    check(seconds * 1e9 <= p.duration_nanos < 100e9, "duration %d" % p.duration_nanos)
+    # both readings have missed the change, by as much as one of them may take
+    lib.enough(changed < began + seconds, "the change has come late")
+    lib.enough((p.time_nanos - p.duration_nanos) / 1e9 < changing - 0.1 * seconds, "the first reading has come late")
     rows = heaplib.by_site(p)
     one, two = rows["site_one"], rows["site_two"]
     check(one[:2] == [0, 0] and one[3] == -before["site_one"][3], "freed: %s of %s" % (one, before))

@@ -25,16 +25,22 @@ def go(p):
     p.popen.stdin.flush()
 
 
-def later(seconds, function):
-    t = threading.Timer(seconds, function)
-    t.daemon = True
+def once_armed(pid, function):
+    """Does it when pprofd (by its broker's number) samples: a window is open then, or within a moment."""
+    def wait():
+        lib.eventually(lambda: lib.armed(pid), "not armed")
+        time.sleep(0.3)
+        function()
+
+    t = threading.Thread(target=wait, daemon=True)
     t.start()
+    return t
 
 
 def test_dlopen_before_the_window():
     """Loaded after pprofd started, before it was asked."""
-    p = lib.start("shapes", "dlopen", "60", ready=None, env={"LIB1": lib.target("libone.so"),
-                                                           "LIB2": lib.target("libone.so")})
+    p = lib.start("shapes", "dlopen", "60", env={"LIB1": lib.target("libone.so"),
+                                               "LIB2": lib.target("libone.so")})
     profile = lib.Daemon(p, arguments=FAST).profile(2, at_least=200)
     check(lib.samples(profile, "work_one") >= 0.5 * profile.total("samples"), "%s" %
           profile.comments)
@@ -45,9 +51,13 @@ def test_dlopen_during_the_window():
     which of them it was in truth: the libraries call the thread so. Until serve has read the new list
     of mappings, the kernel takes the one for the other, or knows neither: milliseconds, more where the
     CPUs are busy. The comment must count these."""
-    p = lib.start("shapes", "dlopen", "60", ready=None,
+    lib.patiently(dlopen_during, 6, 20, 60)
+
+
+def dlopen_during(seconds):
+    p = lib.start("shapes", "dlopen", "600",
                   env={"LIB1": lib.target("libone.so"), "LIB2": lib.target("libtwo.so")})
-    profile = lib.Daemon(p, arguments=FAST).profile(6, at_least=1000)
+    profile = lib.Daemon(p, arguments=FAST).profile(seconds, at_least=1000)
     right = {n: lib.samples(profile, n, thread=n) for n in ("work_one", "work_two")}
     wrong = sum(lib.samples(profile, m, thread=n) for n, m in
                 (("work_one", "work_two"), ("work_two", "work_one")))
@@ -57,9 +67,10 @@ def test_dlopen_during_the_window():
     said = [int(re.search(r"\d+", c).group()) for c in lib.comments(profile, "mapping or unmapping")]
     for name, n in right.items():
         check(0.2 * total <= n <= 0.8 * total, "%s: %d of %d" % (name, n, total))
-    check(sum(right.values()) >= 0.6 * total, "%d of %d have a name: %s" %
-          (sum(right.values()), total, profile.comments))
-    check(wrong <= 0.1 * total, "%d of %d samples under the other's name" % (wrong, total))
+    # these two are a matter of how soon serve gets to run after a swap
+    lib.enough(sum(right.values()) >= 0.6 * total, "%d of %d have a name: %s" %
+               (sum(right.values()), total, profile.comments))
+    lib.enough(wrong <= 0.1 * total, "%d of %d samples under the other's name" % (wrong, total))
     # a few are not: two swaps while one list is being read
     check(wrong + broken <= sum(said) + 0.01 * total, "%d samples under the other's name, %d broken; the comment "
           "says %s" % (wrong, broken, sum(said)))
@@ -69,14 +80,20 @@ def test_dlopen_during_the_window():
 
 def test_exec_during_the_window():
     """Both programs are in the profile, each under its own names, and a comment says so."""
-    p = life("exec", "800", lib.target("rungs"), "60", stdin=subprocess.PIPE)
+    lib.patiently(exec_during, 8, 30, 100)
+
+
+def exec_during(seconds):
+    p = life("exec", "800", lib.target("rungs"), "600", stdin=subprocess.PIPE)
     d = lib.Daemon(p, arguments=FAST)
-    later(0.7, lambda: go(p))
-    profile = d.profile(8, at_least=100)
+    once_armed(d.pid, lambda: go(p))
+    profile = lib.profile_of(d.window(seconds).body)
     n = {f: lib.samples(profile, f) for f in ("before_exec", "rung_leaf")}
-    check(all(v > 50 for v in n.values()), "%s" % n)
+    lib.enough(all(v > 50 for v in n.values()), "%s: %s" % (n, profile.comments))
     check(lib.comments(profile, "executed a new program"), "%s" % profile.comments)
-    lib.check_complete(profile, share=0.7)  # the new program's tables have to be made first
+    # the new program's tables have to be made first
+    account = lib.Account(profile)
+    lib.enough(account.complete >= 0.7 * account.samples, "%s" % profile.comments)
     why = {c.split()[1].rstrip(":") for c in lib.comments(profile, "^broken: ")}
     # while it executes, the old stack is gone and the new one is not there yet
     check(why <= {"EXEC", "NO_MAPPING", "UNREADABLE_STACK"}, "%s" % profile.comments)
@@ -91,7 +108,7 @@ def test_exec_during_the_window():
 
 
 def test_exec_between_windows():
-    p = life("exec", "10", lib.target("rungs"), "60", stdin=subprocess.PIPE)
+    p = life("exec", "10", lib.target("rungs"), "600", stdin=subprocess.PIPE)
     d = lib.Daemon(p, arguments=FAST)
     d.profile()
     go(p)
@@ -107,7 +124,7 @@ def test_exit_during_the_window():
     """What was seen until then, and why there is no more; then the process is gone."""
     p = life("end", "1500", "3", stdin=subprocess.PIPE)
     d = lib.Daemon(p, arguments=FAST)
-    later(0.7, lambda: go(p))
+    once_armed(d.pid, lambda: go(p))
     began = time.monotonic()
     a = d.window(600)
     check(a.status == 200, "status %d: %s" % (a.status, a.text()[:200]))
@@ -173,7 +190,7 @@ def pid_used_again():
     for _ in range(50):
         with open(last, "w") as f:
             f.write(str(p.pid - 1))
-        q = lib.start("rungs", "60")
+        q = lib.start("rungs", "600")
         if q.pid == p.pid:
             break
         q.kill()
@@ -205,15 +222,14 @@ def test_threads_that_come_and_go():
     """200 threads, four at a time, each gone after 20 ms of work: every one is there, none is lost."""
     p = life("storm", "200", "20", stdin=subprocess.PIPE)
     d = lib.Daemon(p, arguments=FAST)
-    before = threading.Thread(target=lambda: (time.sleep(1), go(p)))
     result = []
-    windows = threading.Thread(target=lambda: result.append(d.window(600)))
+    windows = threading.Thread(target=lambda: result.append(d.window(3600)))
     windows.start()
-    before.start()
-    truth = int(p.line(r"^truth (\d+)").group(1)) / 1e9
-    before.join()
+    once_armed(d.pid, lambda: go(p)).join()
+    truth = int(p.line(r"^truth (\d+)", timeout=600).group(1)) / 1e9
     p.kill()  # which ends the window
     windows.join()
+    check(result, "no answer")
     profile = lib.profile_of(result[0].body)
     lib.check_complete(profile, at_least=500, share=0.995)  # one that is taken down has no stack any more
     lib.check_nothing_lost(profile)
@@ -222,8 +238,8 @@ def test_threads_that_come_and_go():
     # each has 20 samples; that one has none at all happens once in 400 million
     check(not missing, "no samples of %s" % sorted(missing)[:10])
     n = lib.samples(profile, "storm_work")
-    # the coin: four standard deviations, and what the threads do before they are called so
-    check(abs(n - truth * 1000) <= 4 * (truth * 1000) ** 0.5 + 0.02 * truth * 1000,
+    # the coin: five standard deviations, and what the threads do before they are called so
+    check(abs(n - truth * 1000) <= 5 * (truth * 1000) ** 0.5 + 0.02 * truth * 1000,
           "%d samples of %.3f s" % (n, truth))
     d.stop()
 
@@ -267,7 +283,7 @@ def test_thread_names():
 
 def test_ended_and_alive():
     """Of two targets one ends; the other is as before."""
-    p, q = life("end", "300", "0", stdin=subprocess.PIPE), lib.start("rungs", "60")
+    p, q = life("end", "300", "0", stdin=subprocess.PIPE), lib.start("rungs", "600")
     d = lib.Daemon(p, q, arguments=FAST)
     go(p)
     p.wait()
@@ -284,7 +300,7 @@ def test_ended_and_alive():
 
 def test_stopped():
     """A process under SIGSTOP does nothing: an empty profile, no error, and it is left stopped."""
-    p = lib.start("rungs", "60")
+    p = lib.start("rungs", "600")
     p.popen.send_signal(signal.SIGSTOP)
     lib.eventually(lambda: lib.stat_field(p.pid, 3) == "T", "not stopped")
     d = lib.Daemon(p)

@@ -28,7 +28,7 @@ SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
 def rungs():
-    return lib.start("rungs", "120")
+    return lib.start("rungs", "600")
 
 
 def test_serve_and_symbolizer_hold_nothing():
@@ -54,10 +54,14 @@ def test_every_thread_of_serve_is_shut_in():
     d = lib.Daemon(rungs())
     serve = d.three()[1]
     d.profile()
-    tasks = os.listdir("/proc/%d/task" % serve)
-    check(len(tasks) > 1, "one thread only")
-    for tid in tasks:
-        check(lib.status(serve, "Seccomp", int(tid)) == "2", "thread %s" % tid)
+    seen = {}
+    for tid in os.listdir("/proc/%d/task" % serve):
+        try:
+            seen[tid] = lib.status(serve, "Seccomp", int(tid))
+        except OSError:
+            pass  # the thread of a connection, which has just ended
+    check(len(seen) > 1, "one thread only")
+    check(set(seen.values()) == {"2"}, "threads %s" % seen)
     d.stop()
 
 
@@ -124,8 +128,9 @@ def test_descriptors():
     states = network()
     check(not of_network(symbolizer, states), "symbolizer has a socket of the network")
     check(of_network(broker, states) == [LISTENS], "broker has %s" % of_network(broker, states))
-    check(sorted(of_network(serve, states)) == [ESTABLISHED, LISTENS], "serve has %s" %
-          of_network(serve, states))
+    # the connection of the window goes a moment after its client
+    lib.eventually(lambda: sorted(of_network(serve, network())) == [ESTABLISHED, LISTENS],
+                   "serve has other sockets")
     client.close()
     for pid in (broker, serve, symbolizer):
         check(not [x for x in links(pid) if re.search(r"/proc/\d+/(mem|pagemap)$", x)], "mem")
@@ -199,9 +204,9 @@ def test_serve_dies_during_a_window():
     serve = d.three()[1]
     c = d.connect()
     c.request("GET", "/debug/pprof/profile?seconds=600")
-    lib.eventually(lambda: perf_events(d.pid), "not armed")
+    lib.eventually(lambda: lib.armed(d.pid), "not armed")
     os.kill(serve, signal.SIGKILL)
-    lib.eventually(lambda: not perf_events(d.pid), "still armed")
+    lib.eventually(lambda: not lib.armed(d.pid), "still armed")
     lib.eventually(lambda: d._serving(1), "does not serve again")
     lib.check_complete(d.profile(at_least=20))
     d.kill(signal.SIGTERM)
@@ -209,16 +214,18 @@ def test_serve_dies_during_a_window():
 
 def test_serve_keeps_dying():
     d = lib.Daemon(rungs())
-    for _ in range(6):
-        serve = lib.eventually(lambda: d.child("pprofd-serve"), "no serve")
+    killed = 0
+    while killed < 6 or (killed < 30 and lib.alive(d.pid)):  # six a minute, which a busy machine may miss
+        serve = lib.eventually(lambda: d.child("pprofd-serve") or not lib.alive(d.pid), "no serve")
+        check(serve is not True or killed >= 6, "it has ended after %d deaths" % killed)
+        if serve is True:
+            break
         os.kill(serve, signal.SIGKILL)
         lib.eventually(lambda s=serve: not lib.alive(s), "serve lives")
+        killed += 1
+        lib.eventually(lambda: d.child("pprofd-serve") or not lib.alive(d.pid), "nothing happens")
     check(d.wait() == 1, "status %s" % d.popen.returncode)
     check(d.said("keeps dying"), "nothing is said: %s" % d.lines[-2:])
-
-
-def perf_events(pid):
-    return [x for x in links(pid) if "perf_event" in x]
 
 
 def test_the_symbolizer_dies():
@@ -283,16 +290,16 @@ def nothing_stays(d, end):
     _, *rest = d.three()
     c = d.connect(60)
     c.request("GET", "/debug/pprof/profile?seconds=600")
-    lib.eventually(lambda: perf_events(d.pid), "not armed")
+    lib.eventually(lambda: lib.armed(d.pid), "not armed")
     had = ids(d.pid)
     check({k for k, _ in had} == {"prog", "map", "link"}, "found only %s" % had)
     check(all(exists(*x) for x in had), "the kernel does not know what the broker holds")
     end()
     d.wait()
     for pid in rest:
-        lib.eventually(lambda p=pid: not lib.alive(p), "a child lives", 10)
+        lib.eventually(lambda p=pid: not lib.alive(p), "a child lives")
     lib.eventually(lambda: not any(exists(*x) for x in had), "BPF objects stay: %s" %
-                   [x for x in had if exists(*x)], 10)
+                   [x for x in had if exists(*x)])
 
 
 def test_the_broker_is_killed():

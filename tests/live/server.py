@@ -14,7 +14,9 @@ import threading
 import time
 import urllib.request
 
+import idle
 import lib
+import truth
 from lib import check
 
 HERE = lib.ROOT / "tests" / "live"
@@ -28,14 +30,7 @@ def rungs():
 
 
 def armed(d):
-    """The broker's perf events: one a CPU while anybody samples."""
-    n = 0
-    for fd in os.listdir("/proc/%d/fd" % d.pid):
-        try:
-            n += "perf_event" in os.readlink("/proc/%d/fd/%s" % (d.pid, fd))
-        except OSError:
-            pass
-    return n
+    return lib.armed(d.pid)
 
 
 def test_contract():
@@ -44,7 +39,7 @@ def test_contract():
         lib.skip("curl is not installed")
     d = lib.Daemon(rungs())
     p = subprocess.run(["bash", str(HERE / "contract.sh"), d.url()], stdin=subprocess.DEVNULL,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240, check=False)
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900, check=False)
     lines = p.stdout.decode(errors="replace").splitlines()
     bad = [line for line in lines if not line.startswith(("ok ", "total: "))]
     check(p.returncode == 0 and not bad, "; ".join(bad[:5]) or "status %d" % p.returncode)
@@ -90,35 +85,52 @@ def test_several_targets():
 
 def test_windows_that_overlap():
     """Eight at once, each with its own length; those of one length saw (nearly) the same."""
+    lib.patiently(overlapping, 1, 4, 15)
+
+
+def overlapping(unit):
     d = lib.Daemon(rungs(), arguments=FAST)
     d.profile()
-    lengths = [2] * 6 + [1, 3]
-    profiles = lib.together(*(lambda n=n: d.profile(n) for n in lengths))
+    lengths = [2 * unit] * 6 + [unit, 3 * unit]
+    profiles = lib.together(*(lambda n=n: lib.profile_of(d.window(n).body) for n in lengths))
+    lib.enough(all(p.total("samples") >= 20 for p in profiles), "few samples")
     for n, p in zip(lengths, profiles):
         lib.check_complete(p)
         check(n <= p.duration_nanos / 1e9 < n + 20, "%.3f s, not %d" % (p.duration_nanos / 1e9, n))
-    same = [p for n, p in zip(lengths, profiles) if n == 2]
-    first, last = min(p.time_nanos for p in same), max(p.time_nanos for p in same)
-    spread = (last - first) / 1e9  # of their beginnings; their ends are as far apart
+    same = [p for n, p in zip(lengths, profiles) if n == 2 * unit]
+    begins = [p.time_nanos / 1e9 for p in same]
+    ends = [(p.time_nanos + p.duration_nanos) / 1e9 for p in same]
+    spread = max(begins) - min(begins) + max(ends) - min(ends)
     counts = [p.total("samples") for p in same]
-    check(max(counts) - min(counts) <= 1.2 * 1000 * (2 * spread + 0.05), "%s within %.3f s" %
-          (counts, spread))
-    check(profiles[-1].total("samples") > profiles[-2].total("samples"), "3 s have less than 1 s")
+    # a busy machine may hold one up between reading the clock and reading the counts
+    lib.enough(max(counts) - min(counts) <= 1.2 * 1000 * (spread + 0.05), "%s within %.3f s" %
+               (counts, spread))
+    lib.enough(profiles[-1].total("samples") > profiles[-2].total("samples"), "three have less than one")
     lib.eventually(lambda: not armed(d), "still armed")
     d.stop()
 
 
 def test_a_window_inside_another():
     """The inner one takes nothing from the outer one."""
+    lib.patiently(one_inside_another, 4, 12, 40)
+
+
+def one_inside_another(seconds):
     t = rungs()
     d = lib.Daemon(t, arguments=FAST)
     d.profile()
-    before = lib.cpu_seconds(t.pid)
-    outer, inner = lib.together(lambda: d.profile(4),
-                                lambda: [time.sleep(0.7), [d.profile(1) for _ in range(2)]][1])
-    used = lib.cpu_seconds(t.pid) - before
-    check(outer.total("samples") > sum(p.total("samples") for p in inner), "the outer is smaller")
+    watch = truth.Watch(t.pid)
+    outer, inner = lib.together(
+        lambda: lib.profile_of(d.window(seconds).body),
+        lambda: [time.sleep(0.7), [lib.profile_of(d.window(1).body) for _ in range(2)]][1])
+    watch.stop()
+    begin, end = outer.time_nanos, outer.time_nanos + outer.duration_nanos
+    used = watch.at(end / 1e9) - watch.at(begin / 1e9)
+    lib.enough(all(begin < p.time_nanos and p.time_nanos + p.duration_nanos < end for p in inner),
+               "not inside")
     n = outer.total("samples")
+    lib.enough(n >= 500, "%d samples" % n)
+    check(n > sum(p.total("samples") for p in inner), "the outer is smaller")
     check(0.75 * 1000 * used <= n <= 1.25 * 1000 * used, "%d samples of %.2f s" % (n, used))
     d.stop()
 
@@ -129,7 +141,14 @@ def test_a_client_that_hangs_up():
     d.three()
     check(not armed(d), "armed before anybody asks")
     serve = d.child("pprofd-serve")
-    threads = len(os.listdir("/proc/%d/task" % serve))
+    d.profile()  # it has come up then; and the thread of that connection goes a moment later
+
+    def rest():
+        before = len(os.listdir("/proc/%d/task" % serve))
+        time.sleep(1)
+        return before == len(os.listdir("/proc/%d/task" % serve)) and before
+
+    threads = lib.eventually(rest, "threads come and go")
     clients = [d.connect() for _ in range(3)]
     for c in clients:
         c.request("GET", "/debug/pprof/profile?seconds=3600")
@@ -163,7 +182,7 @@ def test_a_client_that_shuts_half():
 
 def test_the_kernels_frames():
     """Above the user's by default, gone with kernel=0; the samples stay."""
-    p = lib.start("shapes", "plt", "600", ready=None)
+    p = lib.start("shapes", "plt", "600")
     d = lib.Daemon(p, arguments=FAST)
     profile = d.profile(1, at_least=100)
 
@@ -186,14 +205,15 @@ def test_the_kernels_frames():
 
 def test_text_formats():
     d = lib.Daemon(rungs(), arguments=FAST)
-    a = d.window(1, "&format=top")
+    d.profile(at_least=100)  # so that the machine gives it time, now
+    a = d.window(3, "&format=top")
     check(a.status == 200 and a.headers["Content-Type"] == "text/plain; charset=utf-8",
           "%d %s" % (a.status, a.headers["Content-Type"]))
     check(not a.headers["Content-Disposition"], "offered as a file")
     row = re.search(r"^\s*(\S+)\s+\S+%\s+\S+%\s+(\S+)\s+([\d.]+)%\s+main\b.*$", a.text(), re.M)
     check(row and float(row.group(3)) > 90, "main: %s" % (row and row.group(0)))
     check(re.search(r"rung_leaf\s+\S*rungs\.c:\d+", a.text()), "no line: %s" % a.text()[:400])
-    a = d.window(1, "&format=folded")
+    a = d.window(3, "&format=folded")
     check(a.status == 200, "status %d" % a.status)
     rows = [re.fullmatch(r"(.+) (\d+)", line) for line in a.text().splitlines()]
     check(rows and all(rows), "a line that is none: %s" % a.text()[:200])
@@ -311,30 +331,41 @@ def test_seconds_above_the_limit():
 
 
 def test_sixty_captures():
-    """More than are allowed: those are told so, and none hangs."""
+    """More than are allowed: those are told so at once, and none hangs; the others end together."""
     path = str(lib.directory() / "socket")
-    d = lib.Daemon(rungs(), listen=("unix:" + path,))
+    p, q = rungs(), rungs()
+    d = lib.Daemon(p, q, listen=("unix:" + path,))
     d.three()
     release = threading.Barrier(60)
+    refused = threading.Semaphore(0)
 
     def ask():
-        c = lib.UnixConnection(path, lib.DEADLINE)
+        c = lib.UnixConnection(path, 600)
         c.connect()
         release.wait(lib.DEADLINE)
-        a = d.get("/debug/pprof/profile?seconds=3", connection=c)
+        a = d.get("/pid/%d/debug/pprof/profile?seconds=3600" % p.pid, connection=c)
         if a.status == 200:
             lib.profile_of(a.body)
+        else:
+            refused.release()
         c.close()
         return a
 
-    answers = lib.together(*(ask for _ in range(60)))
+    def end():
+        for _ in range(60 - MOST_CAPTURES):
+            check(refused.acquire(timeout=lib.DEADLINE), "too few are refused")
+        idle.settle([d.child("pprofd-serve")])  # all the others wait for the end of their windows
+        p.popen.kill()
+
+    *answers, _ = lib.together(*(ask for _ in range(60)), end)
     status = [a.status for a in answers]
     check(set(status) == {200, 503}, "%s" % sorted(set(status)))
     check(status.count(200) == MOST_CAPTURES, "%d of 60" % status.count(200))
     busy = [a for a in answers if a.status == 503][0]
     check("captures are running" in busy.text() and busy.headers["X-Go-Pprof"], busy.text())
     lib.eventually(lambda: not armed(d), "still armed")
-    a = d.get("/debug/pprof/profile?seconds=1", connection=lib.UnixConnection(path, lib.DEADLINE))
+    a = d.get("/pid/%d/debug/pprof/profile?seconds=1" % q.pid,
+              connection=lib.UnixConnection(path, lib.DEADLINE))
     check(a.status == 200, "afterwards: %d" % a.status)
     d.stop()
 
@@ -395,7 +426,7 @@ def test_it_ends_under_open_windows():
 # The client that is the specification
 
 
-def go(*arguments, timeout=120):
+def go(*arguments, timeout=300):
     if not shutil.which("go"):
         lib.skip("go is not installed")
     home = lib.directory()
@@ -418,7 +449,7 @@ def test_go_tool_pprof():
     row = re.search(r"(\S+)%\s+main$", top, re.M)
     check(row and float(row.group(1)) > 90, "main: %s" % top)
     raw = go("-raw", "-symbolize=none", url).decode()
-    for pattern in (r"^PeriodType: cpu nanoseconds$", r"^Period: 1000000$", r"^Duration: 1\.0",
+    for pattern in (r"^PeriodType: cpu nanoseconds$", r"^Period: 1000000$", r"^Duration: [\d.]+",
                     r"^samples/count cpu/nanoseconds", r"rung_leaf \S+/rungs\.c:\d+",
                     r"^\d+: 0x\w+/0x\w+/0x\w+ \S+/rungs [0-9a-f]{40} \[FN\]\[FL\]\[LN\]",
                     r"^Comment:|process \d+ \(rungs\)", r'thread:\[rungs\]'):
@@ -452,7 +483,7 @@ def test_go_tool_pprof_adds_profiles():
     files = []
     for _ in range(2):
         path = lib.directory() / "p"
-        path.write_bytes(d.window(1).body)
+        path.write_bytes(d.window(3).body)
         files.append(path)
     both = lib.pprof.parse(go("-proto", "-output=/dev/stdout", "-symbolize=none", *map(str, files)))
     each = [lib.pprof.load(f) for f in files]
@@ -475,13 +506,15 @@ def test_go_tool_pprof_web():
         lib.skip("go is not installed")
     d = lib.Daemon(rungs(), arguments=FAST)
     path = lib.directory() / "p"
-    path.write_bytes(d.window(1).body)
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        url = "127.0.0.1:%d" % s.getsockname()[1]
-    web = lib.Process("go", "tool", "pprof", "-http=" + url, "-no_browser", "-symbolize=none",
-                      path, output="stderr",
-                      env=dict(os.environ, PPROF_TMPDIR=str(path.parent), GOTOOLCHAIN="local"))
-    web.line(r"http://" + url)
+    path.write_bytes(d.window(3).body)
+    for _ in range(5):  # somebody else may take the port in between
+        with socket.create_server(("127.0.0.1", 0)) as s:
+            url = "127.0.0.1:%d" % s.getsockname()[1]
+        web = lib.Process("go", "tool", "pprof", "-http=" + url, "-no_browser", "-symbolize=none",
+                          path, output="stderr",
+                          env=dict(os.environ, PPROF_TMPDIR=str(path.parent), GOTOOLCHAIN="local"))
+        if "use" not in web.line(r"http://" + url + "|address already in use").group():
+            break
     for page in ("/ui/top", "/ui/flamegraph"):
         text = lib.eventually(lambda p=page: _page("http://" + url + p), "no page")
         check("rung_leaf" in text, "%s does not show it" % page)

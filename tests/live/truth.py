@@ -4,7 +4,7 @@
 
 deep.cc keeps five kinds of work apart by its thread's CPU clock. Samples are coin tosses: their
 number may differ from the truth by chance, which is why the tests here reject only what one run
-in a thousand would show, and only when a second window shows it again."""
+in a thousand would show, and only when two more windows show it again: one in 10^9."""
 
 import math
 import re
@@ -25,7 +25,7 @@ class Deep(lib.Process):
     """deep, asked for its account whenever we like."""
 
     def __init__(self, program, *arguments):
-        super().__init__(lib.target(program), "120", *arguments)
+        super().__init__(lib.target(program), "3600", *arguments)
         self.n = 0
 
     def account(self):
@@ -68,18 +68,21 @@ def chi_squared(observed, truth):
 
 def window(d, t, seconds):
     """A profile, and what the target did meanwhile: {branch: ns} scaled to the window's length."""
-    before, began = t.account(), time.monotonic_ns()
-    profile = d.profile(seconds)
-    after, ended = t.account(), time.monotonic_ns()
+    for factor in (1, 3, 10, 30):  # a busy machine may give it too little time
+        before, began = t.account(), time.monotonic_ns()
+        profile = d.profile(seconds * factor)
+        after, ended = t.account(), time.monotonic_ns()
+        if profile.total("samples") >= 30 * seconds:
+            break
     share = profile.duration_nanos / (ended - began)
-    check(0.5 < share <= 1.01, "the window was %.3f of the time it took" % share)
+    check(share <= 1.01, "the window was %.3f of the time it took" % share)
     return profile, {b: (after[b] - before[b]) * share for b in before}
 
 
 def check_shares(d, t, seconds):
-    """The shares of the branches; one in a thousand is rejected by chance, so twice is too much."""
+    """The shares of the branches; one in a thousand is rejected by chance, so three times is too much."""
     p_values = []
-    for _ in range(2):
+    for _ in range(3):
         profile, truth = window(d, t, seconds)
         lib.check_complete(profile, at_least=30 * seconds)
         n = counts(profile, truth)
@@ -145,15 +148,29 @@ class Watch(threading.Thread):
         self.note()     # after whatever was asked before
 
     def at(self, t):
-        """CPU seconds at a moment of the wall clock."""
-        before = [p for p in self.points if p[0] <= t][-1]
-        after = [p for p in self.points if p[0] > t][0]
+        """CPU seconds at a moment of the wall clock; of the first or the last moment where somebody has set it."""
+        before = ([p for p in self.points if p[0] <= t] or self.points[:1])[-1]
+        after = ([p for p in self.points if p[0] > t] or self.points[-1:])[0]
+        if before[0] >= after[0]:
+            return before[1]
         return before[1] + (after[1] - before[1]) * (t - before[0]) / (after[0] - before[0])
 
 
 def check_total(d, t, seconds, hz):
-    """All its CPU time, user and kernel: within four standard deviations of the coin, and 2 % for the edges of
-    the window."""
+    """All its CPU time, user and kernel: within three and a half standard deviations of the coin (one window in
+    2,000 is not), and 2 % for the edges, between whose clocks a busy machine may hold us up. So
+    three windows must be off: one run in 10^10."""
+    wrong = []
+    while len(wrong) < 3:
+        text = one_total(d, t, seconds, hz)
+        if not text:
+            return
+        wrong.append(text)
+    lib.fail("; ".join(wrong))
+
+
+def one_total(d, t, seconds, hz):
+    """What is wrong with the sum of one window, if anything."""
     watch = Watch(t.pid)
     profile = d.profile(seconds)
     watch.stop()
@@ -162,8 +179,9 @@ def check_total(d, t, seconds, hz):
     n, ticks = profile.total("samples"), used * hz / COIN
     deviation = math.sqrt(ticks * COIN * (1 - COIN))
     expected = used * 1e9 / profile.period
-    check(abs(n - expected) <= 4 * deviation + 0.02 * expected,
-          "%d samples, %.1f expected, deviation %.1f" % (n, expected, deviation))
+    if abs(n - expected) <= 3.5 * deviation + 0.02 * expected:
+        return None
+    return "%d samples, %.1f expected, deviation %.1f" % (n, expected, deviation)
 
 
 def test_shares():
@@ -193,7 +211,7 @@ def test_chain_is_whole_and_in_order():
     for program in ("deep", "deep-pad", "deep-fp"):
         t = Deep(program)
         d = lib.Daemon(t, arguments=("--hz", "500", "--heap=off"))
-        profile = d.profile(2)
+        profile = d.profile(2, at_least=100)
         lib.check_complete(profile, at_least=100)
         check_chain(profile)
         lib.check_nothing_lost(profile)
@@ -217,7 +235,7 @@ def test_rust():
     t = Deep("deep-rust")
     d = lib.Daemon(t, arguments=("--hz", "500", "--heap=off"))
     check_shares(d, t, 4)
-    profile = d.profile(1)
+    profile = d.profile(1, at_least=20)
     check(lib.samples(profile, "deep_rust::descend") >= 0.9 * profile.total("samples"),
           "no recursion")
     check(lib.samples(profile, "deep_rust::main") >= 0.9 * profile.total("samples"), "no main")

@@ -5,9 +5,10 @@
  *   oracle PID MODE [SECONDS [MIN_SAMPLES]]
  *
  * MODE: perf, futex, uprobe:FILE:SYMBOL, both:FILE:SYMBOL (perf and uprobe at once),
- * uretprobe:FILE:SYMBOL (perf while return probes are hot); FILE: exe, or a library's name. Prints how many stacks are equal, longer (the copy ended before
- * the stack did), truncated or different, with the first differences; exit status 1 when any
- * stack differs or is shorter than libdw's, or fewer than MIN_SAMPLES came. */
+ * uretprobe:FILE:SYMBOL (perf while return probes are hot); FILE: exe, or a library's name. Looks for SECONDS, and
+ * on a busy machine until MIN_SAMPLES have come, at most for PATIENCE_MS more. Prints how many stacks are
+ * equal, longer (the copy ended before the stack did), truncated or different, with the first differences;
+ * exit status 1 when any stack differs or is shorter than libdw's, or fewer than MIN_SAMPLES came. */
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -26,6 +27,7 @@
 #include "tests/oracle/oracle.h"
 
 #define MAX_FRAMES 1024
+#define PATIENCE_MS 120000
 
 struct oracle {
 	struct harness harness;
@@ -321,7 +323,7 @@ int main(int argc, char **argv)
 				on_sample, NULL, NULL);
 	attach(argv[2], pid);
 	end = now_ms() + (uint64_t)seconds * 1000; /* loading may have taken long */
-	while (now_ms() < end && oracle.n < 50000)
+	while ((now_ms() < end || (oracle.n < min && now_ms() < end + PATIENCE_MS)) && oracle.n < 50000)
 		ring_buffer__poll(ring, 100);
 	bpf_object__close(oracle.object);
 	printf("%s: %ld samples, %.1f frames, complete %.2f %%; equal to libdw %ld, longer %ld, "

@@ -14,6 +14,7 @@ PERF_EVENT_OPEN = 298  # x86_64
 SAMPLE_TID_TIME, SAMPLE_REGS_USER = 1 << 1 | 1 << 2, 1 << 12
 REGISTERS = {"%rdi": 5, "%rsi": 4, "%rdx": 3}  # PERF_REG_X86_*
 PAGES = 2048
+USE_CLOCKID, CLOCK_MONOTONIC = 1 << 25, 1  # perf's own clock may step back from one CPU to the next
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -46,9 +47,10 @@ class Event:
         path = ctypes.create_string_buffer(os.fsencode(library))
         kind = int(open(f"{UPROBE}/type").read())
         attr = struct.pack("<IIQQQQQIIQQQQIiQIHHI4x", kind, 120,
-                           file_offset(library, semaphore) << 32, 1, SAMPLE_TID_TIME | SAMPLE_REGS_USER, 0, 1 << 3, 0, 0,
+                           file_offset(library, semaphore) << 32, 1, SAMPLE_TID_TIME | SAMPLE_REGS_USER, 0,
+                           1 << 3 | USE_CLOCKID, 0, 0,
                            ctypes.addressof(path), file_offset(library, site), 0,
-                           sum(1 << r for r in self.registers), 0, 0, 0, 0, 0, 0, 0)
+                           sum(1 << r for r in self.registers), 0, CLOCK_MONOTONIC, 0, 0, 0, 0, 0)
         attr = attr.ljust(120, b"\0")
         self.fd = libc.syscall(PERF_EVENT_OPEN, attr, pid, -1, -1, 8)
         if self.fd < 0:

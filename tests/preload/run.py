@@ -46,7 +46,7 @@ def environment(allocator, sampling, rate=4096, ours=True, **more):
     return env
 
 
-def run(argv, env, timeout=120):
+def run(argv, env, timeout=600):
     done = subprocess.run([str(a) for a in argv], env=env, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, f"{argv} {env['LD_PRELOAD']}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -146,7 +146,8 @@ def unwinding():
 
 
 def account(allocator):
-    """What another reader of the probes sees is the truth, within 5 sigma: bytes and objects, all and live."""
+    """What another reader of the probes sees is the truth, within 6 sigma: bytes and objects, all and live. (40
+    of them in a run of all allocators: one run in 10^7 is off by chance.)"""
     if os.geteuid() or not os.path.exists(reader.UPROBE):
         skip("perf uprobes need root")
     rate = 16384
@@ -185,7 +186,7 @@ def account(allocator):
             off = sum(weights) - count * size
             print(f"{allocator} {what} {size}: {sum(weights)} of {count * size} bytes, {len(weights)} samples, "
                   f"{sum(weights) / size:.0f} of {count} objects, {off / max(sigma, 1):+.1f} sigma")
-            assert abs(off) <= 5 * sigma + len(weights), (size, what)
+            assert abs(off) <= 6 * sigma + len(weights), (size, what)
 
 
 def attaching():
@@ -229,10 +230,10 @@ def redis(allocator):
         except FileNotFoundError:
             skip("no redis-server here")
         try:
-            for _ in range(100):
-                time.sleep(0.05)
+            for _ in range(1200):
                 if os.path.exists(socket):
                     break
+                time.sleep(0.05)
             if os.geteuid() == 0 and os.path.exists(reader.UPROBE):
                 event = reader.Event(server.pid, str(LIBRARY), reader.notes(str(LIBRARY))["alloc"])
             else:
@@ -253,7 +254,7 @@ def redis(allocator):
             assert cli("dbsize") == "0"
             assert event is None or len(event.read()[0]) > 1000
             cli("shutdown", "nosave")
-            assert server.wait(20) == 0
+            assert server.wait(60) == 0
         finally:
             if server.poll() is None:
                 server.kill()

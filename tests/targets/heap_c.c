@@ -195,6 +195,14 @@ static void print_truth(void)
 	printf("truth total %ld %ld %ld %ld\n", t[0], t[1], t[2], t[3]);
 }
 
+static time_t now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t threads[MAX_THREADS];
@@ -217,7 +225,7 @@ int main(int argc, char **argv)
 	for (long i = 0; i < n_threads; i++)
 		if (pthread_create(&threads[i], NULL, work, (void *)i))
 			return 1;
-	for (time_t end = time(NULL) + seconds; time(NULL) < end;) {
+	for (time_t end = now_s() + seconds; now_s() < end;) {
 		struct timespec t = { 0, 100000000 };
 		int signal = sigtimedwait(&set, NULL, &t);
 

@@ -75,23 +75,23 @@ static void keep(void *(*site)(size_t), long n, size_t size)
 			exit(3);
 }
 
-static long cpu_ns(void)
+static long clock_ns(clockid_t id)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	clock_gettime(id, &t);
 	return t.tv_sec * 1000000000L + t.tv_nsec;
 }
 
 static void pairs(long seconds)
 {
-	time_t end = time(NULL) + seconds;
-	long n = 0, began = cpu_ns();
+	long end = clock_ns(CLOCK_MONOTONIC) + seconds * 1000000000L;
+	long n = 0, began = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
-	while (time(NULL) < end)
+	while (clock_ns(CLOCK_MONOTONIC) < end)
 		for (int i = 0; i < 1000; i++, n++)
 			site_churn(64);
-	printf("done %ld %ld\n", n, cpu_ns() - began);
+	printf("done %ld %ld\n", n, clock_ns(CLOCK_THREAD_CPUTIME_ID) - began);
 }
 
 static int fork_child(long n)

@@ -10,6 +10,7 @@
  *   fork               the parent spins in parent_work, a child in child_work
  *   exec MS PROGRAM... spins in before_exec so long after a line of input, then executes PROGRAM
  *   end MS STATUS      on a line of input: spins in last_work so long, then exits
+ *                      (MS by its own clock, so that a busy machine gives it as many samples)
  *   load LIBRARY       loads it and calls its work() again and again
  *   map N FILE         N executable mappings, every other one of FILE, of changing offsets; spins in
  *                      among_mappings
@@ -167,28 +168,28 @@ static void run_fork(void)
 
 static NOINLINE void before_exec(int64_t until)
 {
-	while (now(CLOCK_MONOTONIC) < until)
+	while (now(CLOCK_THREAD_CPUTIME_ID) < until)
 		turn();
 }
 
 static void run_exec(void)
 {
 	wait_for_line();
-	before_exec(now(CLOCK_MONOTONIC) + argument(0) * 1000000ll);
+	before_exec(now(CLOCK_THREAD_CPUTIME_ID) + argument(0) * 1000000ll);
 	execv(arguments[1], arguments + 1);
 	exit(1);
 }
 
 static NOINLINE void last_work(int64_t until)
 {
-	while (now(CLOCK_MONOTONIC) < until)
+	while (now(CLOCK_THREAD_CPUTIME_ID) < until)
 		turn();
 }
 
 static void run_end(void)
 {
 	wait_for_line();
-	last_work(now(CLOCK_MONOTONIC) + argument(0) * 1000000ll);
+	last_work(now(CLOCK_THREAD_CPUTIME_ID) + argument(0) * 1000000ll);
 	exit((int)argument(1));
 }
 

@@ -16,7 +16,8 @@
  *   malloc     malloc and free, for probes
  *   recursive  deeper than any walk: 2,000 frames
  *   dlopen     loads and unloads libraries at the same place while it works
- */
+ *
+ * Says "ready" first. */
 
 #include <alloca.h>
 #include <csignal>
@@ -40,7 +41,10 @@ static time_t end;
 
 static bool over()
 {
-	return time(nullptr) >= end;
+	timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return t.tv_sec >= end;
 }
 
 static int compare(const void *a, const void *b)
@@ -311,6 +315,7 @@ static void run_dlopen()
 
 int main(int argc, char **argv)
 {
+	timespec t;
 	static const struct {
 		const char *name;
 		void (*run)();
@@ -324,9 +329,12 @@ int main(int argc, char **argv)
 		{ "recursive", run_recursive }, { "dlopen", run_dlopen },
 	};
 
-	end = time(nullptr) + (argc > 2 ? atoi(argv[2]) : 10);
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	end = t.tv_sec + (argc > 2 ? atoi(argv[2]) : 10);
 	for (const auto &k : kinds)
 		if (argc > 1 && !strcmp(argv[1], k.name)) {
+			puts("ready");
+			fflush(stdout);
 			k.run();
 			return 0;
 		}

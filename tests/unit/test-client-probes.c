@@ -113,7 +113,7 @@ static int ask_liar(const struct symbolizer_probe *p, uint32_t n, uint32_t claim
 	int fds[2], status;
 
 	assert_int_equal(record_pair(fds), 0);
-	s = (struct symbolizer){ .fd = fds[0], .timeout_ms = 2000 };
+	s = (struct symbolizer){ .fd = fds[0], .timeout_ms = 60000 };
 	r = (struct record){ .type = SYMBOLIZER_PROBE, .serial = 1, .n = sizeof(*p) };
 	memcpy(r.data, p, sizeof(*p));
 	for (uint32_t i = 0; i < n; i++)

@@ -154,40 +154,48 @@ static void *sleep_for_ever(void *arg)
 	return NULL;
 }
 
-static void with_a_thread(struct fixture *x, const void *arg)
-{
-	pthread_t t;
-
-	pthread_create(&t, NULL, sleep_for_ever, &x->ready[1]);
-	usleep(10000);
-}
-
 static void test_thread_is_told_from_its_process(void **state)
 {
 	struct fixture *x = *state;
 	pid_t child, tid;
-	char c;
 
 	fflush(NULL);
 	child = x->child = fork();
 	if (child == 0) {
+		pthread_t t;
+
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		with_a_thread(x, NULL);
-		say_ready(x);
+		pthread_create(&t, NULL, sleep_for_ever,
+			       &x->ready[1]); /* nobody else writes there */
 		sleep_for_ever(NULL);
 	}
 	assert_int_equal(read(x->ready[0], &tid, sizeof(tid)), sizeof(tid));
-	assert_int_equal(read(x->ready[0], &c, 1), 1);
 	assert_int_equal(process_open(tid, &x->p), PROCESS_THREAD);
 	assert_int_equal(x->p.pid, child);
 	assert_int_equal(process_open(child, &x->p), PROCESS_OK);
 }
 
-static void *answer_later(void *arg)
+static void *answer(void *arg)
 {
-	usleep(20000); /* the leader has ended by then */
 	say_ready(arg);
 	return sleep_for_ever(NULL);
+}
+
+/* Waits until it is a zombie, though its threads live: there is no signal for that. */
+static void await_zombie(pid_t pid)
+{
+	char path[32], state = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	for (int i = 0; i < 60000 && state != 'Z'; i++) {
+		FILE *f = fopen(path, "re");
+
+		assert_non_null(f);
+		assert_int_equal(fscanf(f, "%*d (%*[^)]) %c", &state), 1);
+		fclose(f);
+		usleep(1000);
+	}
+	assert_int_equal(state, 'Z');
 }
 
 static void test_process_whose_leader_has_ended_is_still_one(void **state)
@@ -202,10 +210,11 @@ static void test_process_whose_leader_has_ended_is_still_one(void **state)
 		pthread_t t;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		pthread_create(&t, NULL, answer_later, x);
+		pthread_create(&t, NULL, answer, x);
 		syscall(SYS_exit, 0);
 	}
 	assert_int_equal(read(x->ready[0], &c, 1), 1);
+	await_zombie(x->child);
 	assert_int_equal(process_open(x->child, &x->p), PROCESS_OK);
 	fd = process_open_proc(&x->p, BROKER_PROC_MAPS);
 	assert_true(fd >= 0);

@@ -30,17 +30,28 @@ static void *map(int fd, size_t n)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* Scans show it meanwhile. */
+static void set_error(struct core *c, const char *text)
+{
+	pthread_mutex_lock(&c->scan_lock);
+	snprintf(c->heap.error, sizeof(c->heap.error), "%s", text);
+	pthread_mutex_unlock(&c->scan_lock);
+}
+
 int heap_load(struct core *c)
 {
 	const struct timespec pause = { .tv_nsec = 20 * NS_PER_MS };
+	char error[sizeof(c->heap.error)] = "";
 	struct heap *h = &c->heap;
 	struct broker_heap answer;
 	int fds[PP_N_HEAP_MAPS], r;
 
-	while ((r = broker_heap(&c->broker, &answer, fds, h->error)) == -EAGAIN)
+	while ((r = broker_heap(&c->broker, &answer, fds, error)) == -EAGAIN)
 		nanosleep(&pause, NULL);
-	if (r < 0)
+	if (r < 0) {
+		set_error(c, error);
 		return r;
+	}
 	h->sessions = answer.session;
 	h->n_cpus = answer.n_cpus;
 	h->hit_ns = answer.hit_ns ? answer.hit_ns : 1;
@@ -51,7 +62,7 @@ int heap_load(struct core *c)
 	for (int i = 0; i < PP_N_HEAP_MAPS; i++)
 		close_fd(&fds[i]);
 	if (!h->states || !h->cpus || !h->keys || !h->live) {
-		snprintf(h->error, sizeof(h->error), "no memory for the heap's tables");
+		set_error(c, "no memory for the heap's tables");
 		return -ENOMEM;
 	}
 	return 0;

@@ -157,7 +157,7 @@ struct heap_totals {
 
 /* Anonymous memory that is resident, bytes; 0: not known. */
 uint64_t heap_resident(struct core *c, const struct target *t);
-void heap_sum(const struct core *c, const struct target *t, const struct heap_reading *r,
+void heap_sum(struct core *c, const struct target *t, const struct heap_reading *r,
 	      struct heap_totals *ret);
 
 /* The whole text of debug=1: head, raw samples with `n`'s names, and runtime.MemStats. Sets `ret`. 0;

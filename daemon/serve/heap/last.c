@@ -47,6 +47,21 @@ static int write_all(int fd, const struct bytes *b)
 	return 0;
 }
 
+/* Takes its probes off; whether there is anything to be kept. */
+static bool let_go(struct core *c, struct target *t)
+{
+	bool watched;
+
+	pthread_mutex_lock(&c->scan_lock);
+	watched = c->heap.loaded && t->heap.source != HEAP_NOT_YET && t->heap.source != HEAP_NONE;
+	if (watched && t->heap.sides)
+		broker_unprobe(&c->broker, t->index, t->heap.sides);
+	if (watched)
+		t->heap.sides = 0;
+	pthread_mutex_unlock(&c->scan_lock);
+	return watched;
+}
+
 /* The tables of a process that has ended stay as they were: what it had not freed is its last word. */
 void heap_last_word(struct core *c, struct target *t)
 {
@@ -54,11 +69,8 @@ void heap_last_word(struct core *c, struct target *t)
 	_cleanup_(closep) int fd = -1;
 	int r;
 
-	if (!c->heap.loaded || t->heap.source == HEAP_NOT_YET || t->heap.source == HEAP_NONE)
+	if (!let_go(c, t))
 		return;
-	if (t->heap.sides)
-		broker_unprobe(&c->broker, t->index, t->heap.sides);
-	t->heap.sides = 0;
 	fd = broker_keep(&c->broker, t->index);
 	if (fd < 0) {
 		if (fd != -ENOENT) /* no --keep-dir */

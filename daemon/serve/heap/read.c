@@ -199,11 +199,12 @@ int heap_read(struct core *c, struct target *t, const struct heap_question *q,
 	struct heap_reading to = { 0 };
 	int r;
 
+	pthread_mutex_lock(&c->lock);
 	if (!c->heap.loaded) {
+		pthread_mutex_unlock(&c->lock);
 		*ret = to;
 		return 0;
 	}
-	pthread_mutex_lock(&c->lock);
 	r = read_live(c, t, q, &live);
 	pool_fold(&c->pool, &c->totals, &c->kept);
 	if (r == 0)
@@ -243,13 +244,18 @@ void heap_reading_deinit(struct heap_reading *r)
 	*r = (struct heap_reading){ 0 };
 }
 
-void heap_sum(const struct core *c, const struct target *t, const struct heap_reading *r,
+void heap_sum(struct core *c, const struct target *t, const struct heap_reading *r,
 	      struct heap_totals *ret)
 {
 	double objects = 0, space = 0;
+	bool known, told;
 
+	pthread_mutex_lock(&c->scan_lock);
+	known = heap_knows_in_use(t);
+	told = t->heap.source == HEAP_TOLD;
+	pthread_mutex_unlock(&c->scan_lock);
 	*ret = (struct heap_totals){ 0 };
-	for (size_t i = 0; i < r->n && heap_knows_in_use(t); i++) {
+	for (size_t i = 0; i < r->n && known; i++) {
 		objects += r->rows[i].live_objects;
 		space += r->rows[i].live_space;
 	}
@@ -257,14 +263,16 @@ void heap_sum(const struct core *c, const struct target *t, const struct heap_re
 	ret->live_space = (uint64_t)space;
 	ret->alloc_objects = r->counters.n_allocs;
 	ret->alloc_space = r->counters.n_bytes;
-	for (size_t i = 0; i < r->n && t->heap.source == HEAP_TOLD; i++) {
+	for (size_t i = 0; i < r->n && told; i++) {
 		ret->alloc_objects += (uint64_t)r->rows[i].allocs >> 16;
 		ret->alloc_space += (uint64_t)r->rows[i].alloc_bytes;
 	}
 	if (ret->live_objects > ret->alloc_objects) /* an estimate against a count */
 		ret->live_objects = ret->alloc_objects;
+	pthread_mutex_lock(&c->lock);
 	ret->tables = c->kept.stacks.words.n * sizeof(uint64_t) +
 		      c->kept.rows.n * sizeof(struct total);
+	pthread_mutex_unlock(&c->lock);
 	for (size_t i = 0; i < r->n; i++)
 		ret->tables += (uint64_t)r->rows[i].live * sizeof(struct pp_live);
 }
