@@ -101,3 +101,17 @@ PP_INLINE int pp_is_exit(u64 call) /* exit, exit_group: robust and joined thread
 {
 	return call == 60 || call == 231;
 }
+
+/* Registers by DWARF number, the pc last; the system call (-1: none) and its first argument. */
+PP_INLINE void pp_all_registers(struct task_struct *t, u64 *to, u64 *call, u64 *argument)
+{
+	struct pt_regs *g = (void *)bpf_task_pt_regs(t);
+
+	to[0] = g->ax, to[1] = g->dx, to[2] = g->cx, to[3] = g->bx;
+	to[4] = g->si, to[5] = g->di, to[6] = g->bp, to[7] = g->sp;
+	to[8] = g->r8, to[9] = g->r9, to[10] = g->r10, to[11] = g->r11;
+	to[12] = g->r12, to[13] = g->r13, to[14] = g->r14, to[15] = g->r15;
+	to[16] = g->ip;
+	*call = g->orig_ax;
+	*argument = g->di;
+}

@@ -77,6 +77,10 @@ struct uprobe_task {
 	struct return_instance *return_instances;
 };
 
+struct sched_info {
+	unsigned long long last_arrival;
+};
+
 struct sched_entity {
 	u64 sum_exec_runtime, prev_sum_exec_runtime;
 };
@@ -125,6 +129,9 @@ struct task_struct {
 	struct files_struct *files;
 	unsigned in_iowait : 1;
 	unsigned int __state;
+	int on_cpu, exit_state;
+	unsigned long nvcsw, nivcsw;
+	struct sched_info sched_info;
 };
 
 struct seq_file;

@@ -12,6 +12,7 @@
  * every wait that is looked at draws on it what it took. */
 
 #include "emit.bpf.h"
+#include "file.bpf.h"
 #include "lock.bpf.h"
 
 PP_ARRAY(pp_wait_key, 1 << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait_bucket);
@@ -65,9 +66,9 @@ PP_INLINE struct pp_wait_cpu *pp_wait_here(u32 slot)
 
 PP_INLINE u32 pp_wait_bucket_of(u32 tid, u32 which)
 {
-	u64 h = pp_mix(config.seed, tid);
+	u64 h = PP_WAIT_HASH(tid);
 
-	return which ? h >> (64 - PP_WAIT_BUCKET_BITS) : h & ((1 << PP_WAIT_BUCKET_BITS) - 1);
+	return h >> (which ? 64 - PP_WAIT_BUCKET_BITS : 32) & ((1 << PP_WAIT_BUCKET_BITS) - 1);
 }
 
 /* Slot + 1 of the thread's record, 0: it has none. `free`: else of a slot that is now its own. */
@@ -173,40 +174,6 @@ PP_INLINE void pp_wait_pay(struct pp_wait_cpu *c, u64 since)
 	c->spent += took;
 	if (took > c->longest)
 		c->longest = took;
-}
-
-/* What a read or a write was of. */
-PP_INLINE u32 pp_wait_file(struct task_struct *t, u32 descriptor)
-{
-	struct files_struct *files = t->files;
-	struct file *file = NULL, **at;
-	struct fdtable *table;
-	const unsigned char *name;
-	char text[8] = "";
-	u32 mode;
-
-	if (!files)
-		return PP_FILE_OTHER;
-	table = BPF_CORE_READ(files, fdt);
-	if (descriptor >= BPF_CORE_READ(table, max_fds))
-		return PP_FILE_OTHER;
-	at = BPF_CORE_READ(table, fd);
-	if (bpf_probe_read_kernel(&file, sizeof(file), at + descriptor) || !file)
-		return PP_FILE_OTHER;
-	mode = BPF_CORE_READ(file, f_inode, i_mode) & 0170000;
-	if (mode == 0010000)
-		return PP_FILE_PIPE;
-	if (mode == 0140000)
-		return PP_FILE_SOCKET;
-	if (mode == 0020000)
-		return PP_FILE_TERMINAL;
-	name = BPF_CORE_READ(file, f_path.dentry, d_name.name);
-	bpf_probe_read_kernel(text, sizeof(text), name);
-	if (text[0] != '[')
-		return PP_FILE_OTHER;
-	if (text[1] == 'e' && text[2] == 'v' && text[3] == 'e' && text[4] == 'n')
-		return PP_FILE_EVENT;
-	return text[1] == 't' && text[2] == 'i' && text[3] == 'm' ? PP_FILE_TIMER : PP_FILE_OTHER;
 }
 
 /* What the current thread leaves its CPU for. Fills in the lock, if it is one. */

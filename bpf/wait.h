@@ -39,6 +39,9 @@ enum pp_wait_map {
 #define PP_WAIT_KERNEL (1u << 23)    /* cannot be interrupted: a lock of the kernel's */
 #define PP_WAIT_YIELDED (1u << 24)   /* gave its CPU away, and could have run on */
 
+/* Where the record of a thread may stand: the upper bits of this, or those from 32 on. */
+#define PP_WAIT_HASH(tid) (((tid) + 1ull) * 0x9fb21c651e98df25ull)
+
 enum pp_wait_file { PP_FILE_OTHER, PP_FILE_PIPE, PP_FILE_SOCKET, PP_FILE_EVENT, PP_FILE_TIMER,
 		    PP_FILE_TERMINAL };
 

@@ -13,6 +13,7 @@
 
 #include "base/record.h"
 #include "bpf/heap.h"
+#include "bpf/threads.h"
 #include "bpf/wait.h"
 
 enum broker_request {
@@ -36,6 +37,9 @@ enum broker_request {
 	BROKER_PROBE,	   /* struct broker_probes, struct broker_probe[n]: attaches them all or none; an
 			    * error's answer bears its text */
 	BROKER_UNPROBE,	   /* struct broker_unprobe: off at once, gone soon */
+	BROKER_THREADS,	   /* uint32_t target -> fd that gives struct pp_thread and stack of each thread when it
+			    * is read; an error's answer bears its text */
+	BROKER_STACK,	   /* struct broker_stack -> bytes of that thread's stack, at most PP_THREAD_STACK */
 	BROKER_WAIT,	   /* loads the programs that see threads wait -> struct broker_wait; fds: maps in
 			    * the order of enum pp_wait_map; else as BROKER_HEAP */
 	BROKER_KEEP,	   /* uint32_t target -> fd of a new file in --keep-dir; -ENOENT: there is none */
@@ -117,6 +121,14 @@ struct broker_heap {
 	uint32_t hit_ns;  /* CPU time that one hit costs a process */
 	uint32_t pad;
 };
+
+struct broker_stack {
+	uint32_t target;
+	uint32_t tid;	 /* as our namespace calls it */
+	uint64_t sp;	 /* where its stack pointer was; if it has moved, there are none */
+	uint64_t offset; /* from there, below BROKER_MAX_STACK */
+};
+#define BROKER_MAX_STACK (1u << 20)
 
 struct broker_wait {
 	uint32_t n_cpus; /* rows of PP_WAIT_MAP_CPU / PP_MAX_PROCESSES */

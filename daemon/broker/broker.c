@@ -231,6 +231,32 @@ static void answer_heap(struct broker *b, struct answer *a)
 		a->r->fds[a->r->n_fds++] = uprobes_map(b->uprobes, (enum pp_heap_map)i);
 }
 
+static void answer_threads(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+	char error[KERNEL_MAX_TEXT] = "";
+	int fd = target && *target < b->n_processes ?
+			 kernel_threads(b->kernel, &b->processes[*target], error) : -EINVAL;
+
+	answer_text(a, fd < 0 ? fd : 0, error);
+	if (fd >= 0)
+		give_fd(a, fd);
+}
+
+static void answer_stack(struct broker *b, struct answer *a)
+{
+	const struct broker_stack *given = record_payload(a->r, struct broker_stack);
+	struct broker_stack q = { .target = UINT32_MAX };
+	int n = -EINVAL;
+
+	if (given)
+		q = *given;
+	if (q.target < b->n_processes && q.offset < BROKER_MAX_STACK)
+		n = kernel_stack(b->kernel, &b->processes[q.target], q.tid, q.sp, q.offset, a->r->data);
+	a->r->status = n < 0 ? n : 0;
+	a->r->n = n < 0 ? 0 : (uint32_t)n;
+}
+
 static void answer_wait(struct broker *b, struct answer *a)
 {
 	struct broker_wait w = { waits_n_cpus() };
@@ -376,6 +402,12 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_HEAP:
 		answer_heap(b, &a);
+		break;
+	case BROKER_THREADS:
+		answer_threads(b, &a);
+		break;
+	case BROKER_STACK:
+		answer_stack(b, &a);
 		break;
 	case BROKER_WAIT:
 		answer_wait(b, &a);

@@ -16,6 +16,7 @@
 #include "base/vec.h"
 #include "bpf/heap.h"
 #include "bpf/identity.h"
+#include "bpf/threads.h"
 #include "bpf_objects.h"
 #include "daemon/broker/diagnose.h"
 
@@ -29,7 +30,7 @@ static const char *const map_names[PP_N_MAPS] = {
 };
 
 struct kernel {
-	struct bpf_object *cpu, *task, *growth; /* growth: once it has been asked for */
+	struct bpf_object *cpu, *task, *growth, *threads; /* the last two: once they have been asked for */
 	const char *btf;
 	int maps[PP_N_MAPS], slabs, query; /* borrowed from the objects */
 	uint64_t clock_period_ns;
@@ -205,6 +206,7 @@ void kernel_free(struct kernel *k)
 	kernel_disarm(k, PP_CPU);
 	kernel_disarm(k, PP_GROWTH);
 	bpf_object__close(k->growth);
+	bpf_object__close(k->threads);
 	bpf_link__destroy(k->identify);
 	bpf_object__close(k->task);
 	bpf_object__close(k->cpu);
@@ -271,6 +273,85 @@ int kernel_identify(struct kernel *k, struct process *p)
 	p->start_boottime = found.start_boottime;
 	p->exec_id = found.exec_id;
 	return 0;
+}
+
+/* Whoever reads a thread's number reads it in our namespace. */
+static int load_threads(struct kernel *k)
+{
+	struct pp_identity_query query = { 0 };
+	uint32_t zero = 0;
+	struct stat st;
+	int r;
+
+	if (k->threads)
+		return 0;
+	if (stat("/proc/self/ns/pid", &st) < 0)
+		return -errno;
+	query.namespace_inode = (uint32_t)st.st_ino;
+	r = open_object(k, bpf_object_threads, bpf_object_threads_size, &k->threads);
+	if (r == 0) /* pp_query of the task object is another */
+		r = bpf_object__load(k->threads);
+	if (r == 0)
+		r = bpf_map_update_elem(bpf_object__find_map_fd_by_name(k->threads, "pp_query"), &zero, &query,
+					BPF_ANY);
+	if (r < 0) {
+		bpf_object__close(k->threads);
+		k->threads = NULL;
+	}
+	return r;
+}
+
+/* An iterator over the threads of one process, or over one thread. */
+static int iterate(struct kernel *k, const char *program, uint32_t pid, uint32_t tid)
+{
+	union bpf_iter_link_info info = { .task = { .pid = pid, .tid = tid } };
+	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof(info));
+	struct bpf_link *link;
+	int fd;
+
+	link = bpf_program__attach_iter(bpf_object__find_program_by_name(k->threads, program), &options);
+	if (!link)
+		return -errno;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	if (fd < 0)
+		fd = -errno;
+	bpf_link__destroy(link);
+	return fd;
+}
+
+int kernel_threads(struct kernel *k, const struct process *p, char *error)
+{
+	int r = process_alive(p) ? load_threads(k) : -ESRCH;
+
+	if (r == 0)
+		r = iterate(k, "pp_threads", (uint32_t)p->pid, 0);
+	if (r < 0 && r != -ESRCH)
+		diagnose_load(k->btf, r, error, KERNEL_MAX_TEXT);
+	return r;
+}
+
+int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, uint64_t sp, uint64_t offset,
+		 unsigned char *to)
+{
+	struct pp_more question = { sp, offset };
+	_cleanup_(closep) int fd = -1;
+	char path[64];
+	uint32_t zero = 0;
+	ssize_t n;
+	int r = k->threads ? 0 : -EINVAL;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%u", (int)p->pid, tid);
+	if (r == 0 && (!process_alive(p) || access(path, F_OK) < 0)) /* a thread of this process, no other */
+		r = -ESRCH;
+	if (r == 0 && bpf_map_update_elem(bpf_object__find_map_fd_by_name(k->threads, "pp_more"), &zero, &question,
+					  BPF_ANY) < 0)
+		r = -errno;
+	if (r == 0)
+		r = fd = iterate(k, "pp_stack_more", 0, tid);
+	if (r < 0)
+		return r;
+	n = read(fd, to, PP_THREAD_STACK);
+	return n < 0 ? -errno : (int)n;
 }
 
 static int open_clock(struct kernel *k, int cpu, int program)

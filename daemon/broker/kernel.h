@@ -50,6 +50,14 @@ int kernel_adopt(const struct kernel *k, struct bpf_object *o);
 /* The kernel type information that was named to us, or NULL. */
 const char *kernel_btf(const struct kernel *k);
 
+/* A descriptor that gives, when it is read, struct pp_thread and stack of each thread. Loads what it needs the
+ * first time. `error` as above. */
+int kernel_threads(struct kernel *k, const struct process *p, char *error);
+/* At most PP_THREAD_STACK bytes of a thread's stack at sp + offset; how many, 0: it has moved, or there are
+ * none; -errno. */
+int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, uint64_t sp, uint64_t offset,
+		 unsigned char *to);
+
 /* Loads what PP_GROWTH needs, which takes a moment: another thread may do it, once, before it is armed. */
 int kernel_prepare_growth(struct kernel *k);
 

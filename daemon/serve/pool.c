@@ -155,10 +155,11 @@ uint32_t pool_wait_row(struct pool *p, struct totals *kept, const struct pp_wait
 	uint64_t name[2] = { w->stack, w->named }, words[PP_MAX_WORDS];
 	uint32_t n;
 
-	if (w->row >= PP_NO_STACK(0) || w->epoch == p->control->epoch)
-		n = stack_of(p, w->epoch & 1, w->row, words);
-	else
+	if (w->row == PP_NO_STACK(PP_END_BY_HASH) ||
+	    (w->row < PP_NO_STACK(0) && w->epoch != p->control->epoch))
 		n = known_stack(kept, w->stack, words);
+	else
+		n = stack_of(p, w->epoch & 1, w->row, words);
 	if (!n) {
 		p->n_bad++;
 		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);

@@ -204,9 +204,9 @@ static void say(struct core *c, const struct target *t, const struct rows *rows,
 			(double)p.spent / 1e9, (double)p.longest / 1e3);
 	say_losses(c, t, rows, to);
 	pthread_mutex_unlock(&c->lock);
-	capture_comment(to, "not seen: spinning, sched_yield in a loop, waits that began before pprofd attached%s",
-			c->waits.mode == BROKER_WAIT_STRICT ? "; --wait=strict: waits that are not over, and who "
-			"releases a lock" : "");
+	capture_comment(to, "not seen: spinning, sched_yield in a loop%s", c->waits.mode == BROKER_WAIT_STRICT ?
+			"; --wait=strict: waits that are not over, and who releases a lock" :
+			"; waits that began before pprofd attached count from then on, and nobody is charged with them");
 }
 
 static int add_samples(struct capture *to, const struct naming *n, struct rows *rows)

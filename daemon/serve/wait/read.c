@@ -86,6 +86,8 @@ void wait_load(struct core *c)
 	w->loaded = r == 0;
 	w->armed_ns = r == 0 ? realtime_ns() : 0;
 	pthread_mutex_unlock(&c->lock);
+	for (uint32_t i = 0; r == 0 && w->mode == BROKER_WAIT_ON && i < c->n_targets; i++)
+		wait_initial(c, &c->targets[i]);
 	if (r < 0)
 		log_line("waits cannot be profiled: %s", w->error);
 }

@@ -4,7 +4,8 @@
 /* wait.h - where the threads of a target wait, for what, and who makes them wait: from the kernel's counts
  * and open records to a capture.
  *
- * Owns the mappings of the waits' tables. Files: read.c loads, and reads at one moment; kind.c tells what a
+ * Owns the mappings of the waits' tables. Files: read.c loads, and reads at one moment; initial.c
+ * finds those who wait already; kind.c tells what a
  * wait is for; capture.c makes profiles. Four profiles come of it: block and mutex (synchronisation only, as
  * Go has them), offcpu (everything), and wall's part that is not CPU time. */
 
@@ -41,6 +42,8 @@ struct waits {
 
 /* Once, by one thread, after the first scans; no lock is held. Attaches as well. */
 void wait_load(struct core *c);
+/* Threads that wait already are taken to wait from now on. Takes the locks in turn. */
+void wait_initial(struct core *c, struct target *t);
 /* A target's settings, after a scan. The scan lock is held. */
 void wait_follow(struct core *c, const struct target *t);
 

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* dump.h - every thread of a target at (nearly) one moment, without stopping it.
+ *
+ * Owns the threads' stacks. Threads that run have no stack: their registers are old. A thread that dies meanwhile
+ * is absent. Bounded: DUMP_MAX_THREADS. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/vec.h"
+#include "bpf/event.h"
+#include "bpf/threads.h"
+
+struct core;
+struct target;
+
+#define DUMP_MAX_THREADS 65536
+
+struct dump_thread {
+	struct pp_thread t;
+	uint32_t first, n; /* words of its stack; none: it runs */
+};
+
+struct dump {
+	VEC(struct dump_thread) threads; /* in the kernel's order */
+	VEC(uint64_t) words;
+	int64_t began_ns, took_ns; /* monotonic: of reading, not of walking */
+	uint64_t n_left_out;
+	uint32_t image; /* that the words are of */
+};
+
+/* stacks: walk them. 0 or -errno; -ESRCH: it has ended. Takes the scan lock. */
+int dump_read(struct core *c, struct target *t, bool stacks, struct dump *ret);
+void dump_deinit(struct dump *d);
