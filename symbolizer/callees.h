@@ -3,12 +3,12 @@
 
 /* callees.h - which function was called here?
  *
- * A frame's name tells where a call returns to. Functions that end in a jump to another one leave no
- * frame, but the call instruction in front of the return address still tells which of them was
- * called. Understands calls of functions that have a symbol, through the PLT, and through the slot of
- * a named symbol; no pointers in registers. Owns an index of the file's slots, made when it is first
- * needed; borrows the file and its names, which must outlive it. Only x86-64 is read; of other
- * machines there is never an answer. */
+ * A frame's name tells where a call returns to. Functions that end in a jump to another one leave
+ * no frame, but the call instruction in front of the return address still tells which of them was
+ * called. Understands calls of functions that have a symbol, through the PLT, and through the slot
+ * of a named symbol; no pointers in registers. Owns an index of the file's slots, made when it is
+ * first needed; borrows the file and its names, which must outlive it. Only x86-64 is read; of
+ * other machines there is never an answer. */
 
 #include <stdint.h>
 

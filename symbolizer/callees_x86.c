@@ -22,7 +22,7 @@ struct slot {
 struct callees {
 	struct elf_file *f;
 	struct names *names;
-	bool scanned; /* or tried to */
+	bool scanned;		/* or tried to */
 	VEC(struct slot) slots; /* ascending */
 };
 
@@ -109,8 +109,8 @@ static const char *stub_name(struct callees *c, uint64_t address)
 	return slot ? slot_name(c, slot) : NULL;
 }
 
-/* Instructions cannot be read backwards: bytes that only look like a call are told from one by where
- * they lead to, which has to be exactly a function, a stub or a slot. */
+/* Instructions cannot be read backwards: bytes that only look like a call are told from one by
+ * where they lead to, which has to be exactly a function, a stub or a slot. */
 const char *callees_find(struct callees *c, uint64_t address)
 {
 	uint64_t after = address + 1, target;
@@ -118,8 +118,7 @@ const char *callees_find(struct callees *c, uint64_t address)
 	const char *name;
 	int32_t distance;
 
-	if (c->f->machine != EM_X86_64 ||
-	    elf_file_read(c->f, after - CALL, bytes, CALL) != CALL)
+	if (c->f->machine != EM_X86_64 || elf_file_read(c->f, after - CALL, bytes, CALL) != CALL)
 		return NULL;
 	memcpy(&distance, bytes + 2, sizeof(distance));
 	target = after + (uint64_t)(int64_t)distance;

@@ -63,8 +63,10 @@ static int ask_once(struct job *j, const struct named_object *o, const uint64_t 
 	}
 	if (o->kind == SYMBOLIZER_KERNEL && lseek(o->fd, 0, SEEK_SET) < 0)
 		return -errno; /* a child that died may have read half of it */
-	r = (j->question == NAMER_CALLEES ? symbolizer_ask_callees : symbolizer_ask_names)(
-		&j->c->symbolizer, &question, DEMANGLE_SIMPLE, addresses, n, on_frame, &b);
+	r = (j->question == NAMER_CALLEES ? symbolizer_ask_callees :
+					    symbolizer_ask_names)(&j->c->symbolizer, &question,
+								  DEMANGLE_SIMPLE, addresses, n,
+								  on_frame, &b);
 	for (uint32_t i = 0; i < n && b.error == 0 && r == 0; i++)
 		b.error = names_cache_add_address(j->cache, b.addresses[i]);
 	return r < 0 ? r : b.error;

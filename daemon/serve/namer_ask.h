@@ -3,8 +3,8 @@
 
 /* namer_ask.h - asks the symbolizer about the frame words that a cache does not know.
  *
- * Owns nothing: answers go into the namer's caches. A file that the symbolizer dies on is marked, and not
- * asked about again, whatever the question. */
+ * Owns nothing: answers go into the namer's caches. A file that the symbolizer dies on is marked,
+ * and not asked about again, whatever the question. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +23,6 @@ enum namer_question {
 
 /* The object of a word that is a file's or the kernel's. */
 uint32_t namer_object(uint64_t word);
-/* Words of one object stand together. Takes lock and symbolizer_lock in turn, the latter for a batch at a
- * time. What could not be asked is not in the cache afterwards. 0 or -ENOMEM. */
+/* Words of one object stand together. Takes lock and symbolizer_lock in turn, the latter for a
+ * batch at a time. What could not be asked is not in the cache afterwards. 0 or -ENOMEM. */
 int namer_ask(struct core *c, enum namer_question q, const uint64_t *words, size_t n);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Any bytes as an ELF file: the names of some addresses of its text, and of what is called there. */
+/* Any bytes as an ELF file: the names of some addresses of its text, and of what is called there.
+ */
 
 #include <assert.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The fixtures say whom they call (tests/fixtures/calls.c); callees has to read the same out of their
- * instructions, stubs and slots. */
+/* The fixtures say whom they call (tests/fixtures/calls.c); callees has to read the same out of
+ * their instructions, stubs and slots. */
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -134,7 +134,9 @@ static struct subject image_subject(struct image *m, const void *code, size_t n,
 
 static void test_call_of_what_has_no_name_is_unknown(void **state)
 {
-	static const uint8_t code[] = { 0x90, 0xe8, 0, 0, 0, 0, 0xff, 0x15, 0, 0, 0, 0, 0xff, 0x25 };
+	static const uint8_t code[] = {
+		0x90, 0xe8, 0, 0, 0, 0, 0xff, 0x15, 0, 0, 0, 0, 0xff, 0x25
+	};
 	struct image m = { 0 };
 	struct subject s = image_subject(&m, code, sizeof(code), 16);
 

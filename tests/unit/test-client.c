@@ -412,8 +412,8 @@ static int ask_callees(struct fixture *x, uint32_t n)
 	struct symbolizer_object o = object();
 
 	start(x);
-	return end(x, symbolizer_ask_callees(&x->s, &o, DEMANGLE_SIMPLE, addresses, n, on_frame,
-					     x));
+	return end(x,
+		   symbolizer_ask_callees(&x->s, &o, DEMANGLE_SIMPLE, addresses, n, on_frame, x));
 }
 
 static void test_one_callee_an_address_is_answered(void **state)
