@@ -355,19 +355,13 @@ static int take_frames(const struct record *r, uint32_t n_addresses, uint32_t *l
 	return 0;
 }
 
-int symbolizer_ask_names(struct symbolizer *s, const struct symbolizer_object *o,
-			 enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
-			 symbolizer_frame_fn *frame, void *context)
+/* Frames for addresses, `left` of them at most. */
+static int ask_frames(struct symbolizer *s, uint32_t type, const struct symbolizer_object *o,
+		      const struct symbolizer_question *q, const uint64_t *addresses, uint32_t left,
+		      symbolizer_frame_fn *frame, void *context)
 {
-	struct symbolizer_question q = question(o);
-	uint32_t left = n * SYMBOLIZER_MAX_INLINED;
-	int r;
+	int r = q->n > SYMBOLIZER_MAX_ADDRESSES ? -EINVAL : ask(s, type, o, q, addresses);
 
-	if (n > SYMBOLIZER_MAX_ADDRESSES)
-		return -EINVAL;
-	q.demangle = how;
-	q.n = n;
-	r = ask(s, SYMBOLIZER_NAMES, o, &q, addresses);
 	while (r == 0) {
 		r = receive(s);
 		if (r < 0)
@@ -376,7 +370,30 @@ int symbolizer_ask_names(struct symbolizer *s, const struct symbolizer_object *o
 			return file_status(&s->record);
 		if (s->record.type != SYMBOLIZER_FRAME)
 			return -EBADMSG;
-		r = take_frames(&s->record, n, &left, frame, context);
+		r = take_frames(&s->record, q->n, &left, frame, context);
 	}
 	return r;
+}
+
+int symbolizer_ask_names(struct symbolizer *s, const struct symbolizer_object *o,
+			 enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
+			 symbolizer_frame_fn *frame, void *context)
+{
+	struct symbolizer_question q = question(o);
+
+	q.demangle = how;
+	q.n = n;
+	return ask_frames(s, SYMBOLIZER_NAMES, o, &q, addresses, n * SYMBOLIZER_MAX_INLINED, frame,
+			  context);
+}
+
+int symbolizer_ask_callees(struct symbolizer *s, const struct symbolizer_object *o,
+			   enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
+			   symbolizer_frame_fn *frame, void *context)
+{
+	struct symbolizer_question q = question(o);
+
+	q.demangle = how;
+	q.n = n;
+	return ask_frames(s, SYMBOLIZER_CALLEES, o, &q, addresses, n, frame, context);
 }

@@ -102,7 +102,7 @@ static void build(struct names *n, struct table *t)
 }
 
 /* NULL: no table has one. */
-static const char *symbol_name(struct names *n, uint64_t address)
+static const char *symbol_name(struct names *n, uint64_t address, bool at_start)
 {
 	struct table *const tables[] = { &n->symtab, &n->mini, &n->dynsym };
 
@@ -112,7 +112,8 @@ static const char *symbol_name(struct names *n, uint64_t address)
 
 		if (!tables[i]->built)
 			build(n, tables[i]);
-		if (!symtab_find(&tables[i]->symtab, address, &a))
+		if (!symtab_find(&tables[i]->symtab, address, &a) ||
+		    (at_start && a.start != address))
 			continue;
 		version = strchr(a.name, '@'); /* memcpy@@GLIBC_2.14, in .symtab */
 		if (!version || version == a.name)
@@ -260,7 +261,7 @@ static void read_function(const struct dwarf_index *d, struct dwarf_cu *cu,
  * others link to where DWARF has a plain one. */
 static const char *outermost_name(struct names *n, uint64_t address, const char *name, bool linkage)
 {
-	const char *symbol = symbol_name(n, address);
+	const char *symbol = symbol_name(n, address, false);
 	size_t k = name ? strlen(name) : 0;
 
 	if (!symbol || (linkage && (strncmp(symbol, name, k) || symbol[k] != '.')))
@@ -297,7 +298,7 @@ void names_find(struct names *n, uint64_t address, names_frame_fn *frame, void *
 		n->has_dwarf = has_bounded_debug_info(n->f);
 	n->asked = true;
 	if (!n->has_dwarf || !dwarf_index_find(&n->dwarf, address, &a)) {
-		name = symbol_name(n, address);
+		name = symbol_name(n, address, false);
 		if (name)
 			frame(context, &(struct names_frame){ name, "", 0, 0 });
 		return;
@@ -310,4 +311,9 @@ void names_find(struct names *n, uint64_t address, names_frame_fn *frame, void *
 			read_function(&n->dwarf, a.cu, &a.cu->functions.data[f]);
 	}
 	tell(n, address, &a, frame, context);
+}
+
+const char *names_symbol(struct names *n, uint64_t start)
+{
+	return symbol_name(n, start, true);
 }

@@ -32,3 +32,5 @@ DEFINE_CLEANUP(struct names, names_free)
 /* Calls `frame` for every function at the address, innermost (inlined) first and the one that is
  * really there last; at most SYMBOLIZER_MAX_INLINED times. Never, when nothing is known. */
 void names_find(struct names *n, uint64_t address, names_frame_fn *frame, void *context);
+/* The symbol that begins exactly at the address, from the same tables; NULL: none. */
+const char *names_symbol(struct names *n, uint64_t start);

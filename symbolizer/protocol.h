@@ -38,6 +38,10 @@ enum symbolizer_record {
 			    *    struct symbolizer_probes_end */
 	/* its answer */
 	SYMBOLIZER_PROBE,
+	/* a question */
+	SYMBOLIZER_CALLEES, /* followed by uint64_t addresses[n], of the last bytes of calls ->
+			     * SYMBOLIZER_FRAME: the function that was called, without a line or
+			     * start; none where it is unknown */
 };
 
 struct symbolizer_question {

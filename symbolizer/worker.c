@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "symbolizer/allocators.h"
 #include "symbolizer/bounds.h"
+#include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
 #include "symbolizer/demangle.h"
 #include "symbolizer/kernel.h"
@@ -24,6 +25,7 @@ struct object {
 	uint64_t used;
 	struct elf_file *elf;
 	struct names *names;
+	struct callees *callees; /* NULL: not asked yet */
 	struct kernel *kernel;
 };
 
@@ -37,6 +39,7 @@ struct worker {
 
 static void object_forget(struct object *o)
 {
+	callees_free(o->callees);
 	names_free(o->names);
 	elf_file_close(o->elf);
 	kernel_free(o->kernel);
@@ -296,6 +299,26 @@ static int answer_names(struct worker *w, const struct object *o,
 	return n.error < 0 ? n.error : flush(w);
 }
 
+static int answer_callees(struct worker *w, struct object *o, const struct symbolizer_question *q,
+			  const uint64_t *addresses)
+{
+	struct naming n = { .w = w, .how = (enum symbolizer_demangle)q->demangle };
+	int r = o->elf ? 0 : -ENOEXEC;
+
+	w->out.n = 0;
+	if (r == 0 && !o->callees)
+		r = callees_new(o->elf, o->names, &o->callees);
+	if (r < 0)
+		return r;
+	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
+		struct names_frame f = { callees_find(o->callees, addresses[n.index]), "", 0, 0 };
+
+		if (f.system_name)
+			put_frame(&n, &f, 0);
+	}
+	return n.error < 0 ? n.error : flush(w);
+}
+
 /* What a question says about itself, checked. */
 static const struct symbolizer_question *question(const struct record *r)
 {
@@ -313,7 +336,7 @@ union end {
 	struct symbolizer_probes_end probes;
 };
 
-static int answer_question(struct worker *w, const struct object *o,
+static int answer_question(struct worker *w, struct object *o,
 			   const struct symbolizer_question *q, union end *end, uint32_t *n_end)
 {
 	int r;
@@ -329,6 +352,8 @@ static int answer_question(struct worker *w, const struct object *o,
 		return r;
 	case SYMBOLIZER_NAMES:
 		return answer_names(w, o, q, (const uint64_t *)(q + 1));
+	case SYMBOLIZER_CALLEES:
+		return answer_callees(w, o, q, (const uint64_t *)(q + 1));
 	default:
 		return -EINVAL;
 	}

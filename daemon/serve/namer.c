@@ -9,184 +9,21 @@
 
 #include "daemon/serve/core.h"
 #include "daemon/serve/frame.h"
-#include "daemon/serve/log.h"
+#include "daemon/serve/namer_ask.h"
 
 /* Shown addresses above those of files (object.c: below 2^52). */
 #define KERNEL_BASE (1ull << 52)
 #define KERNEL_HIDDEN (KERNEL_BASE + (1ull << 50))
 #define MARKER_BASE (KERNEL_BASE + (1ull << 51))
-/* Under which the symbolizer knows the kernel; no file gets that far. */
-#define KERNEL_OBJECT (PP_MAX_OBJECT - 1)
-
-/* What we need of an object while it is not ours to look at. */
-struct named_object {
-	uint32_t id;
-	enum symbolizer_kind kind;
-	int fd;
-	bool failed;
-};
 
 struct job {
 	struct core *c;
 	const struct target *t;
 	struct naming *n;
-	VEC(uint64_t) pending; /* words of one object, not in the cache */
 	uint32_t fixed;	       /* the object that is shown at its own addresses */
 	VEC(uint32_t) mapped;  /* object of each mapping */
 	int error;
 };
-
-/* One answer of the symbolizer's, on its way into the cache. */
-struct batch {
-	struct job *job;
-	const uint64_t *words;
-	struct cached_address addresses[SYMBOLIZER_MAX_ADDRESSES];
-	int error;
-};
-
-static void on_frame(void *context, const struct symbolizer_frame *f, const char *name,
-		     const char *system_name, const char *file)
-{
-	struct batch *b = context;
-	struct names_cache *cache = &b->job->c->namer.cache;
-	struct cached_address *a = &b->addresses[f->index];
-
-	a->shown = f->shown;
-	if (!f->n_name || b->error)
-		return;
-	if (a->n_lines && a->first_line + a->n_lines != cache->lines.n)
-		return; /* not in a row: the child breaks its own rule */
-	if (!a->n_lines)
-		a->first_line = (uint32_t)cache->lines.n;
-	b->error = names_cache_add_line(cache, f, name, system_name, file);
-	a->n_lines += b->error == 0;
-}
-
-/* Asks for one batch; the symbolizer_lock is held. Negative: give the object up. */
-static int ask_once(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
-{
-	struct symbolizer_object question = { o->id, o->kind, o->fd };
-	struct batch b = { .job = j, .words = words };
-	uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES];
-	int r;
-
-	for (uint32_t i = 0; i < n; i++) {
-		addresses[i] = o->kind == SYMBOLIZER_KERNEL ? words[i] : frame_address(words[i]);
-		b.addresses[i].word = words[i];
-	}
-	if (o->kind == SYMBOLIZER_KERNEL && lseek(o->fd, 0, SEEK_SET) < 0)
-		return -errno; /* a child that died may have read half of it */
-	r = symbolizer_ask_names(&j->c->symbolizer, &question, DEMANGLE_SIMPLE, addresses, n,
-				 on_frame, &b);
-	for (uint32_t i = 0; i < n && b.error == 0 && r == 0; i++)
-		b.error = names_cache_add_address(&j->c->namer.cache, b.addresses[i]);
-	return r < 0 ? r : b.error;
-}
-
-/* A child that is found dead may have died of something else, or by somebody's hand: the file is
- * blamed for the second one only. */
-static int ask(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
-{
-	int r = ask_once(j, o, words, n);
-
-	if (r == -EPIPE) {
-		core_restart_symbolizer(j->c);
-		r = ask_once(j, o, words, n);
-	}
-	if (core_symbolizer_failed(r))
-		core_restart_symbolizer(j->c);
-	return r;
-}
-
-/* The symbolizer_lock is held. */
-static void on_kernel_failure(struct core *c, int err)
-{
-	if (!c->namer.kernel_hidden)
-		log_line("kernel frames go without names: /proc/kallsyms%s%s",
-			 err == -EPERM ? " hides addresses (kernel.kptr_restrict, or CAP_SYSLOG is "
-					 "missing)" :
-					 ": ",
-			 err == -EPERM ? "" : strerror(-err));
-	c->namer.kernel_hidden = true;
-}
-
-/* Marks the file, so that the symbolizer is not sent there again. */
-static void on_failure(struct core *c, uint32_t id, int err)
-{
-	struct object *x;
-
-	pthread_mutex_lock(&c->lock);
-	x = objects_find(&c->objects, id);
-	if (x && !x->names_failed)
-		log_line("%s: the symbolizer failed on it (%s); its frames go without names",
-			 x->name, strerror(-err));
-	if (x)
-		x->names_failed = true;
-	pthread_mutex_unlock(&c->lock);
-}
-
-static bool find_object(struct core *c, uint32_t id, struct named_object *ret)
-{
-	struct object *x;
-
-	pthread_mutex_lock(&c->lock);
-	x = objects_find(&c->objects, id);
-	if (x)
-		*ret = (struct named_object){ x->id, x->kind, x->fd,
-					      x->names_failed || x->not_elf ||
-						      (x->kind == SYMBOLIZER_FILE && x->fd < 0) };
-	pthread_mutex_unlock(&c->lock);
-	return x && !ret->failed;
-}
-
-static int ask_batch(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
-{
-	struct core *c = j->c;
-	int r;
-
-	pthread_mutex_lock(&c->symbolizer_lock);
-	r = ask(j, o, words, n);
-	if (r < 0 && o->kind == SYMBOLIZER_KERNEL)
-		on_kernel_failure(c, r);
-	pthread_mutex_unlock(&c->symbolizer_lock);
-	if (core_symbolizer_failed(r) && o->kind != SYMBOLIZER_KERNEL)
-		on_failure(c, o->id, r);
-	return r;
-}
-
-static bool kernel_object(struct core *c, int *fd, struct named_object *ret)
-{
-	pthread_mutex_lock(&c->symbolizer_lock);
-	*fd = c->namer.kernel_hidden ? -EPERM : broker_open_kallsyms(&c->broker);
-	if (*fd < 0)
-		on_kernel_failure(c, *fd);
-	pthread_mutex_unlock(&c->symbolizer_lock);
-	*ret = (struct named_object){ KERNEL_OBJECT, SYMBOLIZER_KERNEL, *fd, false };
-	return *fd >= 0;
-}
-
-/* All pending words are of one object. The lock is let go between batches, so that a capture with
- * many new names does not keep others waiting. */
-static void ask_pending(struct job *j)
-{
-	_cleanup_(closep) int kallsyms = -1;
-	struct named_object o;
-	bool usable;
-
-	if (!j->pending.n)
-		return;
-	usable = frame_kind(j->pending.data[0]) == FRAME_KERNEL ?
-			 kernel_object(j->c, &kallsyms, &o) :
-			 find_object(j->c, frame_object(j->pending.data[0]), &o);
-	for (size_t i = 0; usable && i < j->pending.n;) {
-		size_t n = j->pending.n - i;
-
-		if (n > SYMBOLIZER_MAX_ADDRESSES)
-			n = SYMBOLIZER_MAX_ADDRESSES;
-		usable = ask_batch(j, &o, j->pending.data + i, (uint32_t)n) == 0;
-		i += n;
-	}
-}
 
 static int by_word(const void *a, const void *b)
 {
@@ -195,58 +32,31 @@ static int by_word(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static uint32_t group(uint64_t word)
+/* Each once and in ascending order: those of one object stand together. The number that is left. */
+static size_t sort_words(uint64_t *words, size_t n)
 {
-	return frame_kind(word) == FRAME_KERNEL ? KERNEL_OBJECT : frame_object(word);
+	size_t kept = 0;
+
+	if (n)
+		qsort(words, n, sizeof(*words), by_word);
+	for (size_t i = 0; i < n; i++)
+		if (!i || words[i] != words[i - 1])
+			words[kept++] = words[i];
+	return kept;
 }
 
-/* Every frame word once, in ascending order: those of one object stand together. */
 static int collect(struct job *j, const struct capture *capture)
 {
 	struct naming *n = j->n;
-	size_t kept = 0;
 
 	if (vec_reserve(&n->words, capture->words.n + 1) < 0)
 		return -ENOMEM;
 	if (capture->words.n)
 		memcpy(n->words.data, capture->words.data, capture->words.n * sizeof(uint64_t));
-	n->words.n = capture->words.n;
-	if (!n->words.n)
-		return 0;
-	qsort(n->words.data, n->words.n, sizeof(uint64_t), by_word);
+	n->words.n = sort_words(n->words.data, capture->words.n);
 	for (size_t i = 0; i < n->words.n; i++)
-		if (!i || n->words.data[i] != n->words.data[i - 1])
-			n->words.data[kept++] = n->words.data[i];
-	n->words.n = kept;
-	for (size_t i = 0; i < kept; i++)
 		if (hash_put(&n->word_index, hash_u64(HASH_SEED, n->words.data[i]), (uint32_t)i) < 0)
 			return -ENOMEM;
-	return 0;
-}
-
-static int ask_unknown(struct job *j)
-{
-	struct core *c = j->c;
-	const struct naming *n = j->n;
-
-	for (size_t i = 0; i < n->words.n; i++) {
-		uint64_t word = n->words.data[i];
-		enum frame_kind kind = frame_kind(word);
-		bool known;
-
-		if (kind != FRAME_FILE && kind != FRAME_KERNEL)
-			continue;
-		if (j->pending.n && group(word) != group(j->pending.data[0])) {
-			ask_pending(j);
-			j->pending.n = 0;
-		}
-		pthread_mutex_lock(&c->symbolizer_lock);
-		known = names_cache_find(&c->namer.cache, word);
-		pthread_mutex_unlock(&c->symbolizer_lock);
-		if (!known && vec_push(&j->pending, word) < 0)
-			return -ENOMEM;
-	}
-	ask_pending(j);
 	return 0;
 }
 
@@ -415,7 +225,7 @@ static void add_mappings(struct job *j, const struct object *x)
 
 static uint32_t mapping_of(struct job *j, uint64_t word, uint64_t shown)
 {
-	uint32_t object = group(word), any = 0;
+	uint32_t object = namer_object(word), any = 0;
 	const struct object *x;
 
 	if (frame_kind(word) == FRAME_RAW || frame_kind(word) == FRAME_MARKER)
@@ -433,7 +243,7 @@ static uint32_t mapping_of(struct job *j, uint64_t word, uint64_t shown)
 		if (any)
 			return any;
 		x = objects_find(&j->c->objects, object);
-		if (object == KERNEL_OBJECT)
+		if (object == NAMER_KERNEL)
 			push_mapping(j, (struct naming_mapping){ .start = KERNEL_BASE,
 								 .limit = MARKER_BASE,
 								 .file = "[kernel.kallsyms]",
@@ -505,6 +315,24 @@ static int build(struct job *j)
 	return j->error;
 }
 
+/* What another is about to use is not thrown away. */
+static void begin(struct namer *n, pthread_mutex_t *lock)
+{
+	pthread_mutex_lock(lock);
+	if (!n->n_running++) {
+		names_cache_bound(&n->cache);
+		names_cache_bound(&n->callees);
+	}
+	pthread_mutex_unlock(lock);
+}
+
+static void end(struct namer *n, pthread_mutex_t *lock)
+{
+	pthread_mutex_lock(lock);
+	n->n_running--;
+	pthread_mutex_unlock(lock);
+}
+
 int namer_run(struct core *c, const struct target *t, const struct capture *capture,
 	      struct naming *ret)
 {
@@ -512,13 +340,10 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 	struct job j = { .c = c, .t = t, .n = &n };
 	int r;
 
-	pthread_mutex_lock(&c->symbolizer_lock);
-	if (!c->namer.n_running++) /* what another is about to use is not thrown away */
-		names_cache_bound(&c->namer.cache);
-	pthread_mutex_unlock(&c->symbolizer_lock);
+	begin(&c->namer, &c->symbolizer_lock);
 	r = collect(&j, capture);
 	if (r == 0)
-		r = ask_unknown(&j);
+		r = namer_ask(c, NAMER_NAMES, n.words.data, n.words.n);
 	if (r == 0) {
 		pthread_mutex_lock(&c->lock);
 		pthread_mutex_lock(&c->symbolizer_lock);
@@ -526,10 +351,7 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 		pthread_mutex_unlock(&c->symbolizer_lock);
 		pthread_mutex_unlock(&c->lock);
 	}
-	pthread_mutex_lock(&c->symbolizer_lock);
-	c->namer.n_running--;
-	pthread_mutex_unlock(&c->symbolizer_lock);
-	vec_deinit(&j.pending);
+	end(&c->namer, &c->symbolizer_lock);
 	vec_deinit(&j.mapped);
 	if (r < 0)
 		naming_free(&n);
@@ -538,7 +360,44 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 	return r;
 }
 
+/* The symbolizer_lock is held. */
+static void take_callee(struct job *j, uint64_t word)
+{
+	const struct names_cache *from = &j->c->namer.callees;
+	const struct cached_address *a = names_cache_find(from, word);
+	uint32_t location = naming_find(j->n, word);
+	struct cached_text t;
+
+	if (!a || !a->n_lines || location == UINT32_MAX || j->n->locations.data[location].callee)
+		return;
+	t = from->functions.data[from->lines.data[a->first_line].function].name;
+	j->n->locations.data[location].callee = own(j, strndup(from->text.data + t.first, t.n));
+}
+
+int namer_callees(struct core *c, const uint64_t *words, size_t n, struct naming *named)
+{
+	struct job j = { .c = c, .n = named };
+	_cleanup_(freep) uint64_t *sorted = malloc((n + 1) * sizeof(*sorted));
+	int r;
+
+	if (!sorted)
+		return -ENOMEM;
+	memcpy(sorted, words, n * sizeof(*sorted));
+	n = sort_words(sorted, n);
+	begin(&c->namer, &c->symbolizer_lock);
+	r = namer_ask(c, NAMER_CALLEES, sorted, n);
+	pthread_mutex_lock(&c->symbolizer_lock);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		take_callee(&j, sorted[i]);
+		r = j.error;
+	}
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	end(&c->namer, &c->symbolizer_lock);
+	return r;
+}
+
 void namer_deinit(struct namer *n)
 {
 	names_cache_deinit(&n->cache);
+	names_cache_deinit(&n->callees);
 }

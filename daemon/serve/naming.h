@@ -28,6 +28,7 @@ struct naming_location {
 	uint64_t entry;	  /* of the function that is really there, as shown; 0: unknown */
 	uint32_t mapping; /* index + 1; 0: none */
 	uint32_t first_line, n_lines; /* innermost (inlined) first */
+	const char *callee; /* whom the call there calls; NULL: unknown, or nobody asked */
 };
 
 struct naming_mapping {

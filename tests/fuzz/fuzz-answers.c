@@ -65,6 +65,7 @@ static void ask(struct symbolizer *s)
 	for (uint64_t i = 0; i < N_ADDRESSES; i++)
 		addresses[i] = low + (high - low) / N_ADDRESSES * i + i;
 	check(symbolizer_ask_names(s, &o, DEMANGLE_FULL, addresses, N_ADDRESSES, on_frame, NULL));
+	check(symbolizer_ask_callees(s, &o, DEMANGLE_FULL, addresses, N_ADDRESSES, on_frame, NULL));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Any bytes as an ELF file: the names of some addresses of its text. */
+/* Any bytes as an ELF file: the names of some addresses of its text, and of what is called there.
+ */
 
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "symbolizer/callees.h"
 #include "symbolizer/names.h"
 #include "symbolizer/protocol.h"
 
 #define N_ADDRESSES 64
+#define N_CALLS 256
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -22,20 +25,32 @@ static void on_frame(void *context, const struct names_frame *f)
 	assert(++*n <= SYMBOLIZER_MAX_INLINED);
 }
 
+static void find_callee(struct callees *c, uint64_t address)
+{
+	const char *name = callees_find(c, address);
+
+	assert(!name || *name);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	_cleanup_(elf_file_closep) struct elf_file *f = NULL;
 	_cleanup_(names_freep) struct names *names = NULL;
+	_cleanup_(callees_freep) struct callees *callees = NULL;
 	uint64_t low = 0, high = 0;
 	unsigned n_frames = 0;
 
-	if (elf_file_open_memory(data, n, &f) < 0 || names_new(f, &names) < 0)
+	if (elf_file_open_memory(data, n, &f) < 0 || names_new(f, &names) < 0 ||
+	    callees_new(f, names, &callees) < 0)
 		return 0;
 	elf_file_text(f, &low, &high);
 	names_find(names, f->entry, on_frame, &n_frames);
 	for (uint64_t i = 0; i < N_ADDRESSES; i++) {
 		n_frames = 0;
 		names_find(names, low + (high - low) / N_ADDRESSES * i + i, on_frame, &n_frames);
+		find_callee(callees, low + (high - low) / N_ADDRESSES * i + i);
 	}
+	for (uint64_t i = 0; i < N_CALLS; i++) /* every byte of where a program begins */
+		find_callee(callees, f->entry + i);
 	return 0;
 }

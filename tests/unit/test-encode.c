@@ -65,7 +65,7 @@ static void add_location(struct naming *n, uint64_t word, struct naming_location
 static void location(struct world *w, uint64_t word, uint32_t mapping, uint32_t n,
 		     const struct naming_line *lines)
 {
-	struct naming_location l = { word, 0, mapping, (uint32_t)w->n->lines.n, n };
+	struct naming_location l = { word, 0, mapping, (uint32_t)w->n->lines.n, n, NULL };
 
 	for (uint32_t i = 0; i < n; i++)
 		assert_int_equal(vec_push(&w->n->lines, lines[i]), 0);

@@ -62,7 +62,7 @@ static void add_location(struct naming *n, uint64_t word, struct naming_location
 /* A location of one function, or of two with the first one inlined into the second. */
 static void location(struct world *w, uint64_t word, uint32_t inner, uint32_t outer)
 {
-	struct naming_location l = { word, 0, 0, (uint32_t)w->n->lines.n, inner == outer ? 1 : 2 };
+	struct naming_location l = { word, 0, 0, (uint32_t)w->n->lines.n, inner == outer ? 1 : 2, NULL };
 
 	assert_int_equal(vec_push(&w->n->lines, ((struct naming_line){ inner, 1 })), 0);
 	if (inner != outer)

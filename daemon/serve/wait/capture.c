@@ -102,6 +102,32 @@ static enum wait_kind kind_of(const struct capture *c, const struct waiting *w, 
 	return wait_kind(w->item, c->words.data + s.first, s.n, n);
 }
 
+/* Asks whom the callers call, where names of frames do not tell the kind. */
+static int name_callees(struct core *c, const struct capture *to, const struct rows *rows, struct naming *n)
+{
+	VEC(uint64_t) words = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < rows->all.n && r == 0; i++) {
+		const struct waiting *w = &rows->all.data[i];
+		struct capture_stack s;
+		uint32_t more;
+
+		if (w->waiter == HASH_NONE)
+			continue;
+		s = to->stacks.data[w->waiter];
+		r = vec_reserve(&words, words.n + WAIT_MAX_CALLERS);
+		if (r < 0)
+			break;
+		more = wait_callers(w->item, to->words.data + s.first, s.n, n, words.data + words.n);
+		words.n += more;
+	}
+	if (r == 0 && words.n)
+		r = namer_callees(c, words.data, words.n, n);
+	vec_deinit(&words);
+	return r;
+}
+
 /* Whether a kind is in the profile; what is left out is counted. */
 static bool belongs(const struct profile *p, enum wait_kind k, const struct waiting *w, struct rows *rows)
 {
@@ -233,6 +259,8 @@ int wait_capture(struct core *c, const struct target *t, const struct wait_readi
 	(void)objects;
 	if (r == 0)
 		r = namer_run(c, t, to, &n);
+	if (r == 0 && to->profile->n_values > 1)
+		r = name_callees(c, to, &rows, &n);
 	if (r == 0)
 		r = add_samples(to, &n, &rows);
 	if (r == 0)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "daemon/serve/frame.h"
 #include "daemon/serve/naming.h"
 #include "daemon/serve/wait/wait.h"
 
@@ -155,28 +156,81 @@ static bool takes_mutex_again(uint32_t item, const struct naming *n, uint32_t lo
 	       (strstr(file, "/libc.so.6") || strstr(file, "/libc-2.") || strstr(file, "/libpthread"));
 }
 
+/* What the name of a function at this location, or of one that ended in a jump to it, tells. */
+static enum wait_kind by_name(uint32_t item, const struct naming *named, uint32_t location, const char *name)
+{
+	enum wait_kind found = look_up(patterns, sizeof(patterns) / sizeof(patterns[0]), name);
+
+	if (found == WAIT_COND && location != UINT32_MAX && !strncmp(name, "pthread_cond", 12) &&
+	    takes_mutex_again(item, named, location))
+		return WAIT_MUTEX;
+	return found;
+}
+
+/* Sets *guess, unless it is set or NULL, where a name only speaks to a reader. */
+static enum wait_kind by_location(uint32_t item, const struct naming *named, uint32_t location,
+				  enum wait_kind *guess)
+{
+	uint32_t n;
+	const struct naming_line *lines = naming_lines(named, location, &n);
+
+	for (uint32_t k = 0; k < n; k++) {
+		const char *name = naming_function(named, lines[k].function)->name;
+		enum wait_kind found = by_name(item, named, location, name);
+
+		if (found != WAIT_NONE)
+			return found;
+		if (guess && *guess == WAIT_NONE)
+			*guess = look_up(words, sizeof(words) / sizeof(words[0]), name);
+	}
+	return WAIT_NONE;
+}
+
+/* The first frame that is not in the leaf's object, or where it is not looked for further. */
+static uint32_t first_foreign(const uint64_t *stack, uint32_t n)
+{
+	uint32_t i = 0;
+
+	while (i < n && i < WAIT_MAX_CALLERS && frame_kind(stack[i]) == FRAME_FILE &&
+	       frame_object(stack[i]) == frame_object(stack[0]))
+		i++;
+	return i;
+}
+
 static enum wait_kind by_names(uint32_t item, const uint64_t *stack, uint32_t n, const struct naming *named)
 {
-	enum wait_kind guess = WAIT_NONE;
+	uint32_t below = UINT32_MAX, foreign = first_foreign(stack, n);
+	enum wait_kind guess = WAIT_NONE, found = WAIT_NONE;
 
-	for (uint32_t i = 0; i < n && i < MAX_DEPTH; i++) {
-		uint32_t location = naming_find(named, stack[i]), n_lines;
-		const struct naming_line *lines = naming_lines(named, location, &n_lines);
+	for (uint32_t i = 0; i < n && i < MAX_DEPTH && found == WAIT_NONE; i++) {
+		uint32_t location = naming_find(named, stack[i]);
+		const char *callee = NULL;
 
-		for (uint32_t k = 0; k < n_lines; k++) {
-			const char *name = naming_function(named, lines[k].function)->name;
-			enum wait_kind found = look_up(patterns, sizeof(patterns) / sizeof(patterns[0]), name);
-
-			if (found == WAIT_COND && location != UINT32_MAX && !strncmp(name, "pthread_cond", 12) &&
-			    takes_mutex_again(item, named, location))
-				return WAIT_MUTEX;
-			if (found != WAIT_NONE)
-				return found;
-			if (guess == WAIT_NONE && i < MAX_DEPTH / 2)
-				guess = look_up(words, sizeof(words) / sizeof(words[0]), name);
-		}
+		if (i && i <= foreign && location != UINT32_MAX)
+			callee = named->locations.data[location].callee;
+		if (callee)
+			found = by_name(item, named, below, callee);
+		if (found == WAIT_NONE)
+			found = by_location(item, named, location, i < MAX_DEPTH / 2 ? &guess : NULL);
+		below = location;
 	}
-	return guess;
+	return found == WAIT_NONE ? guess : found;
+}
+
+uint32_t wait_callers(uint32_t item, const uint64_t *stack, uint32_t n, const struct naming *named,
+		      uint64_t *ret)
+{
+	uint32_t foreign = first_foreign(stack, n), n_callers = 0;
+
+	if (strcmp(wait_reason(item), "futex") || !foreign)
+		return 0;
+	for (uint32_t i = 0; i < foreign; i++)
+		if (by_location(item, named, naming_find(named, stack[i]), NULL) != WAIT_NONE)
+			return 0;
+	for (uint32_t i = 1; i <= foreign && i < n && n_callers < WAIT_MAX_CALLERS; i++)
+		if (frame_kind(stack[i]) == FRAME_FILE)
+			ret[n_callers++] = stack[i];
+	return n_callers;
 }
 
 enum wait_kind wait_kind(uint32_t item, const uint64_t *stack, uint32_t n, const struct naming *named)

@@ -75,7 +75,13 @@ enum wait_kind {
 
 /* Whether the item can be synchronisation at all, names aside. */
 bool wait_may_be_sync(uint32_t item);
-/* By the item and the nearest known function on the stack. `named` holds names of all the words. */
+/* The frames whose callees tell more than their names: of a function that ends in a jump to another one only
+ * the call is left. At most WAIT_MAX_CALLERS of the stack's words; none where names say enough. */
+#define WAIT_MAX_CALLERS 8
+uint32_t wait_callers(uint32_t item, const uint64_t *words, uint32_t n, const struct naming *named,
+		      uint64_t *ret);
+/* By the item and the nearest known function on the stack, or callee of one of the callers. `named` holds
+ * names of all the words. */
 enum wait_kind wait_kind(uint32_t item, const uint64_t *words, uint32_t n, const struct naming *named);
 const char *wait_kind_name(enum wait_kind k);
 /* "futex", "sleep", "poll"...: never NULL. */

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/namer_ask.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/serve/core.h"
+#include "daemon/serve/frame.h"
+#include "daemon/serve/log.h"
+
+/* What we need of an object while it is not ours to look at. */
+struct named_object {
+	uint32_t id;
+	enum symbolizer_kind kind;
+	int fd;
+	bool failed;
+};
+
+struct job {
+	struct core *c;
+	enum namer_question question;
+	struct names_cache *cache;
+	VEC(uint64_t) pending; /* words of one object, not in the cache */
+};
+
+/* One answer of the symbolizer's, on its way into the cache. */
+struct batch {
+	struct job *job;
+	const uint64_t *words;
+	struct cached_address addresses[SYMBOLIZER_MAX_ADDRESSES];
+	int error;
+};
+
+static void on_frame(void *context, const struct symbolizer_frame *f, const char *name,
+		     const char *system_name, const char *file)
+{
+	struct batch *b = context;
+	struct names_cache *cache = b->job->cache;
+	struct cached_address *a = &b->addresses[f->index];
+
+	a->shown = f->shown;
+	if (!f->n_name || b->error)
+		return;
+	if (a->n_lines && a->first_line + a->n_lines != cache->lines.n)
+		return; /* not in a row: the child breaks its own rule */
+	if (!a->n_lines)
+		a->first_line = (uint32_t)cache->lines.n;
+	b->error = names_cache_add_line(cache, f, name, system_name, file);
+	a->n_lines += b->error == 0;
+}
+
+/* Asks for one batch; the symbolizer_lock is held. Negative: give the object up. */
+static int ask_once(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
+{
+	struct symbolizer_object question = { o->id, o->kind, o->fd };
+	struct batch b = { .job = j, .words = words };
+	uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES];
+	int r;
+
+	for (uint32_t i = 0; i < n; i++) {
+		addresses[i] = o->kind == SYMBOLIZER_KERNEL ? words[i] : frame_address(words[i]);
+		b.addresses[i].word = words[i];
+	}
+	if (o->kind == SYMBOLIZER_KERNEL && lseek(o->fd, 0, SEEK_SET) < 0)
+		return -errno; /* a child that died may have read half of it */
+	r = (j->question == NAMER_CALLEES ? symbolizer_ask_callees :
+					    symbolizer_ask_names)(&j->c->symbolizer, &question,
+								  DEMANGLE_SIMPLE, addresses, n,
+								  on_frame, &b);
+	for (uint32_t i = 0; i < n && b.error == 0 && r == 0; i++)
+		b.error = names_cache_add_address(j->cache, b.addresses[i]);
+	return r < 0 ? r : b.error;
+}
+
+/* A child that is found dead may have died of something else, or by somebody's hand: the file is
+ * blamed for the second one only. */
+static int ask(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
+{
+	int r = ask_once(j, o, words, n);
+
+	if (r == -EPIPE) {
+		core_restart_symbolizer(j->c);
+		r = ask_once(j, o, words, n);
+	}
+	if (core_symbolizer_failed(r))
+		core_restart_symbolizer(j->c);
+	return r;
+}
+
+/* The symbolizer_lock is held. */
+static void on_kernel_failure(struct core *c, int err)
+{
+	if (!c->namer.kernel_hidden)
+		log_line("kernel frames go without names: /proc/kallsyms%s%s",
+			 err == -EPERM ? " hides addresses (kernel.kptr_restrict, or CAP_SYSLOG is "
+					 "missing)" :
+					 ": ",
+			 err == -EPERM ? "" : strerror(-err));
+	c->namer.kernel_hidden = true;
+}
+
+/* Marks the file, so that the symbolizer is not sent there again. */
+static void on_failure(struct core *c, uint32_t id, int err)
+{
+	struct object *x;
+
+	pthread_mutex_lock(&c->lock);
+	x = objects_find(&c->objects, id);
+	if (x && !x->names_failed)
+		log_line("%s: the symbolizer failed on it (%s); its frames go without names",
+			 x->name, strerror(-err));
+	if (x)
+		x->names_failed = true;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static bool find_object(struct core *c, uint32_t id, struct named_object *ret)
+{
+	struct object *x;
+
+	pthread_mutex_lock(&c->lock);
+	x = objects_find(&c->objects, id);
+	if (x)
+		*ret = (struct named_object){ x->id, x->kind, x->fd,
+					      x->names_failed || x->not_elf ||
+						      (x->kind == SYMBOLIZER_FILE && x->fd < 0) };
+	pthread_mutex_unlock(&c->lock);
+	return x && !ret->failed;
+}
+
+static int ask_batch(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
+{
+	struct core *c = j->c;
+	int r;
+
+	pthread_mutex_lock(&c->symbolizer_lock);
+	r = ask(j, o, words, n);
+	if (r < 0 && o->kind == SYMBOLIZER_KERNEL)
+		on_kernel_failure(c, r);
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	if (core_symbolizer_failed(r) && o->kind != SYMBOLIZER_KERNEL)
+		on_failure(c, o->id, r);
+	return r;
+}
+
+static bool kernel_object(struct core *c, int *fd, struct named_object *ret)
+{
+	pthread_mutex_lock(&c->symbolizer_lock);
+	*fd = c->namer.kernel_hidden ? -EPERM : broker_open_kallsyms(&c->broker);
+	if (*fd < 0)
+		on_kernel_failure(c, *fd);
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	*ret = (struct named_object){ NAMER_KERNEL, SYMBOLIZER_KERNEL, *fd, false };
+	return *fd >= 0;
+}
+
+/* All pending words are of one object. The lock is let go between batches, so that a capture with
+ * many new names does not keep others waiting. */
+static void ask_pending(struct job *j)
+{
+	_cleanup_(closep) int kallsyms = -1;
+	struct named_object o;
+	bool usable;
+
+	if (!j->pending.n)
+		return;
+	usable = frame_kind(j->pending.data[0]) == FRAME_KERNEL ?
+			 kernel_object(j->c, &kallsyms, &o) :
+			 find_object(j->c, frame_object(j->pending.data[0]), &o);
+	for (size_t i = 0; usable && i < j->pending.n;) {
+		size_t n = j->pending.n - i;
+
+		if (n > SYMBOLIZER_MAX_ADDRESSES)
+			n = SYMBOLIZER_MAX_ADDRESSES;
+		usable = ask_batch(j, &o, j->pending.data + i, (uint32_t)n) == 0;
+		i += n;
+	}
+}
+
+uint32_t namer_object(uint64_t word)
+{
+	return frame_kind(word) == FRAME_KERNEL ? NAMER_KERNEL : frame_object(word);
+}
+
+static bool can_be_asked(const struct job *j, uint64_t word)
+{
+	enum frame_kind kind = frame_kind(word);
+
+	return kind == FRAME_FILE || (kind == FRAME_KERNEL && j->question == NAMER_NAMES);
+}
+
+static int ask_unknown(struct job *j, const uint64_t *words, size_t n)
+{
+	struct core *c = j->c;
+
+	for (size_t i = 0; i < n; i++) {
+		bool known;
+
+		if (!can_be_asked(j, words[i]))
+			continue;
+		if (j->pending.n && namer_object(words[i]) != namer_object(j->pending.data[0])) {
+			ask_pending(j);
+			j->pending.n = 0;
+		}
+		pthread_mutex_lock(&c->symbolizer_lock);
+		known = names_cache_find(j->cache, words[i]);
+		pthread_mutex_unlock(&c->symbolizer_lock);
+		if (!known && vec_push(&j->pending, words[i]) < 0)
+			return -ENOMEM;
+	}
+	ask_pending(j);
+	return 0;
+}
+
+int namer_ask(struct core *c, enum namer_question q, const uint64_t *words, size_t n)
+{
+	struct job j = { .c = c,
+			 .question = q,
+			 .cache = q == NAMER_CALLEES ? &c->namer.callees : &c->namer.cache };
+	int r = ask_unknown(&j, words, n);
+
+	vec_deinit(&j.pending);
+	return r;
+}

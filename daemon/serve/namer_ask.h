@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* namer_ask.h - asks the symbolizer about the frame words that a cache does not know.
+ *
+ * Owns nothing: answers go into the namer's caches. A file that the symbolizer dies on is marked,
+ * and not asked about again, whatever the question. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bpf/event.h"
+
+struct core;
+
+/* Under which the symbolizer knows the kernel; no file gets that far. */
+#define NAMER_KERNEL (PP_MAX_OBJECT - 1)
+
+enum namer_question {
+	NAMER_NAMES,   /* what is there? -> namer.cache */
+	NAMER_CALLEES, /* what was called there? of files only -> namer.callees */
+};
+
+/* The object of a word that is a file's or the kernel's. */
+uint32_t namer_object(uint64_t word);
+/* Words of one object stand together. Takes lock and symbolizer_lock in turn, the latter for a
+ * batch at a time. What could not be asked is not in the cache afterwards. 0 or -ENOMEM. */
+int namer_ask(struct core *c, enum namer_question q, const uint64_t *words, size_t n);
