@@ -13,6 +13,7 @@
 
 #include "emit.bpf.h"
 #include "lock.bpf.h"
+#include "pace.bpf.h"
 
 PP_ARRAY(pp_wait_key, 1 << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait_bucket);
 PP_ARRAY(pp_wait, PP_WAIT_WAYS << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait);
@@ -24,9 +25,6 @@ PP_ARRAY(pp_wait_cpu, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_cpu); /* 
 #define PP_TASK_DEAD 0x80
 
 #define PP_FUTEX_PRIVATE 128 /* linux/futex.h */
-
-#define PP_ACCOUNT_NS 10000000ll /* what an account may hold: a burst of some thousand waits */
-#define PP_ADJUST_NS 1000000ull	 /* a higher weight at most so often; a lower one, a tenth */
 
 /* What an event is about. */
 struct pp_about {
@@ -126,53 +124,6 @@ PP_GLOBAL int pp_wait_drop(u32 tid)
 	__sync_lock_test_and_set(&w->began, 0);
 	__sync_lock_test_and_set(&k->key[way], 0);
 	return 1;
-}
-
-/* The account, brought up to date; the weight of what is looked at next follows it. */
-PP_INLINE void pp_wait_adjust(struct pp_wait_cpu *c, const struct pp_wait_state *s, u64 now)
-{
-	u64 wall = now - c->looked;
-	s64 gain;
-
-	if (!c->looked)
-		c->account = PP_ACCOUNT_NS / 2;
-	if (wall > 1ull << 34)
-		wall = 1ull << 34;
-	gain = (c->ran >> 10) * s->share >> 10;
-	gain += (wall >> 10) * s->floor >> 10;
-	c->account += gain;
-	if (c->account > PP_ACCOUNT_NS)
-		c->account = PP_ACCOUNT_NS;
-	c->ran = 0;
-	c->looked = now;
-	if (c->account < 0 && now - c->changed > PP_ADJUST_NS) {
-		c->changed = now;
-		if (c->shift < PP_WAIT_MAX_SHIFT)
-			c->shift++;
-	} else if (c->account > PP_ACCOUNT_NS / 2 && c->shift && now - c->changed > 10 * PP_ADJUST_NS) {
-		c->changed = now;
-		c->shift--;
-	}
-	if (c->account < -PP_ACCOUNT_NS)
-		c->account = -PP_ACCOUNT_NS;
-}
-
-/* Whether this one is looked at: its weight, or 0. */
-PP_INLINE u32 pp_wait_coin(const struct pp_wait_cpu *c)
-{
-	u32 shift = c->shift & 31;
-
-	return bpf_get_prandom_u32() >> (32 - shift) && shift ? 0 : 1u << shift;
-}
-
-PP_INLINE void pp_wait_pay(struct pp_wait_cpu *c, u64 since)
-{
-	u64 took = bpf_ktime_get_ns() - since;
-
-	c->account -= took;
-	c->spent += took;
-	if (took > c->longest)
-		c->longest = took;
 }
 
 /* What a read or a write was of. */
