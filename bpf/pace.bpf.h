@@ -16,8 +16,11 @@ PP_INLINE void pp_wait_adjust(struct pp_wait_cpu *c, const struct pp_wait_state 
 	u64 wall = now - c->looked;
 	s64 gain;
 
-	if (!c->looked)
+	if (!c->looked) { /* the first time: there is no time since */
 		c->account = PP_ACCOUNT_NS / 2;
+		c->ran = 0;
+		wall = 0;
+	}
 	if (wall > 1ull << 34)
 		wall = 1ull << 34;
 	gain = (c->ran >> 10) * s->share >> 10;
@@ -44,7 +47,7 @@ PP_INLINE u32 pp_wait_coin(const struct pp_wait_cpu *c)
 {
 	u32 shift = c->shift & 31;
 
-	return bpf_get_prandom_u32() >> (32 - shift) && shift ? 0 : 1u << shift;
+	return shift && bpf_get_prandom_u32() >> (32 - shift) ? 0 : 1u << shift;
 }
 
 PP_INLINE void pp_wait_pay(struct pp_wait_cpu *c, u64 since)
