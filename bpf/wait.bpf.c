@@ -242,13 +242,16 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	w.named = w.lock ? pp_wait_named(a->state, w.lock) : 0;
 	w.row = pp_stack_for(ctx, a->process, &e, w.epoch);
 	w.stack = w.row >= PP_NO_STACK(0) ? w.row : e.hash;
+	/* The lock first: whoever wakes this thread meanwhile takes those out that have a record. */
+	if (w.lock && !ran)
+		pp_lock_enter(a->state, &w);
 	if (!pp_wait_begin_put(&w)) {
 		__sync_fetch_and_add(&a->state->n_full, weight);
+		if (w.lock && !ran)
+			pp_lock_leave(a->state, w.slot, w.lock, weight, now);
 		return;
 	}
 	__sync_fetch_and_add(&a->state->n_open, 1);
-	if (w.lock && !ran)
-		pp_lock_enter(a->state, &w);
 }
 
 /* Counted under the stack it began with, which is in the half of the tables that was current then. */
