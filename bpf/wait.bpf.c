@@ -14,6 +14,7 @@
 #include "emit.bpf.h"
 #include "file.bpf.h"
 #include "lock.bpf.h"
+#include "pace.bpf.h"
 
 PP_ARRAY(pp_wait_key, 1 << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait_bucket);
 PP_ARRAY(pp_wait, PP_WAIT_WAYS << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait);
@@ -25,9 +26,8 @@ PP_ARRAY(pp_wait_cpu, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_cpu); /* 
 #define PP_TASK_DEAD 0x80
 
 #define PP_FUTEX_PRIVATE 128 /* linux/futex.h */
-
-#define PP_ACCOUNT_NS 10000000ll /* what an account may hold: a burst of some thousand waits */
-#define PP_ADJUST_NS 1000000ull	 /* a higher weight at most so often; a lower one, a tenth */
+/* wake, requeue, cmp_requeue, wake_op, unlock_pi, wake_bitset, cmp_requeue_pi */
+#define PP_FUTEX_WAKES (1u << 1 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 7 | 1u << 10 | 1u << 12)
 
 /* What an event is about. */
 struct pp_about {
@@ -129,53 +129,6 @@ PP_GLOBAL int pp_wait_drop(u32 tid)
 	return 1;
 }
 
-/* The account, brought up to date; the weight of what is looked at next follows it. */
-PP_INLINE void pp_wait_adjust(struct pp_wait_cpu *c, const struct pp_wait_state *s, u64 now)
-{
-	u64 wall = now - c->looked;
-	s64 gain;
-
-	if (!c->looked)
-		c->account = PP_ACCOUNT_NS / 2;
-	if (wall > 1ull << 34)
-		wall = 1ull << 34;
-	gain = (c->ran >> 10) * s->share >> 10;
-	gain += (wall >> 10) * s->floor >> 10;
-	c->account += gain;
-	if (c->account > PP_ACCOUNT_NS)
-		c->account = PP_ACCOUNT_NS;
-	c->ran = 0;
-	c->looked = now;
-	if (c->account < 0 && now - c->changed > PP_ADJUST_NS) {
-		c->changed = now;
-		if (c->shift < PP_WAIT_MAX_SHIFT)
-			c->shift++;
-	} else if (c->account > PP_ACCOUNT_NS / 2 && c->shift && now - c->changed > 10 * PP_ADJUST_NS) {
-		c->changed = now;
-		c->shift--;
-	}
-	if (c->account < -PP_ACCOUNT_NS)
-		c->account = -PP_ACCOUNT_NS;
-}
-
-/* Whether this one is looked at: its weight, or 0. */
-PP_INLINE u32 pp_wait_coin(const struct pp_wait_cpu *c)
-{
-	u32 shift = c->shift & 31;
-
-	return bpf_get_prandom_u32() >> (32 - shift) && shift ? 0 : 1u << shift;
-}
-
-PP_INLINE void pp_wait_pay(struct pp_wait_cpu *c, u64 since)
-{
-	u64 took = bpf_ktime_get_ns() - since;
-
-	c->account -= took;
-	c->spent += took;
-	if (took > c->longest)
-		c->longest = took;
-}
-
 /* What the current thread leaves its CPU for. Fills in the lock, if it is one. */
 PP_INLINE u32 pp_wait_item(struct task_struct *t, struct pp_wait *w, u32 preempted, u32 state)
 {
@@ -258,13 +211,16 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	w.named = w.lock ? pp_wait_named(a->state, w.lock) : 0;
 	w.row = pp_stack_for(ctx, a->process, &e, w.epoch);
 	w.stack = w.row >= PP_NO_STACK(0) ? w.row : e.hash;
+	/* The lock first: whoever wakes this thread meanwhile takes those out that have a record. */
+	if (w.lock && !ran)
+		pp_lock_enter(a->state, &w);
 	if (!pp_wait_begin_put(&w)) {
 		__sync_fetch_and_add(&a->state->n_full, weight);
+		if (w.lock && !ran)
+			pp_lock_leave(a->state, w.slot, w.lock, weight, now);
 		return;
 	}
 	__sync_fetch_and_add(&a->state->n_open, 1);
-	if (w.lock && !ran)
-		pp_lock_enter(a->state, &w);
 }
 
 /* Counted under the stack it began with, which is in the half of the tables that was current then. */
@@ -317,12 +273,15 @@ PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u
 	if (!c || state & PP_TASK_DEAD)
 		return;
 	c->ran += prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
-	c->n_seen++;
 	weight = pp_wait_coin(c);
-	if (!weight)
+	if (c->n_seen++ % PP_LOOK_EVERY && !weight)
 		return;
-	c->n_taken++;
 	now = bpf_ktime_get_ns();
+	if (!weight) { /* else a high weight would outlive what it was for */
+		pp_wait_adjust(c, a.state, now);
+		return;
+	}
+	c->n_taken++;
 	pp_wait_adjust(c, a.state, now);
 	pp_wait_begin(ctx, &a, weight, preempted, state, now, 0);
 	pp_wait_pay(c, now);
@@ -424,12 +383,14 @@ PP_INLINE void pp_released_elsewhere(const struct pp_about *a, const struct pp_c
 }
 
 /* 1: the current thread is in a system call that can release a lock of this process's (same) or of another,
- * with which it shares memory. */
+ * with which it shares memory. One that waits itself was only interrupted by the timer that wakes the other. */
 PP_INLINE int pp_releases(const struct pp_system_call *call, u32 same)
 {
 	if (!pp_is_futex(call->number))
 		return same && pp_is_exit(call->number);
-	return same || call->number != PP_CALL_FUTEX || !(call->a[1] & PP_FUTEX_PRIVATE);
+	if (call->number != PP_CALL_FUTEX)
+		return !pp_is_futex_wait(call->number);
+	return 1u << (call->a[1] & 31) & PP_FUTEX_WAKES && (same || !(call->a[1] & PP_FUTEX_PRIVATE));
 }
 
 SEC("tp_btf/sched_waking")
@@ -452,7 +413,7 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 	w = pp_wait_of(p->pid);
 	if (w && (!w->began || w->woken || w->slot != waiter.slot))
 		w = NULL;
-	if (!w && !(same && pp_is_futex(call.number))) /* not looked at, and nothing tells of which lock */
+	if (!w && !(same && pp_releases(&call, 1))) /* not looked at, and nothing tells of which lock */
 		return 0;
 	now = bpf_ktime_get_ns();
 	if (w) {

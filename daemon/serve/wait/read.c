@@ -134,16 +134,6 @@ static bool keep_open(const struct core *c, struct open_waits *o, uint64_t now)
 	return gone;
 }
 
-static void add_open(struct core *c, const struct pp_wait *w, uint64_t now, struct wait_reading *to)
-{
-	uint32_t i = pool_wait_row(&c->pool, &c->kept, w);
-
-	if (i == HASH_NONE || i >= to->n || now <= w->began)
-		return;
-	to->v[i][0] += w->weight;
-	to->v[i][1] += (int64_t)((now - w->began) * w->weight);
-}
-
 /* What is open is listed before the counts are read, and looked at again afterwards: so that a wait is in
  * one of them, unless it was a short one that ended in between. The lock is held. */
 static int read_both(struct core *c, const struct target *t, struct open_waits *open, uint64_t *now)
@@ -160,10 +150,19 @@ static int read_both(struct core *c, const struct target *t, struct open_waits *
 	return r;
 }
 
-static int read_rows(struct core *c, const struct open_waits *open, uint64_t now, struct wait_reading *to)
+/* pad: its row */
+static void add_open(const struct pp_wait *w, uint64_t now, struct wait_reading *to)
+{
+	if (w->pad == HASH_NONE || w->pad >= to->n || now <= w->began)
+		return;
+	to->v[w->pad][0] += w->weight;
+	to->v[w->pad][1] += (int64_t)((now - w->began) * w->weight);
+}
+
+static int read_rows(struct core *c, struct open_waits *open, uint64_t now, struct wait_reading *to)
 {
 	for (size_t i = 0; i < open->all.n; i++) /* rows are made first: they may be new */
-		pool_wait_row(&c->pool, &c->kept, &open->all.data[i]);
+		open->all.data[i].pad = pool_wait_row(&c->pool, &c->kept, &open->all.data[i]);
 	to->n = c->kept.rows.n;
 	to->n_open = open->all.n;
 	to->v = malloc((to->n + 1) * sizeof(*to->v));
@@ -172,7 +171,7 @@ static int read_rows(struct core *c, const struct open_waits *open, uint64_t now
 	for (size_t i = 0; i < to->n; i++)
 		memcpy(to->v[i], c->kept.rows.data[i].v, sizeof(to->v[i]));
 	for (size_t i = 0; i < open->all.n; i++)
-		add_open(c, &open->all.data[i], now, to);
+		add_open(&open->all.data[i], now, to);
 	return 0;
 }
 
