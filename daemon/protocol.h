@@ -35,6 +35,8 @@ enum broker_request {
 	BROKER_PROBE,	   /* struct broker_probes, struct broker_probe[n]: attaches them all or none; an
 			    * error's answer bears its text */
 	BROKER_UNPROBE,	   /* struct broker_unprobe: off at once, gone soon */
+	BROKER_LOOK,	   /* uint32_t target: its held objects are looked at (bpf/held.bpf.h), soon;
+			    * -EAGAIN: they still are */
 	BROKER_KEEP,	   /* uint32_t target -> fd of a new file in --keep-dir; -ENOENT: there is none */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */

@@ -250,6 +250,16 @@ static void answer_unprobe(struct broker *b, struct answer *a)
 	a->r->n = 0;
 }
 
+static void answer_look(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+
+	a->r->status = -EINVAL;
+	if (target && *target < b->n_processes && b->uprobes)
+		a->r->status = uprobes_look(b->uprobes, &b->processes[*target], *target);
+	a->r->n = 0;
+}
+
 /* Named by us: nothing of a stranger's choice but the letters of its name. */
 static int open_kept(const struct broker *b, uint32_t target)
 {
@@ -347,6 +357,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_UNPROBE:
 		answer_unprobe(b, &a);
+		break;
+	case BROKER_LOOK:
+		answer_look(b, &a);
 		break;
 	case BROKER_KEEP:
 		answer_keep(b, &a);

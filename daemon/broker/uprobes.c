@@ -31,7 +31,7 @@ struct uprobe_multi_attr { /* union bpf_attr.link_create with .uprobe_multi */
 static const char *const map_names[PP_N_HEAP_MAPS] = {
 	[PP_HEAP_MAP_PROBE] = "pp_probe", [PP_HEAP_MAP_STATE] = "pp_heap",
 	[PP_HEAP_MAP_CPU] = "pp_heap_cpu", [PP_HEAP_MAP_KEY] = "pp_live_key",
-	[PP_HEAP_MAP_LIVE] = "pp_live",
+	[PP_HEAP_MAP_LIVE] = "pp_live", [PP_HEAP_MAP_TURN] = "pp_turn",
 };
 
 struct link {
@@ -397,6 +397,64 @@ int uprobes_probe(struct uprobes *h, const struct process *p, int fd, const stru
 	return r;
 }
 
+/* One for each target, for as long as we run: a reader may outlive everything else. */
+static struct looking {
+	int fd;
+	bool busy; /* atomic */
+} lookings[BROKER_MAX_TARGETS];
+
+static void *look_later(void *context)
+{
+	struct looking *l = context;
+	char none;
+
+	while (read(l->fd, &none, 1) < 0 && (errno == EINTR || errno == EAGAIN))
+		;
+	close_fd(&l->fd);
+	__atomic_store_n(&l->busy, false, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static int start_detached(void *(*run)(void *), void *context)
+{
+	pthread_attr_t detached;
+	pthread_t thread;
+	int r;
+
+	pthread_attr_init(&detached);
+	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	r = -pthread_create(&thread, &detached, run, context);
+	pthread_attr_destroy(&detached);
+	return r;
+}
+
+int uprobes_look(struct uprobes *h, const struct process *p, uint32_t target)
+{
+	union bpf_iter_link_info info = { .task.tid = (uint32_t)p->pid };
+	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof(info));
+	struct looking *l = &lookings[target];
+	struct bpf_link *link;
+	int r;
+
+	if (__atomic_load_n(&l->busy, __ATOMIC_ACQUIRE))
+		return -EAGAIN;
+	link = bpf_program__attach_iter(bpf_object__find_program_by_name(h->o, "pp_look"), &options);
+	if (!link)
+		return -errno;
+	l->fd = bpf_iter_create(bpf_link__fd(link));
+	r = l->fd < 0 ? -errno : 0;
+	bpf_link__destroy(link);
+	if (r < 0)
+		return r;
+	l->busy = true;
+	r = start_detached(look_later, l);
+	if (r < 0) {
+		close_fd(&l->fd);
+		l->busy = false;
+	}
+	return r;
+}
+
 static void *close_later(void *links)
 {
 	close_links(links);
@@ -407,8 +465,6 @@ static void *close_later(void *links)
 void uprobes_unprobe(struct uprobes *h, uint32_t target, uint32_t sides)
 {
 	struct links *gone = calloc(1, sizeof(*gone));
-	pthread_attr_t detached;
-	pthread_t thread;
 	size_t kept = 0;
 
 	for (size_t i = 0; gone && i < h->links.all.n; i++) {
@@ -418,9 +474,6 @@ void uprobes_unprobe(struct uprobes *h, uint32_t target, uint32_t sides)
 			h->links.all.data[kept++] = l;
 	}
 	h->links.all.n = gone ? kept : h->links.all.n;
-	pthread_attr_init(&detached);
-	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	if (gone && (!gone->all.n || pthread_create(&thread, &detached, close_later, gone)))
+	if (gone && (!gone->all.n || start_detached(close_later, gone)))
 		close_later(gone);
-	pthread_attr_destroy(&detached);
 }

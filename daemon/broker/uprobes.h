@@ -36,5 +36,8 @@ uint32_t uprobes_hit_ns(struct uprobes *h);
  * instruction or a number that we do not take; -errno. */
 int uprobes_probe(struct uprobes *h, const struct process *p, int fd, const struct broker_probes *q,
 	       const struct broker_probe *probes, char *error);
+/* Looks at what windows have left in the live table, in a thread of its own: a target's memory may make its
+ * reader wait. 0; -EAGAIN: the last time is not over; -errno. */
+int uprobes_look(struct uprobes *h, const struct process *p, uint32_t target);
 /* Detaching waits for the kernel, up to a second: a thread of its own does it. */
 void uprobes_unprobe(struct uprobes *h, uint32_t target, uint32_t sides);

@@ -84,16 +84,16 @@ static void capture(struct world *w, struct heap_question q)
 
 static void test_scale(void **state)
 {
-	assert_true(fabs(heap_scale(PP_HEAP_RATE) - 1.5819767) < 1e-6);
-	assert_true(fabs(heap_scale(1) / PP_HEAP_RATE - 1) < 1e-5);
-	assert_true(fabs(heap_scale(1e12) - 1) < 1e-9);
-	assert_true(heap_scale(0) == 0);
+	assert_true(fabs(heap_scale(PP_HEAP_RATE, 0) - 1.5819767) < 1e-6);
+	assert_true(fabs(heap_scale(1, 0) / PP_HEAP_RATE - 1) < 1e-5);
+	assert_true(fabs(heap_scale(1e12, 0) - 1) < 1e-9);
+	assert_true(heap_scale(0, 0) == 0);
 }
 
 static void test_estimates_are_scaled_by_size(void **state)
 {
 	struct world *w = *state;
-	double scale = heap_scale(3000);
+	double scale = heap_scale(3000, 0);
 
 	allocated(w, 1, 10, 3000);
 	hold(w, 1, 3000);
@@ -145,7 +145,7 @@ static void test_sizes_of_a_class_are_not_mixed_up(void **state)
 	for (int i = 0; i < 2; i++) {
 		const struct capture_sample *s = &w->capture->samples.data[i];
 		bool large = s->values[2] < 100;
-		double scale = large ? heap_scale((1 << 20) + 4096) : heap_scale(100);
+		double scale = large ? heap_scale((1 << 20) + 4096, 0) : heap_scale(100, 0);
 
 		if (large)
 			assert_true(fabs((double)s->values[3] - 2 * scale * ((1 << 20) + 4096)) < 1000);
@@ -214,7 +214,7 @@ static void test_difference(void **state)
 {
 	struct world *w = *state;
 	struct heap_question q = { 0 };
-	double scale = heap_scale(3000);
+	double scale = heap_scale(3000, 0);
 	struct heap_reading before, after;
 	struct pp_live *freed;
 
@@ -238,7 +238,7 @@ static void test_difference(void **state)
 static void test_peak(void **state)
 {
 	struct world *w = *state;
-	double scale = heap_scale(3000);
+	double scale = heap_scale(3000, 0);
 	struct pp_live *freed;
 
 	allocated(w, 1, 10, 3000);
@@ -334,7 +334,7 @@ static void test_sums(void **state)
 	assert_int_equal(sums.alloc_objects, 100);
 	assert_int_equal(sums.alloc_space, 5000 + (1u << 30));
 	assert_int_equal(sums.live_objects, 1);
-	assert_true(fabs((double)sums.live_space - heap_scale(1 << 20) * (1 << 20)) < 2);
+	assert_true(fabs((double)sums.live_space - heap_scale(1 << 20, 0) * (1 << 20)) < 2);
 	assert_true(sums.tables > 0);
 	heap_reading_deinit(&r);
 }

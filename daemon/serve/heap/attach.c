@@ -48,9 +48,10 @@ int heap_load(struct core *c)
 	h->cpus = map(fds[PP_HEAP_MAP_CPU], (size_t)h->n_cpus * PP_MAX_PROCESSES * sizeof(*h->cpus));
 	h->keys = map(fds[PP_HEAP_MAP_KEY], sizeof(*h->keys) << PP_LIVE_BUCKET_BITS);
 	h->live = map(fds[PP_HEAP_MAP_LIVE], (PP_LIVE_WAYS * sizeof(*h->live)) << PP_LIVE_BUCKET_BITS);
+	h->turns = map(fds[PP_HEAP_MAP_TURN], PP_MAX_PROCESSES * PP_N_TURNS * sizeof(*h->turns));
 	for (int i = 0; i < PP_N_HEAP_MAPS; i++)
 		close_fd(&fds[i]);
-	if (!h->states || !h->cpus || !h->keys || !h->live) {
+	if (!h->states || !h->cpus || !h->keys || !h->live || !h->turns) {
 		snprintf(h->error, sizeof(h->error), "no memory for the heap's tables");
 		return -ENOMEM;
 	}
@@ -250,7 +251,7 @@ static uint32_t wanted_sides(const struct core *c, const struct target_heap *h,
 		return BROKER_SIDE_TOLD;
 	if (h->source != HEAP_PROBES || (level == HEAP_OFF && !h->window))
 		return 0;
-	return level == HEAP_ALL && c->heap.mode == BROKER_HEAP_INUSE ?
+	return level != HEAP_ALLOCS && c->heap.mode == BROKER_HEAP_INUSE ?
 		       BROKER_SIDE_ALLOC | BROKER_SIDE_FREE :
 		       BROKER_SIDE_ALLOC;
 }
@@ -259,7 +260,33 @@ static void account(struct target_heap *h, int64_t now)
 {
 	if (h->since_ns)
 		h->covered_ns += now - h->since_ns;
+	if (h->since_ns && h->level == HEAP_OFF)
+		h->windows_ns += now - h->since_ns;
 	h->since_ns = h->sides ? now : 0;
+}
+
+/* The broker answers at once. Where the last look is not over yet, the next one finds the same. */
+void heap_look(struct core *c, struct target *t, bool begins)
+{
+	struct pp_heap *state = &c->heap.states[t->index];
+
+	if (begins)
+		__atomic_store_n(&state->window_ns, (uint64_t)monotonic_ns(), __ATOMIC_SEQ_CST);
+	if (t->heap.n_windows)
+		broker_look(&c->broker, t->index);
+}
+
+/* A new epoch: what was live before has left. */
+static void forget_live(struct core *c, struct target *t)
+{
+	struct pp_heap *state = &c->heap.states[t->index];
+
+	t->heap.epoch_ns = monotonic_ns();
+	t->heap.windows_ns = 0;
+	purge(c, t, t->heap.epoch_ns);
+	memset(&c->heap.turns[t->index * PP_N_TURNS], 0, PP_N_TURNS * sizeof(*c->heap.turns));
+	state->live_bytes = state->peak_at = 0;
+	state->n_held = 0;
 }
 
 /* The frees come first and go last: what is kept as live must be seen freed. */
@@ -269,6 +296,7 @@ void heap_apply(struct core *c, struct target *t, enum heap_level level)
 	struct pp_heap *state = &c->heap.states[t->index];
 	const uint32_t frees = BROKER_SIDE_FREE | BROKER_SIDE_TOLD;
 	uint32_t want = wanted_sides(c, h, level), gone = h->sides & ~want, come = want & ~h->sides;
+	uint64_t window = level == HEAP_OFF && h->window ? PP_HEAP_WINDOW : 0;
 	int64_t now = monotonic_ns();
 
 	if (gone & frees) {
@@ -278,15 +306,20 @@ void heap_apply(struct core *c, struct target *t, enum heap_level level)
 	if (gone)
 		broker_unprobe(&c->broker, t->index, gone);
 	h->sides &= ~gone;
+	if (level == HEAP_OFF && h->level != HEAP_OFF)
+		forget_live(c, t);
+	if (window)
+		__atomic_or_fetch(&state->flags, window, __ATOMIC_SEQ_CST);
+	else
+		__atomic_and_fetch(&state->flags, ~(uint64_t)PP_HEAP_WINDOW, __ATOMIC_SEQ_CST);
 	for (uint32_t side = BROKER_SIDE_TOLD; side; side /= 2) {
 		if (!(come & side) || attach(c, t, side) < 0)
 			continue;
 		h->sides |= side;
 		if (!(side & frees))
 			continue;
-		h->epoch_ns = monotonic_ns();
-		purge(c, t, h->epoch_ns);
-		state->live_bytes = state->peak_at = 0;
+		if (!window)
+			forget_live(c, t);
 		__atomic_or_fetch(&state->flags, PP_HEAP_FREES, __ATOMIC_SEQ_CST);
 	}
 	h->level = level;

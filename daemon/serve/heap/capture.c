@@ -47,11 +47,11 @@ static int64_t size_of(const struct total *row, uint64_t item)
 	return (int64_t)(class & 31) << (class >> 5 & 63);
 }
 
-static void fill(const struct heap_question *q, bool in_use, uint64_t item,
+static void fill(const struct heap_question *q, bool in_use, bool scaled, uint64_t item,
 		 const struct heap_row *row, int64_t sign, int64_t values[CAPTURE_MAX_VALUES])
 {
-	double scale = row->allocs ? heap_scale((double)row->alloc_bytes / (double)row->allocs) : 0;
-	bool weighed = item & PP_SIZE_WEIGHED, raw = q->raw && !weighed;
+	double scale = row->allocs ? heap_scale((double)row->alloc_bytes / (double)row->allocs, item) : 0;
+	bool weighed = item & PP_SIZE_WEIGHED, raw = q->raw && !weighed && !scaled;
 	double objects = weighed ? (double)row->allocs / 65536 : (double)row->allocs * scale;
 	double bytes = (double)row->alloc_bytes * (weighed ? 1 : scale);
 
@@ -113,6 +113,20 @@ static int add_unseen(const struct target *t, struct capture *to)
 	return s.stack == HASH_NONE ? -ENOMEM : capture_add(to, s);
 }
 
+static void say_held(const struct pp_heap *state, struct capture *to)
+{
+	capture_comment(to, "in use: objects that were sampled in windows (every %u bytes) at least %lld s ago, not "
+			"freed while probes were on, and found unchanged since, at their first and last bytes: "
+			"what is held and untouched. %llu are looked at; %llu have changed, %llu held nothing "
+			"but zeros and are left out",
+			PP_HEAP_WINDOW_RATE, (long long)(HEAP_HELD_NS / NS_PER_S),
+			(unsigned long long)state->n_held, (unsigned long long)state->n_changed,
+			(unsigned long long)state->n_blank);
+	if (state->n_held_full)
+		capture_comment(to, "lost: %llu objects of windows found no room: in use shows the older ones",
+				(unsigned long long)state->n_held_full);
+}
+
 static void say_level(const struct core *c, const struct target *t, struct capture *to)
 {
 	const struct target_heap *h = &t->heap;
@@ -123,8 +137,9 @@ static void say_level(const struct core *c, const struct target *t, struct captu
 		return;
 	if (h->level == HEAP_OFF)
 		capture_comment(to, "limit: the process allocates too often to be watched all the time within "
-				"--max-overhead; probes were on for %.1f s in all: read alloc_* as a shape, "
-				"not as a level; in use is not known", covered);
+				"--max-overhead; probes were on for %.1f s in all, in %u windows: read alloc_* "
+				"as a shape, not as a level; %s", covered, h->n_windows,
+				heap_holds(c, t) ? "so is what is in use" : "in use is not known");
 	else if (h->level == HEAP_ALLOCS && c->heap.mode == BROKER_HEAP_INUSE)
 		capture_comment(to, "limit: frees are too many to be watched within --max-overhead; in use "
 				"is as it was when they were last seen");
@@ -133,8 +148,11 @@ static void say_level(const struct core *c, const struct target *t, struct captu
 	else if (h->n_gaps)
 		capture_comment(to, "in use: objects allocated since %.0f s; frees of older ones went unseen",
 				(double)(now - h->epoch_ns) / 1e9);
-	capture_comment(to, "cost: %llu probe hits of some %.2f us",
-			(unsigned long long)c->heap.states[t->index].n_hits, c->heap.hit_ns / 1000);
+	if (heap_holds(c, t))
+		say_held(&c->heap.states[t->index], to);
+	capture_comment(to, "cost: %llu probe hits of some %.2f us; with their samples %.1f ms in all",
+			(unsigned long long)c->heap.states[t->index].n_hits, c->heap.hit_ns / 1000,
+			(double)c->heap.states[t->index].spent_ns / 1e6);
 	if (h->n_changes)
 		capture_comment(to, "limit: what is probed was changed %u times to stay within "
 				"--max-overhead", h->n_changes);
@@ -155,6 +173,13 @@ static void say_refused(const struct target *t, struct capture *to)
 	}
 }
 
+static void say_unsure(const struct heap_reading *r, struct capture *to)
+{
+	if (r->unsure > 0)
+		capture_comment(to, "in use: %.0f bytes are left out, of stacks whose old objects were seen freed "
+				"oftener than their bytes had told", r->unsure);
+}
+
 static void say_losses(const struct core *c, const struct target *t, const struct heap_reading *r,
 		       struct capture *to)
 {
@@ -173,7 +198,7 @@ static int add_rows(struct core *c, const struct target *t, const struct heap_qu
 		    const struct heap_reading *before, const struct heap_reading *after,
 		    struct capture *to)
 {
-	bool in_use = heap_knows_in_use(t) || q->peak;
+	bool in_use = heap_knows_in_use(t) || heap_holds(c, t) || q->peak, scaled = heap_scales(t);
 	const struct totals *totals = &c->kept;
 	int r = 0;
 
@@ -184,9 +209,9 @@ static int add_rows(struct core *c, const struct target *t, const struct heap_qu
 		const uint64_t *words;
 		uint32_t n;
 
-		fill(q, in_use, item, &after->rows[i], 1, values);
+		fill(q, in_use, scaled, item, &after->rows[i], 1, values);
 		if (before && i < before->n)
-			fill(q, in_use, item, &before->rows[i], -1, values);
+			fill(q, in_use, scaled, item, &before->rows[i], -1, values);
 		words = stacks_words(&totals->stacks, row->stack, &n);
 		if ((values[0] || values[1] || values[2] || values[3]) &&
 		    !(n && inside_allocator(&t->heap, words[0])))
@@ -210,6 +235,7 @@ int heap_capture(struct core *c, struct target *t, const struct heap_question *q
 	pthread_mutex_unlock(&c->lock);
 	if (c->heap.loaded && c->heap.states)
 		say_losses(c, t, after, to);
+	say_unsure(after, to);
 	if (q->peak && t->heap.peak.taken_ns)
 		capture_comment(to, "in use as it was %.0f s ago, when it was most (within a sixteenth)",
 				(double)(monotonic_ns() - t->heap.peak.taken_ns) / 1e9);
