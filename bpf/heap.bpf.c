@@ -463,4 +463,27 @@ int pp_heap_told(struct pt_regs *ctx)
 	return 0;
 }
 
+/* A child's memory has the breakpoints of its parent's, and nobody's program runs when it hits one: it pays
+ * for nothing. Serve has them taken out. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(pp_on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	u32 tgid, *slot;
+	struct pp_heap *h;
+	struct pp_process *p;
+
+	if (!parent || !child || !child->mm || child->mm == parent->mm)
+		return 0;
+	tgid = parent->tgid;
+	slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+	p = slot ? pp_target_at(*slot) : NULL;
+	h = p ? bpf_map_lookup_elem(&pp_heap, slot) : NULL;
+	if (!h || !(PP_READ_ONCE(h->flags) & PP_HEAP_PROBED))
+		return 0;
+	__sync_fetch_and_add(&h->n_forks, 1);
+	if (!__sync_lock_test_and_set(&h->fork_noted, 1))
+		pp_notice(PP_NOTICE_FORK, p->target, *slot);
+	return 0;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

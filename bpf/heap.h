@@ -78,6 +78,7 @@ _Static_assert(sizeof(struct pp_probe) == 56, "no padding");
 enum { /* struct pp_heap.flags */
 	PP_HEAP_FREES = 1,  /* frees are seen, so live objects may be kept */
 	PP_HEAP_WINDOW = 2, /* only for a moment: sampled finely, and kept as held objects */
+	PP_HEAP_PROBED = 4, /* there are probes that a child inherits */
 };
 
 struct pp_heap {
@@ -97,7 +98,9 @@ struct pp_heap {
 	__u64 n_held, n_held_full; /* objects of windows; of these, that were one too many */
 	__u64 n_blank;	 /* of these, that were left out: nothing but zeros to be known by */
 	__u64 n_changed; /* of these, that have left: not readable or not the same any more */
-	__u64 pad[6];
+	__u64 n_forks;	 /* children that were forked while PP_HEAP_PROBED */
+	__u64 fork_noted; /* set with a notice, cleared by serve */
+	__u64 pad[4];
 };
 _Static_assert(sizeof(struct pp_heap) == 192, "three cache lines");
 

@@ -115,6 +115,7 @@ struct broker_heap {
 
 /* Sides of a heap's probes, which come and go apart. */
 enum broker_side { BROKER_SIDE_ALLOC = 1, BROKER_SIDE_FREE = 2, BROKER_SIDE_TOLD = 4 };
+#define BROKER_SIDE_AGAIN 8 /* | side: they are there; let the kernel go through those who have them */
 
 #define BROKER_MAX_PROBES 128
 

@@ -48,6 +48,7 @@ struct uprobes {
 	struct bpf_object *o;
 	bool sessions;
 	int maps[PP_N_HEAP_MAPS]; /* borrowed from the object */
+	struct bpf_link *on_fork; /* NULL: children keep their probes */
 	struct links links;
 	uint32_t hit_ns; /* 0: not measured yet */
 	uint32_t next; /* number of the next probe: used again as late as can be */
@@ -157,6 +158,8 @@ int uprobes_load(const struct kernel *k, struct uprobes **ret, char *error)
 		diagnose_load(kernel_btf(k), r, error, KERNEL_MAX_TEXT);
 		return r;
 	}
+	if (h->sessions) /* perf's probes leave a child by themselves, at its first hit */
+		h->on_fork = bpf_program__attach(bpf_object__find_program_by_name(h->o, "pp_on_fork"));
 	*ret = TAKE_PTR(h);
 	return 0;
 }
@@ -231,6 +234,7 @@ void uprobes_free(struct uprobes *h)
 	if (!h)
 		return;
 	close_links(&h->links);
+	bpf_link__destroy(h->on_fork);
 	bpf_object__close(h->o);
 	free(h);
 }
@@ -366,23 +370,50 @@ static int publish(struct uprobes *h, const struct broker_probes *q, const struc
 	return 0;
 }
 
+static void close_soon(struct links *l);
+
+/* Whenever a program leaves a probe, the kernel takes its breakpoint out of every process that no other
+ * program wants it for: out of the children that have inherited it. So one that does nothing comes, and
+ * leaves. */
+static int probe_again(struct uprobes *h, const char *path, const struct broker_probes *q,
+		       const struct broker_probe *probes, pid_t pid)
+{
+	struct links made = { 0 };
+	uint64_t cookies[BROKER_MAX_PROBES];
+	int fd, r;
+
+	if (!h->sessions)
+		return 0;
+	for (uint32_t i = 0; i < q->n; i++)
+		cookies[i] = PP_MAX_PROBES; /* no probe's number */
+	fd = create_link(program(h, "pp_heap_free"), TRACE_UPROBE_MULTI, path, probes, cookies, q->n, pid);
+	if (fd < 0)
+		return fd;
+	r = keep(&made, (struct link){ q->target, q->side, fd, NULL });
+	if (r == 0)
+		close_soon(&made);
+	return r;
+}
+
 int uprobes_probe(struct uprobes *h, const struct process *p, int fd, const struct broker_probes *q,
 	       const struct broker_probe *probes, char *error)
 {
 	uint64_t cookies[BROKER_MAX_PROBES];
+	uint32_t side = q->side & ~(uint32_t)BROKER_SIDE_AGAIN;
 	struct links made = { 0 };
 	char path[32];
 	int r = 0;
 
 	if (!q->n || q->n > BROKER_MAX_PROBES ||
-	    (q->side != BROKER_SIDE_ALLOC && q->side != BROKER_SIDE_FREE &&
-	     q->side != BROKER_SIDE_TOLD))
+	    (side != BROKER_SIDE_ALLOC && side != BROKER_SIDE_FREE && side != BROKER_SIDE_TOLD))
 		return -EINVAL;
 	for (uint32_t i = 0; i < q->n && r == 0; i++)
-		r = check(fd, &probes[i], q->side);
+		r = check(fd, &probes[i], side);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (r == 0 && q->side != side)
+		return probe_again(h, path, q, probes, p->pid);
 	if (r == 0)
 		r = publish(h, q, probes, cookies);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (r == 0)
 		r = h->sessions ? attach_together(h, &made, path, q, probes, cookies, p->pid) :
 				  attach_each(h, &made, path, q, probes, cookies, p->pid);
@@ -462,18 +493,30 @@ static void *close_later(void *links)
 	return NULL;
 }
 
+static void close_soon(struct links *l)
+{
+	struct links *gone = malloc(sizeof(*gone));
+
+	if (gone)
+		*gone = *l;
+	if (!gone)
+		close_links(l);
+	else if (start_detached(close_later, gone))
+		close_later(gone);
+}
+
 void uprobes_unprobe(struct uprobes *h, uint32_t target, uint32_t sides)
 {
-	struct links *gone = calloc(1, sizeof(*gone));
+	struct links gone = { 0 };
 	size_t kept = 0;
 
-	for (size_t i = 0; gone && i < h->links.all.n; i++) {
+	for (size_t i = 0; i < h->links.all.n; i++) {
 		struct link l = h->links.all.data[i];
 
-		if (l.target != target || !(l.side & sides) || vec_push(&gone->all, l) < 0)
+		if (l.target != target || !(l.side & sides) || vec_push(&gone.all, l) < 0)
 			h->links.all.data[kept++] = l;
 	}
-	h->links.all.n = gone ? kept : h->links.all.n;
-	if (gone && (!gone->all.n || start_detached(close_later, gone)))
-		close_later(gone);
+	h->links.all.n = kept;
+	if (gone.all.n)
+		close_soon(&gone);
 }

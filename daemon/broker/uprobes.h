@@ -32,7 +32,8 @@ uint32_t uprobes_n_cpus(void);
 /* CPU time that one hit costs a process, ns; measured once. */
 uint32_t uprobes_hit_ns(struct uprobes *h);
 
-/* Attaches to the file behind `fd` (borrowed), for the process alone: all n or none. 0; -EINVAL: an
+/* Attaches to the file behind `fd` (borrowed), for the process alone: all n or none; with BROKER_SIDE_AGAIN
+ * takes what is attached there out of processes that have inherited it. 0; -EINVAL: an
  * instruction or a number that we do not take; -errno. */
 int uprobes_probe(struct uprobes *h, const struct process *p, int fd, const struct broker_probes *q,
 	       const struct broker_probe *probes, char *error);

@@ -180,11 +180,12 @@ static unsigned targets_on(const struct core *c, const struct target *but, uint3
 }
 
 /* All functions of one file and side. 0, also where there are none. */
-static int attach_file(struct core *c, struct target *t, uint32_t object, uint32_t side)
+static int attach_file(struct core *c, struct target *t, uint32_t object, uint32_t side,
+		       uint32_t again)
 {
 	const struct target_mapping *m = mapping_of(t, object);
 	struct broker_probe probes[BROKER_MAX_PROBES];
-	struct broker_probes q = { .target = t->index, .side = side };
+	struct broker_probes q = { .target = t->index, .side = side | again };
 	char error[BROKER_MAX_TEXT] = "";
 	int r;
 
@@ -211,15 +212,15 @@ static int attach_file(struct core *c, struct target *t, uint32_t object, uint32
 	return r;
 }
 
-static int attach(struct core *c, struct target *t, uint32_t side)
+static int attach(struct core *c, struct target *t, uint32_t side, uint32_t again)
 {
 	const struct target_heap *h = &t->heap;
 	int r = 0;
 
 	for (size_t i = 0; i < h->functions.n && r == 0; i++)
 		if (!i || h->functions.data[i].object != h->functions.data[i - 1].object)
-			r = attach_file(c, t, h->functions.data[i].object, side);
-	if (r < 0)
+			r = attach_file(c, t, h->functions.data[i].object, side, again);
+	if (r < 0 && !again)
 		broker_unprobe(&c->broker, t->index, side);
 	return r;
 }
@@ -313,7 +314,7 @@ void heap_apply(struct core *c, struct target *t, enum heap_level level)
 	else
 		__atomic_and_fetch(&state->flags, ~(uint64_t)PP_HEAP_WINDOW, __ATOMIC_SEQ_CST);
 	for (uint32_t side = BROKER_SIDE_TOLD; side; side /= 2) {
-		if (!(come & side) || attach(c, t, side) < 0)
+		if (!(come & side) || attach(c, t, side, 0) < 0)
 			continue;
 		h->sides |= side;
 		if (!(side & frees))
@@ -322,8 +323,38 @@ void heap_apply(struct core *c, struct target *t, enum heap_level level)
 			forget_live(c, t);
 		__atomic_or_fetch(&state->flags, PP_HEAP_FREES, __ATOMIC_SEQ_CST);
 	}
+	if (h->sides)
+		__atomic_or_fetch(&state->flags, PP_HEAP_PROBED, __ATOMIC_SEQ_CST);
+	else
+		__atomic_and_fetch(&state->flags, ~(uint64_t)PP_HEAP_PROBED, __ATOMIC_SEQ_CST);
 	h->level = level;
 	account(h, now);
+}
+
+/* Attaching and detaching take a while: not for every child. */
+#define CLEAN_PAUSE_NS (500 * NS_PER_MS)
+
+void heap_forked(struct core *c, struct target *t)
+{
+	struct target_heap *h = &t->heap;
+	int64_t now = monotonic_ns();
+
+	h->clean_ns = now > h->cleaned_ns + CLEAN_PAUSE_NS ? now : h->cleaned_ns + CLEAN_PAUSE_NS;
+	if (h->clean_ns == now)
+		heap_clean(c, t);
+}
+
+/* Takes the probes out of the children that there are. */
+void heap_clean(struct core *c, struct target *t)
+{
+	struct target_heap *h = &t->heap;
+
+	__atomic_store_n(&c->heap.states[t->index].fork_noted, 0, __ATOMIC_SEQ_CST);
+	h->clean_ns = 0;
+	h->cleaned_ns = monotonic_ns();
+	for (uint32_t side = BROKER_SIDE_TOLD; side; side /= 2)
+		if (h->sides & side)
+			attach(c, t, side, BROKER_SIDE_AGAIN);
 }
 
 static void forget_image(struct core *c, struct target *t)

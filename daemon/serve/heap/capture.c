@@ -158,6 +158,14 @@ static void say_level(const struct core *c, const struct target *t, struct captu
 				"--max-overhead", h->n_changes);
 }
 
+static void say_forks(const struct pp_heap *state, struct capture *to)
+{
+	if (state->n_forks)
+		capture_comment(to, "cost: %llu children were forked while probes were on; the probes were taken out of "
+				"those that lived on, soon after; what they have cost until then is not counted",
+				(unsigned long long)state->n_forks);
+}
+
 /* Functions of the allocator that no probe stands on: their calls are not in the profile. */
 static void say_refused(const struct target *t, struct capture *to)
 {
@@ -235,6 +243,8 @@ int heap_capture(struct core *c, struct target *t, const struct heap_question *q
 	pthread_mutex_unlock(&c->lock);
 	if (c->heap.loaded && c->heap.states)
 		say_losses(c, t, after, to);
+	if (c->heap.loaded && c->heap.states)
+		say_forks(&c->heap.states[t->index], to);
 	say_unsure(after, to);
 	if (q->peak && t->heap.peak.taken_ns)
 		capture_comment(to, "in use as it was %.0f s ago, when it was most (within a sixteenth)",

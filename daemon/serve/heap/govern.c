@@ -265,6 +265,8 @@ void heap_govern(struct core *c, struct target *t)
 	int64_t before = h->budget.looked_ns;
 	struct lately l;
 
+	if (h->clean_ns && monotonic_ns() >= h->clean_ns)
+		heap_clean(c, t);
 	if (!c->heap.loaded || (h->source != HEAP_PROBES && h->source != HEAP_TOLD) ||
 	    !target_alive(t)) {
 		h->budget.resume_ns = 0;
@@ -285,5 +287,9 @@ void heap_govern(struct core *c, struct target *t)
 
 int64_t heap_due(const struct target *t)
 {
-	return t->heap.budget.resume_ns;
+	const struct target_heap *h = &t->heap;
+
+	return !h->clean_ns || (h->budget.resume_ns && h->budget.resume_ns < h->clean_ns) ?
+		       h->budget.resume_ns :
+		       h->clean_ns;
 }

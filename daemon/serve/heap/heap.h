@@ -95,6 +95,7 @@ struct target_heap {
 	uint32_t n_gaps;    /* times that frees went unseen */
 	int64_t covered_ns, since_ns; /* time with probes on; since when they are, 0: off */
 	uint32_t n_changes; /* of level */
+	int64_t clean_ns, cleaned_ns; /* when children are to be rid of probes, 0: not; when they last were */
 	uint64_t functions_of; /* exec_id that `functions` were found for */
 	struct heap_peak peak;
 	char why[200];
@@ -113,12 +114,15 @@ void heap_govern(struct core *c, struct target *t);
 void heap_count(const struct core *c, const struct target *t, struct heap_counters *ret);
 /* More is live than ever: that is kept. The scan lock is held. */
 void heap_peak(struct core *c, struct target *t);
+/* The target has forked. The scan lock is held. */
+void heap_forked(struct core *c, struct target *t);
 /* When heap_govern wants to be called, 0: by notices only. */
 int64_t heap_due(const struct target *t);
 /* Attaches or detaches to reach what the level wants. */
 void heap_apply(struct core *c, struct target *t, enum heap_level level);
 /* A window begins, or has ended: what is held is looked at. */
 void heap_look(struct core *c, struct target *t, bool begins);
+void heap_clean(struct core *c, struct target *t);
 void heap_say(struct target_heap *h, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* One reading of what a target has allocated and holds: rows in the order of core.kept. */
