@@ -15,8 +15,6 @@ PP_ARRAY(pp_probe, PP_MAX_PROBES, BPF_F_MMAPABLE, struct pp_probe);
 PP_ARRAY(pp_heap, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_heap);
 PP_ARRAY(pp_heap_cpu, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_heap_cpu); /* times CPUs */
 
-#include "held.bpf.h"
-
 /* A sampled call between its entry and its return. Known by the stack pointer too: the entry of a call
  * that a longjmp left must not be taken for another's. */
 struct pp_pending_key {

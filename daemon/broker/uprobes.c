@@ -7,13 +7,18 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
 
 #include "base/emulated_x86.h"
 #include "base/vec.h"
 #include "bpf_objects.h"
 #include "daemon/broker/calibrate.h"
 #include "daemon/broker/diagnose.h"
+#include "daemon/broker/held.h"
 
 /* linux/bpf.h of 6.13: newer than the headers that we build with. */
 #define TRACE_UPROBE_MULTI 48
@@ -50,7 +55,8 @@ struct uprobes {
 	int maps[PP_N_HEAP_MAPS]; /* borrowed from the object */
 	struct bpf_link *on_fork; /* NULL: children keep their probes */
 	struct links links;
-	uint32_t hit_ns; /* 0: not measured yet */
+	struct held held; /* once it has been asked for */
+	uint32_t hit_ns[2]; /* alone; among others. 0: not measured yet */
 	uint32_t next; /* number of the next probe: used again as late as can be */
 };
 
@@ -168,6 +174,7 @@ struct uprobes_loading {
 	pthread_t thread;
 	struct kernel *kernel;
 	struct uprobes *uprobes;
+	bool several;
 	int r;
 	bool done; /* atomic: the others are set */
 	char error[KERNEL_MAX_TEXT];
@@ -180,12 +187,14 @@ static void *load_later(void *context)
 	kernel_prepare_growth(l->kernel); /* if it fails, it will fail again where it is armed */
 	l->r = uprobes_load(l->kernel, &l->uprobes, l->error);
 	if (l->r == 0)
-		uprobes_hit_ns(l->uprobes);
+		uprobes_hit_ns(l->uprobes, 0);
+	if (l->r == 0 && l->several)
+		uprobes_hit_ns(l->uprobes, BROKER_MAX_SHARERS - 1);
 	__atomic_store_n(&l->done, true, __ATOMIC_RELEASE);
 	return NULL;
 }
 
-int uprobes_begin(struct kernel *k, struct uprobes_loading **ret)
+int uprobes_begin(struct kernel *k, bool several, struct uprobes_loading **ret)
 {
 	struct uprobes_loading *l = calloc(1, sizeof(*l));
 	int r;
@@ -193,6 +202,7 @@ int uprobes_begin(struct kernel *k, struct uprobes_loading **ret)
 	if (!l)
 		return -ENOMEM;
 	l->kernel = k;
+	l->several = several;
 	r = -pthread_create(&l->thread, NULL, load_later, l);
 	if (r < 0)
 		free(l);
@@ -281,16 +291,19 @@ static int attach_free(void *context, int file, uint64_t offset, pid_t pid)
 	return create_link(program(h, "pp_heap_free"), TRACE_UPROBE_MULTI, path, &p, &cookie, 1, pid);
 }
 
-uint32_t uprobes_hit_ns(struct uprobes *h)
+uint32_t uprobes_hit_ns(struct uprobes *h, uint32_t n_others)
 {
+	uint32_t *to = &h->hit_ns[n_others != 0];
 	int ns;
 
-	if (h->hit_ns)
-		return h->hit_ns;
-	ns = calibrate_hit(attach_free, h);
-	h->hit_ns = ns < MIN_HIT_NS ? ns < 0 ? USUAL_HIT_NS : MIN_HIT_NS : (uint32_t)ns;
-	h->hit_ns += h->hit_ns / 8; /* what our programs do for a process that is a target */
-	return h->hit_ns;
+	if (*to)
+		return *to;
+	ns = calibrate_hit(attach_free, h, n_others);
+	*to = ns < MIN_HIT_NS ? ns < 0 ? USUAL_HIT_NS : MIN_HIT_NS : (uint32_t)ns;
+	*to += *to / 8; /* what our programs do for a process that is a target */
+	if (n_others && *to < h->hit_ns[0]) /* noise */
+		*to = h->hit_ns[0];
+	return *to;
 }
 
 static int keep(struct links *l, struct link link)
@@ -430,18 +443,31 @@ int uprobes_probe(struct uprobes *h, const struct process *p, int fd, const stru
 
 /* One for each target, for as long as we run: a reader may outlive everything else. */
 static struct looking {
-	int fd;
+	struct held tables;
+	struct process process; /* as it is named: its pidfd is borrowed */
+	uint32_t slot;
 	bool busy; /* atomic */
 } lookings[BROKER_MAX_TARGETS];
+
+static int read_ends(void *context, uint64_t pointer, uint64_t size, void *to, unsigned n)
+{
+	const struct looking *l = context;
+	struct iovec here = { to, 2 * (size_t)n };
+	struct iovec there[] = { { (void *)(uintptr_t)pointer, n },
+				 { (void *)(uintptr_t)(pointer + size - n), n } };
+
+	return process_vm_readv(l->process.pid, &here, 1, there, 2, 0) == 2 * (ssize_t)n ? 0 : -EFAULT;
+}
 
 static void *look_later(void *context)
 {
 	struct looking *l = context;
-	char none;
+	struct timespec now;
 
-	while (read(l->fd, &none, 1) < 0 && (errno == EINTR || errno == EAGAIN))
-		;
-	close_fd(&l->fd);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (process_alive(&l->process))
+		held_look(&l->tables, l->slot, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
+			  read_ends, l);
 	__atomic_store_n(&l->busy, false, __ATOMIC_RELEASE);
 	return NULL;
 }
@@ -459,30 +485,44 @@ static int start_detached(void *(*run)(void *), void *context)
 	return r;
 }
 
+/* For as long as we run. */
+static void *map_table(int fd, size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int map_tables(const struct uprobes *h, struct held *to)
+{
+	if (to->seed)
+		return 0;
+	to->heaps = map_table(h->maps[PP_HEAP_MAP_STATE], PP_MAX_PROCESSES * sizeof(*to->heaps));
+	to->keys = map_table(h->maps[PP_HEAP_MAP_KEY], sizeof(*to->keys) << PP_LIVE_BUCKET_BITS);
+	to->live = map_table(h->maps[PP_HEAP_MAP_LIVE],
+			     (PP_LIVE_WAYS * sizeof(*to->live)) << PP_LIVE_BUCKET_BITS);
+	to->turns = map_table(h->maps[PP_HEAP_MAP_TURN],
+			      PP_MAX_PROCESSES * PP_N_TURNS * sizeof(*to->turns));
+	if (!to->heaps || !to->keys || !to->live || !to->turns ||
+	    getrandom(&to->seed, sizeof(to->seed), 0) != sizeof(to->seed))
+		return -ENOMEM;
+	to->seed |= 1;
+	return 0;
+}
+
 int uprobes_look(struct uprobes *h, const struct process *p, uint32_t target)
 {
-	union bpf_iter_link_info info = { .task.tid = (uint32_t)p->pid };
-	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof(info));
 	struct looking *l = &lookings[target];
-	struct bpf_link *link;
-	int r;
+	int r = map_tables(h, &h->held);
 
-	if (__atomic_load_n(&l->busy, __ATOMIC_ACQUIRE))
-		return -EAGAIN;
-	link = bpf_program__attach_iter(bpf_object__find_program_by_name(h->o, "pp_look"), &options);
-	if (!link)
-		return -errno;
-	l->fd = bpf_iter_create(bpf_link__fd(link));
-	r = l->fd < 0 ? -errno : 0;
-	bpf_link__destroy(link);
 	if (r < 0)
 		return r;
-	l->busy = true;
+	if (__atomic_load_n(&l->busy, __ATOMIC_ACQUIRE))
+		return -EAGAIN;
+	*l = (struct looking){ h->held, *p, target, true };
 	r = start_detached(look_later, l);
-	if (r < 0) {
-		close_fd(&l->fd);
+	if (r < 0)
 		l->busy = false;
-	}
 	return r;
 }
 

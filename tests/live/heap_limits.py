@@ -267,6 +267,44 @@ def test_a_child_is_not_the_target():
     d.stop()
 
 
+def test_children_are_rid_of_probes():
+    """A forked child has its parent's breakpoints; they are taken out while the parent's stay."""
+    t = Told("heap-steps")
+    d = heaplib.watched(t)
+    took = [int(n) for n in t.do("forked 20").split()]
+    check(took[0] > 300 or took[-1] < 200, "this test does not see probes: %s ns a pair" % took)
+    check(took[-1] < 200, "the child pays: %s ns a pair" % took)
+    t.do("one 50 1000000")
+    p = heaplib.get(d)
+    check(lib.comments(p, r"^cost: 1 children were forked while probes were on"), "comments: %s" % p.comments)
+    check(heaplib.by_site(p)["site_one"][3] > 2e7, "the parent is not seen any more: %s" % heaplib.by_site(p))
+    d.stop()
+
+
+def test_what_sharing_a_file_costs():
+    """The cost of a hit is that of now: with as many targets as probe the same libc."""
+    def cost(d, pid):
+        found = lib.comments(heaplib.get(d, pid=pid), r"^cost: ")
+        return found[0], float(re.search(r"of some ([\d.]+) us", found[0]).group(1))
+
+    targets = [Told("heap-steps") for _ in range(3)]
+    d = lib.Daemon(*targets, arguments=heaplib.EVERYTHING)
+    for t in targets:
+        heaplib.attached(d, pid=t.pid)
+    text, three = lib.eventually(
+        lambda: (lambda c: c if "(2 other processes probe the same file)" in c[0] else None)(cost(d, targets[0].pid)),
+        "the others are not counted")
+    n, ns = map(int, targets[0].do("pairs 1").split())
+    check(0.3 < three * 2000 / (ns / n) < 3, "%s; a pair takes %d ns" % (text, ns / n))
+    for t in targets[1:]:
+        t.kill()
+    text, one = lib.eventually(
+        lambda: (lambda c: c if "other processes" not in c[0] else None)(cost(d, targets[0].pid)),
+        "the others are counted still")
+    check(one <= three, "%s alone, %s among three" % (one, three))
+    d.stop()
+
+
 def test_end_in_the_middle():
     """The target ends during ?seconds=: an answer comes, and soon."""
     t = Told("heap-steps")

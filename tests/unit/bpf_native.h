@@ -53,7 +53,7 @@ struct native {
 	unsigned n_regions;
 	struct task_struct task;
 	struct pt_regs registers;
-	uint64_t pid_tgid, now;
+	uint64_t pid_tgid;
 	uint64_t kernel_stack[80];
 	int n_kernel_stack;	  /* negative: -errno */
 	bool no_return_instances; /* a kernel without uprobes */
@@ -116,26 +116,6 @@ static inline long bpf_probe_read_user(void *to, uint32_t n, const void *from)
 		k++;
 	}
 	return 0;
-}
-
-static inline long bpf_copy_from_user_task(void *to, uint32_t n, const void *from,
-					   struct task_struct *t, uint64_t flags)
-{
-	assert(t == &native.task && !flags);
-	return bpf_probe_read_user(to, n, from);
-}
-
-static inline long bpf_loop(uint32_t n, void *f, void *context, uint64_t flags)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (((long (*)(uint32_t, void *))f)(i, context))
-			return i + 1;
-	return n;
-}
-
-static inline uint64_t bpf_ktime_get_ns(void)
-{
-	return native.now;
 }
 
 static inline long bpf_probe_read_kernel(void *to, uint32_t n, const void *from)

@@ -45,7 +45,7 @@ static inline int world_setup(void **state)
 	w->c.pool.control = &w->state.control;
 	h->loaded = true;
 	h->n_cpus = N_CPUS;
-	h->hit_ns = 1000;
+	h->hit_ns = h->shared_ns = 1000;
 	h->budget = 0.02;
 	h->states = calloc(PP_MAX_PROCESSES, sizeof(*h->states));
 	h->cpus = calloc((size_t)N_CPUS * PP_MAX_PROCESSES, sizeof(*h->cpus));

@@ -140,7 +140,7 @@ static void test_a_window_when_its_time_has_come(void **state)
 	heap_govern(&w->c, w->t);
 	assert_true(heap_of(w)->window);
 	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_ALLOC | BROKER_SIDE_FREE);
-	assert_int_equal(marks(w)->flags, PP_HEAP_FREES | PP_HEAP_WINDOW);
+	assert_int_equal(marks(w)->flags, PP_HEAP_FREES | PP_HEAP_WINDOW | PP_HEAP_PROBED);
 	assert_int_equal(heap_due(w->t), 0); /* the kernel tells when it is enough */
 	assert_true(marks(w)->stop_at > marks(w)->spent_ns);
 	work(w, 1000000, 60000);
@@ -237,6 +237,30 @@ static void test_only_allocations_are_wanted(void **state)
 	assert_false(marks(w)->flags & PP_HEAP_FREES);
 }
 
+/* Others that probe the same file make a hit dearer. */
+static void test_what_a_hit_costs_among_others(void **state)
+{
+	struct world *w = *state;
+	struct heap_function f = { .object = 7 };
+	unsigned n;
+
+	w->c.heap.shared_ns = 1700;
+	w->c.n_targets = 4;
+	for (unsigned i = 0; i < 4; i++) {
+		w->c.targets[i].heap.sides = i < 3 ? BROKER_SIDE_ALLOC : 0;
+		f.object = i == 2 ? 8 : 7;
+		assert_int_equal(vec_push(&w->c.targets[i].heap.functions, f), 0);
+	}
+	assert_true(fabs(heap_hit_ns(&w->c, &w->c.targets[0], &n) - 1100) < 1e-6);
+	assert_int_equal(n, 1);
+	assert_true(fabs(heap_hit_ns(&w->c, &w->c.targets[3], &n) - 1200) < 1e-6);
+	assert_int_equal(n, 2);
+	assert_true(fabs(heap_hit_ns(&w->c, &w->c.targets[2], &n) - 1000) < 1e-6);
+	assert_int_equal(n, 0);
+	for (unsigned i = 1; i < 4; i++)
+		vec_deinit(&w->c.targets[i].heap.functions);
+}
+
 /* When frees are seen again, what was live before may have gone unseen. */
 static void test_a_new_epoch(void **state)
 {
@@ -291,6 +315,7 @@ int main(void)
 		TEST(test_the_account_is_bounded),
 		TEST(test_the_process_samples_itself),
 		TEST(test_only_allocations_are_wanted),
+		TEST(test_what_a_hit_costs_among_others),
 		TEST(test_a_new_epoch),
 		TEST(test_exec),
 	};

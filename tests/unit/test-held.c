@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What windows have left in the live table (bpf/held.bpf.h): looked at, found the same, or gone. */
+/* What windows have left in the live table (broker/held.h): looked at, found the same, or gone. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,9 +12,7 @@
 #define PP_NATIVE "tests/unit/bpf_native.h"
 #include "bpf/live.bpf.h"
 
-PP_ARRAY(pp_heap, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_heap);
-int pp_look(struct bpf_iter__task *ctx);
-#include "bpf/held.bpf.h"
+#include "daemon/broker/held.h"
 
 #define N_BUCKETS (1u << PP_LIVE_BUCKET_BITS)
 #define N_SLOTS ((uint32_t)PP_LIVE_WAYS << PP_LIVE_BUCKET_BITS)
@@ -27,12 +25,12 @@ static struct pp_live *live;
 static struct pp_turn turns[PP_MAX_PROCESSES * PP_N_TURNS];
 static struct pp_heap heaps[PP_MAX_PROCESSES], *const heap = &heaps[SLOT];
 static char memory[8192];
+static uint64_t now;
 
 static int setup(void **state)
 {
-	static uint32_t slot = SLOT;
-
-	native = (struct native){ .now = 100 * S };
+	native = (struct native){ 0 };
+	now = 100 * S;
 	config.seed = 12345;
 	memset(heaps, 0, sizeof(heaps));
 	memset(turns, 0, sizeof(turns));
@@ -43,8 +41,6 @@ static int setup(void **state)
 	NATIVE_MAP(pp_live_key, keys, N_BUCKETS);
 	NATIVE_MAP(pp_live, live, N_SLOTS);
 	NATIVE_MAP(pp_turn, turns, PP_MAX_PROCESSES * PP_N_TURNS);
-	NATIVE_MAP(pp_heap, heaps, PP_MAX_PROCESSES);
-	NATIVE_MAP(pp_targets, &slot, 1); /* of the task, whose tgid is 0 */
 	native_region(AT, memory, sizeof(memory));
 	return keys && live ? 0 : -1;
 }
@@ -56,17 +52,25 @@ static int teardown(void **state)
 	return 0;
 }
 
+static int read_ends(void *context, uint64_t pointer, uint64_t size, void *to, unsigned n)
+{
+	int r = bpf_probe_read_user(to, n, (void *)pointer) ||
+		bpf_probe_read_user((char *)to + n, n, (void *)(pointer + size - n));
+
+	return r ? -14 : 0;
+}
+
 static void look(uint64_t ns)
 {
-	struct bpf_iter__task ctx = { .task = &native.task };
+	const struct held h = { heaps, keys, live, turns, 77777 };
 
-	native.now += ns;
-	pp_look(&ctx);
+	now += ns;
+	held_look(&h, SLOT, now, read_ends, NULL);
 }
 
 static void put(uint64_t pointer, uint64_t size)
 {
-	struct pp_live v = { .born = native.now, .size = size, .stack = 77, .target = 9,
+	struct pp_live v = { .born = now, .size = size, .stack = 77, .target = 9,
 			     .print = PP_PRINT_NONE };
 
 	assert_int_equal(pp_live_put(PP_LIVE_KEY(pointer, SLOT), &v), 0);
@@ -173,15 +177,15 @@ static void test_small_objects(void **state)
 static void test_what_was_not_looked_at_in_time_leaves(void **state)
 {
 	put(AT, 1000);
-	native.now += S;
-	heap->window_ns = native.now;
+	now += S;
+	heap->window_ns = now;
 	look(1);
 	assert_int_equal(print_of(AT), 0);
 }
 
 static void test_while_the_window_is_open_it_is_too_early(void **state)
 {
-	heap->window_ns = native.now;
+	heap->window_ns = now;
 	heap->flags = PP_HEAP_FREES | PP_HEAP_WINDOW;
 	put(AT, 1000);
 	look(1000);
@@ -194,7 +198,7 @@ static void test_while_the_window_is_open_it_is_too_early(void **state)
 /* Another's objects, and those that levels keep, are not read. */
 static void test_only_its_own(void **state)
 {
-	struct pp_live v = { .born = native.now, .size = 1000, .stack = 77, .target = 9 };
+	struct pp_live v = { .born = now, .size = 1000, .stack = 77, .target = 9 };
 
 	assert_int_equal(pp_live_put(PP_LIVE_KEY(AT + 64, SLOT), &v), 0);
 	v.print = PP_PRINT_NONE;

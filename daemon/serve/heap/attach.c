@@ -11,9 +11,6 @@
 #include "daemon/serve/heap/heap.h"
 #include "daemon/serve/log.h"
 
-/* Each process that probes a file makes each hit of the others dearer. */
-#define MAX_TARGETS_A_FILE 8
-
 void heap_say(struct target_heap *h, const char *format, ...)
 {
 	va_list ap;
@@ -44,6 +41,7 @@ int heap_load(struct core *c)
 	h->sessions = answer.session;
 	h->n_cpus = answer.n_cpus;
 	h->hit_ns = answer.hit_ns ? answer.hit_ns : 1;
+	h->shared_ns = answer.shared_ns > h->hit_ns ? answer.shared_ns : h->hit_ns;
 	h->states = map(fds[PP_HEAP_MAP_STATE], PP_MAX_PROCESSES * sizeof(*h->states));
 	h->cpus = map(fds[PP_HEAP_MAP_CPU], (size_t)h->n_cpus * PP_MAX_PROCESSES * sizeof(*h->cpus));
 	h->keys = map(fds[PP_HEAP_MAP_KEY], sizeof(*h->keys) << PP_LIVE_BUCKET_BITS);
@@ -179,6 +177,33 @@ static unsigned targets_on(const struct core *c, const struct target *but, uint3
 	return n;
 }
 
+/* In between, the cost grows with their number: the kernel asks each of them whether the hit is its own. */
+double heap_hit_ns(const struct core *c, const struct target *t, unsigned *ret_others)
+{
+	const struct target_heap *h = &t->heap;
+	unsigned most = 0;
+
+	for (size_t i = 0; i < h->functions.n; i++) {
+		unsigned n;
+
+		if (i && h->functions.data[i].object == h->functions.data[i - 1].object)
+			continue;
+		n = targets_on(c, t, h->functions.data[i].object);
+		most = n > most ? n : most;
+	}
+	if (ret_others)
+		*ret_others = most;
+	return c->heap.hit_ns + (c->heap.shared_ns - c->heap.hit_ns) * most / (BROKER_MAX_SHARERS - 1);
+}
+
+/* Probes have come or gone: what a hit costs each target now. */
+static void tell_cost(struct core *c)
+{
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		__atomic_store_n(&c->heap.states[c->targets[i].index].hit_ns,
+				 (uint64_t)heap_hit_ns(c, &c->targets[i], NULL), __ATOMIC_SEQ_CST);
+}
+
 /* All functions of one file and side. 0, also where there are none. */
 static int attach_file(struct core *c, struct target *t, uint32_t object, uint32_t side,
 		       uint32_t again)
@@ -198,9 +223,9 @@ static int attach_file(struct core *c, struct target *t, uint32_t object, uint32
 	}
 	if (!q.n || !m)
 		return 0;
-	if (targets_on(c, t, object) >= MAX_TARGETS_A_FILE) {
+	if (targets_on(c, t, object) >= BROKER_MAX_SHARERS) {
 		heap_say(&t->heap, "%d other processes that use %s are probed already",
-			 MAX_TARGETS_A_FILE, objects_find(&c->objects, object)->name);
+			 BROKER_MAX_SHARERS, objects_find(&c->objects, object)->name);
 		return -EUSERS;
 	}
 	q.start = m->start;
@@ -327,6 +352,8 @@ void heap_apply(struct core *c, struct target *t, enum heap_level level)
 		__atomic_or_fetch(&state->flags, PP_HEAP_PROBED, __ATOMIC_SEQ_CST);
 	else
 		__atomic_and_fetch(&state->flags, ~(uint64_t)PP_HEAP_PROBED, __ATOMIC_SEQ_CST);
+	if (gone || come)
+		tell_cost(c);
 	h->level = level;
 	account(h, now);
 }

@@ -131,6 +131,9 @@ static void say_level(const struct core *c, const struct target *t, struct captu
 {
 	const struct target_heap *h = &t->heap;
 	int64_t now = monotonic_ns();
+	unsigned n_others;
+	char shared[64];
+	double hit_ns;
 	double covered = (double)(h->covered_ns + (h->since_ns ? now - h->since_ns : 0)) / 1e9;
 
 	if (h->source != HEAP_PROBES)
@@ -150,9 +153,11 @@ static void say_level(const struct core *c, const struct target *t, struct captu
 				(double)(now - h->epoch_ns) / 1e9);
 	if (heap_holds(c, t))
 		say_held(&c->heap.states[t->index], to);
-	capture_comment(to, "cost: %llu probe hits of some %.2f us; with their samples %.1f ms in all",
-			(unsigned long long)c->heap.states[t->index].n_hits, c->heap.hit_ns / 1000,
-			(double)c->heap.states[t->index].spent_ns / 1e6);
+	hit_ns = heap_hit_ns(c, t, &n_others);
+	snprintf(shared, sizeof(shared), " (%u other processes probe the same file)", n_others);
+	capture_comment(to, "cost: %llu probe hits of some %.2f us%s; with their samples %.1f ms in all",
+			(unsigned long long)c->heap.states[t->index].n_hits, hit_ns / 1000,
+			n_others ? shared : "", (double)c->heap.states[t->index].spent_ns / 1e6);
 	if (h->n_changes)
 		capture_comment(to, "limit: what is probed was changed %u times to stay within "
 				"--max-overhead", h->n_changes);

@@ -54,13 +54,13 @@ struct lately {
 	double spent_ns; /* with what samples cost besides */
 };
 
-static struct lately between(const struct core *c, double cpu_ns, double hits, double spent_ns)
+static struct lately between(double hit_ns, double cpu_ns, double hits, double spent_ns)
 {
 	struct lately l = { .cpu_ns = cpu_ns - spent_ns, .hits = hits, .spent_ns = spent_ns };
 
 	if (l.cpu_ns < cpu_ns / 50 || l.cpu_ns < 1) /* the cost of a hit is not known that well */
 		l.cpu_ns = cpu_ns / 50 + 1;
-	l.overhead = hits * c->heap.hit_ns / l.cpu_ns;
+	l.overhead = hits * hit_ns / l.cpu_ns;
 	return l;
 }
 
@@ -77,7 +77,7 @@ static struct lately look(struct core *c, struct target *t)
 	if (!b->looked_ns)
 		b->credit_ns = limit / 2;
 	else
-		l = between(c, (double)(cpu_ns - b->cpu_ns), (double)(now.n_hits - b->hits),
+		l = between(heap_hit_ns(c, t, NULL), (double)(cpu_ns - b->cpu_ns), (double)(now.n_hits - b->hits),
 			    (double)(spent_ns - b->spent_ns));
 	b->credit_ns += SPENT * c->heap.budget * l.cpu_ns - l.spent_ns;
 	if (b->credit_ns > limit)
@@ -93,11 +93,12 @@ static struct lately look(struct core *c, struct target *t)
 static void set_marks(const struct core *c, const struct target *t)
 {
 	struct pp_heap *state = &c->heap.states[t->index];
+	double hit_ns = heap_hit_ns(c, t, NULL);
 	uint64_t spent = __atomic_load_n(&state->spent_ns, __ATOMIC_RELAXED);
-	uint64_t batch = (uint64_t)(PP_HEAP_BATCH * c->heap.hit_ns);
+	uint64_t batch = (uint64_t)(PP_HEAP_BATCH * hit_ns);
 	double left = t->heap.budget.credit_ns;
 
-	__atomic_store_n(&state->hit_ns, (uint64_t)c->heap.hit_ns, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&state->hit_ns, (uint64_t)hit_ns, __ATOMIC_SEQ_CST);
 	if (isinf(c->heap.budget) || t->heap.source == HEAP_TOLD) {
 		__atomic_store_n(&state->notify_at, NO_MARK, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&state->stop_at, NO_MARK, __ATOMIC_SEQ_CST);
@@ -129,9 +130,11 @@ static void begin_level(struct target_heap *h)
 	h->budget.base_spent_ns = h->budget.spent_ns;
 }
 
-static struct lately of_level(const struct core *c, const struct target_heap *h)
+static struct lately of_level(const struct core *c, const struct target *t)
 {
-	return between(c, (double)(h->budget.cpu_ns - h->budget.base_cpu_ns),
+	const struct target_heap *h = &t->heap;
+
+	return between(heap_hit_ns(c, t, NULL), (double)(h->budget.cpu_ns - h->budget.base_cpu_ns),
 		       (double)(h->budget.hits - h->budget.base_hits),
 		       (double)(h->budget.spent_ns - h->budget.base_spent_ns));
 }
@@ -144,7 +147,7 @@ static void change(struct core *c, struct target *t, enum heap_level level, doub
 		h->n_changes++;
 		log_line("process %d: its allocator is probed %s from now on (%.0f calls in a second of "
 			 "its CPU time, %.2f us each)",
-			 t->pid, level_names[level], rate * NS_PER_S, c->heap.hit_ns / 1000);
+			 t->pid, level_names[level], rate * NS_PER_S, heap_hit_ns(c, t, NULL) / 1000);
 	}
 	h->budget.better_ns = 0;
 	heap_apply(c, t, level);
@@ -182,7 +185,7 @@ static enum heap_level affordable(const struct core *c, const struct target_heap
 static void step_down(struct core *c, struct target *t)
 {
 	struct target_heap *h = &t->heap;
-	struct lately l = of_level(c, h);
+	struct lately l = of_level(c, t);
 	enum heap_level level = affordable(c, h, &l);
 	bool was;
 
@@ -228,7 +231,7 @@ static void step_up(struct core *c, struct target *t)
 {
 	struct target_heap *h = &t->heap;
 	struct heap_budget *b = &h->budget;
-	struct lately l = of_level(c, h);
+	struct lately l = of_level(c, t);
 
 	if (affordable(c, h, &l) != HEAP_ALL)
 		b->better_ns = 0;
@@ -245,7 +248,9 @@ static void consider(struct core *c, struct target *t, const struct lately *l, d
 	struct target_heap *h = &t->heap;
 	struct heap_budget *b = &h->budget;
 
-	if (h->sides && b->credit_ns < PP_HEAP_BATCH * c->heap.hit_ns * 2 + (h->window ? b->tail_ns : 0)) {
+	double least = PP_HEAP_BATCH * heap_hit_ns(c, t, NULL) * 2 + (h->window ? b->tail_ns : 0);
+
+	if (h->sides && b->credit_ns < least) {
 		step_down(c, t);
 	} else if (h->level == HEAP_OFF && !h->window && b->looked_ns >= b->resume_ns &&
 		   b->credit_ns >= b->tail_ns + LEAST_WINDOW_NS) {

@@ -34,7 +34,8 @@ struct heap {
 	struct pp_turn *turns;
 	enum broker_heap_mode mode;
 	double budget; /* of the target's CPU time; 0: no probes; infinite: no limit */
-	double hit_ns; /* CPU time that one hit costs the target, as the broker has measured it */
+	double hit_ns; /* CPU time that one hit costs a target, as the broker has measured it */
+	double shared_ns; /* the same where BROKER_MAX_SHARERS probe a file */
 	char error[BROKER_MAX_TEXT];
 };
 
@@ -120,6 +121,8 @@ void heap_forked(struct core *c, struct target *t);
 int64_t heap_due(const struct target *t);
 /* Attaches or detaches to reach what the level wants. */
 void heap_apply(struct core *c, struct target *t, enum heap_level level);
+/* What a hit costs the target now: with those that share its files, how many others at most. */
+double heap_hit_ns(const struct core *c, const struct target *t, unsigned *ret_others);
 /* A window begins, or has ended: what is held is looked at. */
 void heap_look(struct core *c, struct target *t, bool begins);
 void heap_clean(struct core *c, struct target *t);
