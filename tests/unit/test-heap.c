@@ -380,11 +380,54 @@ static void test_text_of_equal_columns(void **state)
 	bytes_deinit(&out);
 }
 
+/* A stack's held objects are believed while its frees show in their bytes. */
+static void test_held_objects_that_may_be_gone(void **state)
+{
+	static const struct {
+		unsigned freed, changed;
+		bool believed;
+	} rows[] = { { 0, 0, true }, { 0, 40, true }, { 1, 0, false }, { 1, 10, true }, { 2, 3, false },
+		     { 3, 150, true }, { 10, 100, false }, { 100, 4000, true }, { 100, 1000, false } };
+	struct world *w = *state;
+	const struct heap_question q = { 0 };
+
+	w->t->heap.level = HEAP_OFF;
+	w->t->heap.n_windows = 1;
+	w->t->heap.epoch_ns = monotonic_ns() - 102 * NS_PER_S;
+	w->t->heap.windows_ns = 2 * NS_PER_S;
+	w->c.heap.keys[0].key[0] = PP_LIVE_KEY(0x1000ull, SLOT);
+	w->c.heap.live[0] = (struct pp_live){ .born = (uint64_t)(monotonic_ns() - 20 * NS_PER_S),
+					      .size = 1 << 20, .stack = 77, .target = IMAGE,
+					      .print = PP_PRINT_SEEN };
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct heap_reading r;
+
+		w->c.heap.turns[PP_TURN_ROW(SLOT, 77ull, 0)] =
+			(struct pp_turn){ 77, rows[i].freed, rows[i].changed };
+		assert_int_equal(heap_read(&w->c, w->t, &q, &r), 0);
+		assert_int_equal(r.unsure > 0, !rows[i].believed);
+		assert_int_equal(r.lost, rows[i].believed); /* it has no row here */
+		heap_reading_deinit(&r);
+	}
+	w->c.heap.live[0].print = PP_PRINT_TAKEN; /* not found the same yet */
+	w->c.heap.turns[PP_TURN_ROW(SLOT, 77ull, 0)] = (struct pp_turn){ 0 };
+	for (int i = 0; i < 2; i++) {
+		struct heap_reading r;
+
+		assert_int_equal(heap_read(&w->c, w->t, &q, &r), 0);
+		assert_true(r.lost == 0 && r.unsure <= 0);
+		heap_reading_deinit(&r);
+		w->c.heap.live[0].print = PP_PRINT_SEEN; /* too young */
+		w->c.heap.live[0].born = (uint64_t)(monotonic_ns() - 5 * NS_PER_S);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_scale),
+		TEST(test_held_objects_that_may_be_gone),
 		TEST(test_estimates_are_scaled_by_size),
 		TEST(test_raw_for_clients_that_scale),
 		TEST(test_sizes_of_a_class_are_not_mixed_up),

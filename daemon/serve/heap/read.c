@@ -116,20 +116,33 @@ static bool read_slot(const struct heap *h, const struct target *t, uint32_t ima
 /* Whether the bytes of a stack's objects tell when they are gone. Old objects end while probes are on as
  * often as at any other time: of those that were seen freed there must be as many more that were found
  * changed as the time without probes was longer. Else others come to lie where they lay, and look alike. */
-#define LEAST_FREED 3
-#define TELLING 0.5
+#define TELLING 0.5 /* of the frees that bytes show, at least */
+#define CHANCE 0.05
+
+/* P(n or more) where so many are expected. */
+static double poisson_tail(uint32_t n, double expected)
+{
+	double term = exp(-expected), below = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		below += term;
+		term *= expected / (i + 1);
+	}
+	return 1 - below;
+}
 
 static bool is_telling(const struct heap *h, const struct target *t, uint64_t stack)
 {
-	double on = (double)t->heap.windows_ns, off = (double)(monotonic_ns() - t->heap.epoch_ns) - on;
+	double on = (double)t->heap.windows_ns;
+	double part = on / ((double)(monotonic_ns() - t->heap.epoch_ns) - on + 1);
 
 	for (uint32_t i = 0; i < PP_TURN_TRIES; i++) {
 		const struct pp_turn *e = &h->turns[PP_TURN_ROW(t->index, stack, i)];
 
 		if (e->stack != stack)
 			continue;
-		return e->n_freed < LEAST_FREED || on <= 0 ||
-		       e->n_changed >= TELLING * e->n_freed * off / on;
+		return e->n_changed * part >= TELLING * e->n_freed ||
+		       poisson_tail(e->n_freed, (e->n_changed + 1) * part) > CHANCE;
 	}
 	return true;
 }
