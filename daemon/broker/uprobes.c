@@ -533,16 +533,37 @@ static void *close_later(void *links)
 	return NULL;
 }
 
-static void close_soon(struct links *l)
+/* Those of perf, which are many, together. */
+static void close_rest(struct links *l)
 {
 	struct links *gone = malloc(sizeof(*gone));
 
-	if (gone)
-		*gone = *l;
-	if (!gone)
+	if (!gone) {
 		close_links(l);
-	else if (start_detached(close_later, gone))
+		return;
+	}
+	*gone = *l;
+	if (start_detached(close_later, gone))
 		close_later(gone);
+}
+
+/* Each by itself: breakpoints go when a link begins to close, and then it waits for the kernel, during which
+ * the next one's would still be hit. */
+static void close_soon(struct links *l)
+{
+	for (size_t i = 0; i < l->all.n; i++) {
+		struct links one = { 0 }, *gone = malloc(sizeof(*gone));
+
+		if (!gone || l->all.data[i].perf || vec_push(&one.all, l->all.data[i]) < 0) {
+			free(gone);
+			continue;
+		}
+		l->all.data[i].fd = -1;
+		*gone = one;
+		if (start_detached(close_later, gone))
+			close_later(gone);
+	}
+	close_rest(l);
 }
 
 void uprobes_unprobe(struct uprobes *h, uint32_t target, uint32_t sides)
