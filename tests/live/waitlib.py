@@ -88,7 +88,8 @@ def watched(*targets, arguments=()):
     """pprofd on targets, once it looks at how they wait."""
     d = lib.Daemon(*targets, arguments=("--heap=off", *arguments))
     for t in targets:
-        get(d, pid=t.pid)
+        lib.eventually(lambda t=t: not lib.comments(get(d, pid=t.pid), "nothing is counted"),
+                       "waits are not looked at")
     return d
 
 
