@@ -245,7 +245,7 @@ def cost_of_waiting(o):
             for how, into in ((None, alone), ("--wait=on", ours), ("--wait=strict", strict)):
                 t = waitlib.Target("waits-load", kind, n)
                 d = waitlib.watched(t, arguments=(how,)) if how else None
-                (operations, switches, ns, _), took, _, all_switches, cpu, _ = rate_of(t, 3, d)
+                (operations, switches, ns, *_), took, _, all_switches, cpu, _ = rate_of(t, 3, d)
                 into.append(operations / (ns / 1e9))
                 if how == "--wait=on":
                     shares.append(100 * took / (cpu * 1e9))
@@ -277,7 +277,7 @@ def cost_of_others(o):
             d = lib.Daemon(quiet, arguments=("--heap=off", way)) if way else None
             if d:
                 time.sleep(1)
-            (operations, _, ns, _), took, runs, switches, *_ = rate_of(t, 2, d)
+            (operations, _, ns, *_), took, runs, switches, *_ = rate_of(t, 2, d)
             found[way].append((ns / operations, took / switches, runs / switches))
             if d:
                 d.kill()
@@ -296,7 +296,7 @@ def cost_of_others(o):
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 time.sleep(1)
                 t = waitlib.Target("waits-load", "bystander")
-                (operations, _, ns, _), *_ = rate_of(t, 2)
+                (operations, _, ns, *_), *_ = rate_of(t, 2)
                 rows.append(ns / operations)
                 t.kill()
                 p.terminate()

@@ -33,6 +33,7 @@ LOCKS = {"site_cond": "cond", "site_sem": "sem", "site_reader": "rwlock", "site_
          "site_semaphore": "futex sem", "site_atomic": "futex", "site_recv": "futex cond queue",
          "site_send": "futex cond queue", "site_park": "futex cond"}
 
+Rate = collections.namedtuple("Rate", "operations switches ns cpu_ns voluntary squares")
 Wait = collections.namedtuple("Wait", "ns calls waits low high")
 
 
@@ -51,9 +52,9 @@ class Target(heaplib.Told):
         return {w[1]: Wait(*map(int, w[2:])) for w in found}
 
     def rate(self):
-        """What the last stop() of waits-load said: operations, switches, ns, CPU ns."""
+        """What the last stop() of waits-load said."""
         line = [line for line in self.lines if line.startswith("rate ")][-1]
-        return tuple(map(int, line.split()[2:]))
+        return Rate(*map(int, line.split()[2:]))
 
 
 def path(name, query="", pid=None):

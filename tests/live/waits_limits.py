@@ -3,6 +3,8 @@
 """waits_limits.py - what looking at waits may cost: who does not wait, who waits a hundred thousand times a
 second, and those that nobody asked about; --wait=off and strict."""
 
+import math
+import re
 import time
 
 import lib
@@ -35,7 +37,7 @@ def test_locks_that_nobody_waits_for():
     t = Target("waits-load", "uncontended")
     d = waitlib.watched(t)
     _, runs, switches, spent = cost(d, 2, t)
-    operations, own_switches, ns, _ = t.rate()
+    operations, own_switches, ns = t.rate()[:3]
     check(operations / (ns / 1e9) > 3e5, "only %d pairs in %d ns" % (operations, ns))
     check(runs <= 2.5 * switches + 1000, "%d runs, %d switches: %s" % (runs, switches, spent))
     check(operations > 10 * own_switches, "%d pairs, %d switches" % (operations, own_switches))
@@ -44,15 +46,10 @@ def test_locks_that_nobody_waits_for():
     d.stop()
 
 
-def off_cpu(d, sites):
-    """ns that threads were off their CPU, at these sites."""
-    rows = waitlib.by_site(waitlib.get(d, "offcpu"))
-    return sum(rows.get(s, [0])[0] for s in sites)
-
-
 def test_a_hot_lock():
     """A wait with each operation: our programs take at most 10 % of its CPU time, by sampling; the sums are
-    right to 5 %. What is true: its threads do nothing else, so they wait when they do not run."""
+    right to 5 %, besides what chance does to long ones. What is true: its threads are off their CPUs when they
+    do not run, and the kernel counts the switches."""
     sites, seconds, n = ("site_ping", "site_pong"), 4, 4
 
     def once():
@@ -66,24 +63,27 @@ def test_a_hot_lock():
         spent, cpu = programs.since(before), lib.cpu_seconds(t.pid) - cpu
         t.stop()
         programs.close()
-        operations, switches, ns, cpu_ns = t.rate()
+        r = t.rate()
         block, offcpu = waitlib.get(d), waitlib.get(d, "offcpu")
+        said = waitlib.comment(block, "^waits: ")
         wrong, took = {}, sum(v[0] for v in spent.values())
-        if switches / (ns / 1e9) < 2e4:
-            lib.skip("this machine makes %d switches of it in %d ns" % (switches, ns))
-        # the bystander's part, that nobody can sample away, is in it: both ends of each switch
+        if r.voluntary / (r.ns / 1e9) < 2e4:
+            lib.skip("this machine makes %d waits of it in %d ns" % (r.voluntary, r.ns))
         if took > 0.1 * cpu * 1e9:
-            wrong["cost"] = "%.1f %% of its CPU time at %.0f waits/s: %s" % (
-                took / cpu / 1e7, switches / (ns / 1e9), spent)
-        true = n * ns - cpu_ns
+            wrong["cost"] = "%.1f %% of its CPU time at %.0f switches/s: %s; %s" % (
+                took / cpu / 1e7, r.switches / (r.ns / 1e9), spent, said)
+        # twice what it is of late: it was more at times
+        weight = 2 * int(re.search(r"one of (\d+)", said).group(1))
+        deviation = 1000 * math.sqrt(weight * r.squares)
+        true = n * r.ns - r.cpu_ns
         got = sum(v[0] for k, v in waitlib.by_site(offcpu).items() if k in sites)
-        if abs(got - true) > 0.05 * true:
-            wrong["offcpu"] = "off CPU %.3f s, %.3f s are true (%d waits); %s" % (
-                got / 1e9, true / 1e9, switches, waitlib.comment(offcpu, "^waits: "))
+        if abs(got - true) > 0.05 * true + 3 * deviation:
+            wrong["offcpu"] = "off CPU %.3f s, %.3f s are true, deviation %.3f; %s" % (
+                got / 1e9, true / 1e9, deviation / 1e9, said)
         count = sum(v[0] for k, v in waitlib.by_site(block).items() if k in sites)
-        if not 0.9 * switches < count < 1.05 * switches:  # some switches are no waits
-            wrong["count"] = "%d contentions, %d switches; %s" % (
-                count, switches, waitlib.comment(block, "^waits: "))
+        if abs(count - r.voluntary) > 0.05 * r.voluntary:
+            wrong["count"] = "%d contentions, %d switches that were waits; %s" % (
+                count, r.voluntary, said)
         halves = [waitlib.by_site(block).get(s, [0, 0])[0] for s in sites]
         if abs(halves[0] - halves[1]) > 0.1 * sum(halves):
             wrong["halves"] = "each side waits as often as the other: %s" % halves

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* waits_load.c - locks as often as it goes. See waits.h; the account has no WAITS here (they would cost
- * more than what is looked at), and NS holds every call. After "stop" a line "rate WHAT N SWITCHES NS CPU":
- * operations, context switches, the time that it took and the CPU time, ns.
+ * more than what is looked at), and NS holds every call. After "stop" a line
+ * "rate WHAT N SWITCHES NS CPU VOLUNTARY SQUARES": operations, context switches, the time that it took and
+ * the CPU time, ns; switches that were waits; the sum of the squares of what each operation took, us^2: no
+ * sum of samples that each stand for w of them is further off than sqrt(w * SQUARES), for a deviation.
  *
  *   uncontended  two threads, a mutex each, a million pairs of lock and unlock a second in all
  *   pingpong     pairs of threads that wake each other by semaphores: a wait an operation
@@ -19,7 +21,7 @@
 enum { PING, PONG, HANDOVER };
 static const char *const names[] = { "site_ping", "site_pong", "site_handover", NULL };
 
-static long operations, begin_ns, begin_cpu_ns, begin_switches;
+static long operations, begin_ns, begin_cpu_ns, begin_switches[2], squares;
 static const char *what;
 
 static long cpu_ns(void)
@@ -30,33 +32,46 @@ static long cpu_ns(void)
 	return t.tv_sec * 1000000000l + t.tv_nsec;
 }
 
-static long all_switches(void)
+/* Voluntary ones, and the others. */
+static void count_switches(long n[2])
 {
 	struct rusage r;
 
 	getrusage(RUSAGE_SELF, &r);
-	return r.ru_nvcsw + r.ru_nivcsw;
+	n[0] = r.ru_nvcsw;
+	n[1] = r.ru_nivcsw;
 }
 
 static void starts(const char *name)
 {
 	what = name;
-	operations = 0;
+	operations = squares = 0;
 	begin_ns = now();
 	begin_cpu_ns = cpu_ns();
-	begin_switches = all_switches();
+	count_switches(begin_switches);
 }
 
 /* Of its own account: a thread adds once. */
 struct tally {
-	long ns, calls;
+	long ns, calls, last;
+	double squares; /* us^2 */
 };
+
+INLINE void next_round(struct tally *t)
+{
+	long end = now();
+
+	if (t->last)
+		t->squares += (end - t->last) / 1e3 * ((end - t->last) / 1e3);
+	t->last = end;
+}
 
 static void tell(int site, const struct tally *t)
 {
 	add(&sites[site].ns, t->ns);
 	add(&sites[site].calls, t->calls);
 	add(&operations, t->calls);
+	add(&squares, (long)t->squares);
 }
 
 static struct {
@@ -121,9 +136,9 @@ SITE void site_pong(sem_t *mine, sem_t *other, struct tally *t)
 
 static void use_tokens(int i)
 {
-	struct tally t = { 0, 0 };
+	struct tally t = { 0, 0, 0, 0 };
 
-	while (!stopped()) {
+	for (; !stopped(); next_round(&t)) {
 		if (i & 1)
 			site_pong(&tokens[i], &tokens[i ^ 1], &t);
 		else
@@ -159,10 +174,10 @@ SITE void site_handover(struct tally *t)
 
 static void use_hot(int i)
 {
-	struct tally t = { 0, 0 };
+	struct tally t = { 0, 0, 0, 0 };
 
 	(void)i;
-	while (!stopped())
+	for (; !stopped(); next_round(&t))
 		site_handover(&t);
 	tell(HANDOVER, &t);
 }
@@ -224,11 +239,16 @@ static void begin_nothing(int n)
 
 static void end_load(void)
 {
+	long n[2];
+
 	for (int i = 0; i < n_threads_started; i++)
 		pthread_join(threads[i], NULL);
 	n_threads_started = 0;
-	printf("rate %s %ld %ld %ld %ld\n", what, operations, all_switches() - begin_switches,
-	       now() - begin_ns, cpu_ns() - begin_cpu_ns);
+	count_switches(n);
+	n[0] -= begin_switches[0];
+	n[1] -= begin_switches[1];
+	printf("rate %s %ld %ld %ld %ld %ld %ld\n", what, operations, n[0] + n[1], now() - begin_ns,
+	       cpu_ns() - begin_cpu_ns, n[0], squares);
 }
 
 static const struct kind kinds[] = {
