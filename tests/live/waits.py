@@ -6,7 +6,7 @@ what, and who made him wait; for each thing that can be waited for, in C, C++ an
 import lib
 import waitlib
 from lib import check
-from waitlib import Target
+from waitlib import LOCKS, Target
 
 
 def one_truth(program, kind, n, holders):
@@ -20,7 +20,8 @@ def one_truth(program, kind, n, holders):
     check(not unknown, "nobody waits there: %s" % unknown)
     wrong = {("block", k): v for k, v in waitlib.wrong_waits(truth, block.sites).items()}
     wrong.update({("count", k): v for k, v in waitlib.wrong_counts(truth, block.sites).items()})
-    wrong.update({("lock", k): v for k, v in waitlib.wrong_labels(block, truth).items()})
+    if (program, kind) != ("waits-rust", "barrier"):  # which has a mutex inside
+        wrong.update({("lock", k): v for k, v in waitlib.wrong_labels(block, truth).items()})
     if holders:
         wrong.update({("mutex", k): v for k, v in waitlib.wrong_holders(truth, mutex.sites).items()})
         total = sum(v[1] for v in mutex.sites.values())
@@ -29,7 +30,9 @@ def one_truth(program, kind, n, holders):
             wrong["mutex", "total"] = "%.3f ms by holders, %.3f to %.3f are true" % (
                 total / 1e6, low / 1e6, high / 1e6)
     elif program != "waits-rust":  # its barrier has a mutex inside
-        charged = {k: v for k, v in mutex.sites.items() if k in truth}
+        # a condition variable's mutex is released in the wait for it
+        charged = {k: v for k, v in mutex.sites.items() if k in truth and
+                   (v[1] > 1e6 or LOCKS.get(k) != "cond")}
         if charged:
             wrong["mutex", "charged"] = "mutex has what is neither mutex nor rwlock: %s" % charged
     d.stop()
@@ -182,7 +185,16 @@ def test_raw_futexes():
 
 
 def test_cancelled():
-    truth_of("waits-odd", "cancel")
+    def once():
+        t = Target("waits-odd", "cancel", 4)
+        d = waitlib.watched(t)
+        truth, block = waitlib.span(t, d, names=("block",))
+        waitlib.check_lost(block)
+        d.stop()
+        t.kill()
+        return {**waitlib.wrong_waits(truth, block.sites), **waitlib.wrong_labels(block, truth)}
+
+    waitlib.again(once)
 
 
 def test_words_of_their_own():
