@@ -19,12 +19,13 @@ sys.path.insert(0, str(ROOT / "tests" / "live"))
 
 bench = None  # tools/bench itself
 lib = waitlib = None
-RUNS = 3
+RUNS = 3  # at most; fewer by --runs
 
 
 def prepare(o):
     """The live tests' library, on this build."""
-    global lib, waitlib
+    global lib, waitlib, RUNS
+    RUNS = min(RUNS, o.runs)
     os.environ["PPROFD_BUILD"] = str(o.build)
     import lib as l
     import waitlib as w
@@ -233,15 +234,15 @@ def section_cost(o):
 
 
 def cost_of_waiting(o):
-    print("\n## Waits: what they cost who waits\n\n3 s each; run time of our programs by the kernel's account (all of them, "
+    print(f"\n## Waits: what they cost who waits\n\n3 s each; run time of our programs by the kernel's account (all of them, "
           "for the machine's switches in that time), against the target's CPU time; operations a second alone and "
-          "with us, interleaved, median of 3\n")
+          "with us, interleaved, median of {RUNS}\n")
     print("| target, threads | switches a second | operations a second alone | with pprofd | with --wait=strict | our "
           "programs, of its CPU time | ns a switch | looked at | longest run |\n|---|---|---|---|---|---|---|---|---|")
     for kind, n in (("pingpong", 2), ("pingpong", 4), ("pingpong", 64), ("handover", 4), ("uncontended", 2)):
         alone, ours, strict, shares, per = [], [], [], [], []
         rate, note, longest = 0, "", ""
-        for _ in range(3):
+        for _ in range(RUNS):
             for how, into in ((None, alone), ("--wait=on", ours), ("--wait=strict", strict)):
                 t = waitlib.Target("waits-load", kind, n)
                 d = waitlib.watched(t, arguments=(how,)) if how else None
@@ -265,13 +266,13 @@ def cost_of_waiting(o):
 
 
 def cost_of_others(o):
-    print("\n## Waits: what they cost a bystander\n\nwho passes a byte to and fro by pipes and calls getppid(); 2 s each, "
-          "interleaved, median of 5; `runs`: of our programs for one switch of the machine\n")
+    print(f"\n## Waits: what they cost a bystander\n\nwho passes a byte to and fro by pipes and calls getppid(); 2 s each, "
+          "interleaved, median of {RUNS + 2}; `runs`: of our programs for one switch of the machine\n")
     print("| pprofd looks at another process with | bystander, ns of wall time an operation | ns of our programs a "
           "switch (smallest) | runs |\n|---|---|---|---|")
     ways = [None, "--wait=on", "--wait=strict", "--wait=off"]
     found = {w: [] for w in ways}
-    for _ in range(5):
+    for _ in range(RUNS + 2):
         for way in ways:
             quiet, t = waitlib.Target("waits-load", "nothing"), waitlib.Target("waits-load", "bystander")
             d = lib.Daemon(quiet, arguments=("--heap=off", way)) if way else None
