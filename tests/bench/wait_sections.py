@@ -139,7 +139,7 @@ def perf_sched():
         if m:
             seen.setdefault(site.group(0) if site else "no site", 0)
             seen[site.group(0) if site else "no site"] += float(m.group(1)) * 1e6
-    return truth, seen, f"{size >> 10} KiB written"
+    return truth, seen, f"{size >> 10} KiB written; by frame pointers, and the stack is that of the switch after"
 
 
 def peers_on_truth(o):
@@ -236,7 +236,7 @@ def section_cost(o):
 def cost_of_waiting(o):
     print(f"\n## Waits: what they cost who waits\n\n3 s each; run time of our programs by the kernel's account (all of them, "
           "for the machine's switches in that time), against the target's CPU time; operations a second alone and "
-          "with us, interleaved, median of {RUNS}\n")
+          f"with us, interleaved, median of {RUNS}\n")
     print("| target, threads | switches a second | operations a second alone | with pprofd | with --wait=strict | our "
           "programs, of its CPU time | ns a switch | looked at | longest run |\n|---|---|---|---|---|---|---|---|---|")
     for kind, n in (("pingpong", 2), ("pingpong", 4), ("pingpong", 64), ("handover", 4), ("uncontended", 2)):
@@ -267,7 +267,7 @@ def cost_of_waiting(o):
 
 def cost_of_others(o):
     print(f"\n## Waits: what they cost a bystander\n\nwho passes a byte to and fro by pipes and calls getppid(); 2 s each, "
-          "interleaved, median of {RUNS + 2}; `runs`: of our programs for one switch of the machine\n")
+          f"interleaved, median of {RUNS + 2}; `runs`: of our programs for one switch of the machine\n")
     print("| pprofd looks at another process with | bystander, ns of wall time an operation | ns of our programs a "
           "switch (smallest) | runs |\n|---|---|---|---|")
     ways = [None, "--wait=on", "--wait=strict", "--wait=off"]
