@@ -136,9 +136,11 @@ PP_GLOBAL int pp_lock_ask(struct pp_lock_question *q)
 	return r;
 }
 
-PP_INLINE u64 pp_lock_key(u32 slot, u64 lock) /* never 0 */
+/* Never 0. Neighbouring words of one lock are one: readers and writers of glibc's rwlock wait on words of
+ * their own. */
+PP_INLINE u64 pp_lock_key(u32 slot, u64 lock)
 {
-	return lock << 7 | slot << 1 | 1;
+	return lock >> 3 << 7 | slot << 1 | 1;
 }
 
 PP_INLINE void pp_lock_lost(struct pp_wait_state *s, const struct pp_lock_question *q)

@@ -19,6 +19,7 @@
 PP_ARRAY(pp_wait_key, 1 << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait_bucket);
 PP_ARRAY(pp_wait, PP_WAIT_WAYS << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait);
 PP_ARRAY(pp_wait_state, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_state);
+PP_ARRAY(pp_wait_filter, 1, BPF_F_MMAPABLE, struct pp_wait_filter);
 PP_ARRAY(pp_wait_cpu, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_cpu); /* times CPUs */
 
 #define PP_TASK_UNINTERRUPTIBLE 2 /* include/linux/sched.h */
@@ -39,14 +40,23 @@ struct pp_about {
 /* The process of a thread, if it is a target's. */
 PP_INLINE int pp_about(struct task_struct *t, struct pp_about *a)
 {
-	u32 zero = 0, tgid = t->tgid;
-	u32 *slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+	u32 zero = 0, tgid = t->tgid, *slot;
+	struct pp_wait_filter *f = bpf_map_lookup_elem(&pp_wait_filter, &zero);
 	struct pp_state *s;
 	u64 k;
 
-	if (!slot)
+	if (!f)
 		return 0;
-	k = *slot;
+	k = f->slot[tgid & 0xffff];
+	if (!k)
+		return 0;
+	k--;
+	if (k == PP_WAIT_SEVERAL - 1) {
+		slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+		if (!slot)
+			return 0;
+		k = *slot;
+	}
 	PP_MASK(k, PP_MAX_PROCESSES);
 	a->slot = k;
 	s = bpf_map_lookup_elem(&pp_state, &zero);
@@ -55,6 +65,15 @@ PP_INLINE int pp_about(struct task_struct *t, struct pp_about *a)
 		return 0;
 	a->process = &s->processes[k];
 	return a->process->target && t->group_leader->start_boottime == a->process->start_boottime;
+}
+
+/* How many threads of this number's kind have an open record; NULL never comes. */
+PP_INLINE u32 *pp_wait_open(u32 tid)
+{
+	u32 zero = 0;
+	struct pp_wait_filter *f = bpf_map_lookup_elem(&pp_wait_filter, &zero);
+
+	return f ? &f->open[tid & ((1 << 14) - 1)] : NULL;
 }
 
 PP_INLINE struct pp_wait_cpu *pp_wait_here(u32 slot)
@@ -102,8 +121,13 @@ PP_GLOBAL int pp_wait_slot(u32 tid, u32 free)
 
 PP_INLINE struct pp_wait *pp_wait_of(u32 tid)
 {
-	int at = pp_wait_slot(tid, 0);
-	u32 slot = at - 1;
+	u32 *open = pp_wait_open(tid), slot;
+	int at;
+
+	if (!open || !PP_READ_ONCE(*open))
+		return NULL;
+	at = pp_wait_slot(tid, 0);
+	slot = at - 1;
 
 	return at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
 }
@@ -114,6 +138,7 @@ PP_GLOBAL int pp_wait_drop(u32 tid)
 	int at = pp_wait_slot(tid, 0);
 	struct pp_wait_bucket *k;
 	struct pp_wait *w;
+	u32 *open;
 	u32 slot = at - 1, bucket = slot / PP_WAIT_WAYS;
 	u64 way = slot;
 
@@ -124,8 +149,11 @@ PP_GLOBAL int pp_wait_drop(u32 tid)
 	k = bpf_map_lookup_elem(&pp_wait_key, &bucket);
 	if (!w || !k)
 		return 0;
+	open = pp_wait_open(tid);
 	__sync_lock_test_and_set(&w->began, 0);
 	__sync_lock_test_and_set(&k->key[way], 0);
+	if (open)
+		__sync_fetch_and_add(open, -1);
 	return 1;
 }
 
@@ -163,19 +191,26 @@ PP_INLINE u64 pp_wait_named(const struct pp_wait_state *s, u64 at)
 	return 0;
 }
 
+/* 1: there is one record more; 2: the thread had one, which is no longer true; 0: no room. */
 PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 {
 	struct pp_wait *w;
-	u32 slot;
-	int at;
+	u32 slot, *open;
+	int at, r = 2;
 
 	if (!from)
 		return 0;
-	at = pp_wait_slot(from->tid, 1);
-	slot = at - 1;
-	w = at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
-	if (!w)
-		return 0;
+	w = pp_wait_of(from->tid);
+	if (!w) {
+		at = pp_wait_slot(from->tid, 1);
+		slot = at - 1;
+		w = at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
+		open = pp_wait_open(from->tid);
+		if (!w || !open)
+			return 0;
+		__sync_fetch_and_add(open, 1);
+		r = 1;
+	}
 	__sync_lock_test_and_set(&w->began, 0);
 	w->woken = from->woken;
 	w->lock = from->lock;
@@ -189,8 +224,9 @@ PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 	w->slot = from->slot;
 	w->tid = from->tid;
 	w->ended = 0;
+	w->walk = from->walk;
 	__sync_lock_test_and_set(&w->began, from->began);
-	return 1;
+	return r;
 }
 
 /* ran: not 0: what the thread has run so far, and nobody asks who wakes it. */
@@ -200,7 +236,8 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	struct pp_event e = { .collector = PP_WAIT, .max_frames = PP_WAIT_FRAMES };
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct pp_control *c = pp_controls();
-	struct pp_wait w = { .began = now, .woken = ran, .weight = weight, .slot = a->slot };
+	struct pp_wait w = { .woken = ran, .weight = weight, .slot = a->slot };
+	int r;
 
 	if (!c)
 		return;
@@ -211,16 +248,19 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	w.named = w.lock ? pp_wait_named(a->state, w.lock) : 0;
 	w.row = pp_stack_for(ctx, a->process, &e, w.epoch);
 	w.stack = w.row >= PP_NO_STACK(0) ? w.row : e.hash;
+	w.began = bpf_ktime_get_ns();
+	w.walk = w.began - now;
 	/* The lock first: whoever wakes this thread meanwhile takes those out that have a record. */
 	if (w.lock && !ran)
 		pp_lock_enter(a->state, &w);
-	if (!pp_wait_begin_put(&w)) {
+	r = pp_wait_begin_put(&w);
+	if (!r) {
 		__sync_fetch_and_add(&a->state->n_full, weight);
 		if (w.lock && !ran)
-			pp_lock_leave(a->state, w.slot, w.lock, weight, now);
+			pp_lock_leave(a->state, w.slot, w.lock, weight, w.began);
 		return;
 	}
-	__sync_fetch_and_add(&a->state->n_open, 1);
+	__sync_fetch_and_add(&a->state->n_open, r == 1);
 }
 
 /* Counted under the stack it began with, which is in the half of the tables that was current then. */
@@ -239,7 +279,7 @@ PP_GLOBAL int pp_wait_count(const struct pp_wait *w, u64 duration)
 	key.name[0] = w->stack;
 	key.name[1] = w->named;
 	key.v[0] = w->weight;
-	key.v[1] = duration * w->weight;
+	key.v[1] = duration * w->weight + w->walk; /* only those that are looked at are held up by it */
 	return pp_count_add(&key);
 }
 

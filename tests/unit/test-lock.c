@@ -142,15 +142,17 @@ static void test_locks_and_processes_are_told_apart(void **state)
 	struct pp_charge c;
 
 	enter(w, 0x1000, 1, 100);
-	enter(w, 0x1004, 1, 100);
+	enter(w, 0x1008, 1, 100);
 	assert_int_equal(pp_lock_release(&w->s, SLOT + 1, 0x1000, 1, 200, &c), 0);
-	assert_int_equal(pp_lock_release(&w->s, SLOT, 0x1008, 1, 200, &c), 0);
+	assert_int_equal(pp_lock_release(&w->s, SLOT, 0x1010, 1, 200, &c), 0);
 	assert_int_equal(release(w, 0x1000, 1, 200), 100);
-	assert_int_equal(release(w, 0x1004, 1, 300), 200);
+	assert_int_equal(release(w, 0x1008, 1, 300), 200);
+	enter(w, 0x2008, 1, 100); /* the two words of glibc's rwlock are one lock */
+	assert_int_equal(release(w, 0x200c, 1, 200), 100);
 	for (uint32_t slot = 0; slot < PP_MAX_PROCESSES; slot++) {
 		assert_int_not_equal(pp_lock_key(slot, 0), 0);
 		for (uint32_t other = 0; other < PP_MAX_PROCESSES; other++)
-			assert_int_not_equal(pp_lock_key(slot, 1), pp_lock_key(other, 0));
+			assert_int_not_equal(pp_lock_key(slot, 8), pp_lock_key(other, 0));
 	}
 }
 
@@ -244,7 +246,7 @@ static void test_full_bucket_is_counted(void **state)
 	uint64_t locks[PP_LOCK_WAYS + 1], n = 0;
 	struct world *w = *state;
 
-	for (uint64_t lock = 0x1000; n <= PP_LOCK_WAYS; lock += 4)
+	for (uint64_t lock = 0x1000; n <= PP_LOCK_WAYS; lock += 8)
 		if (bucket_of(w, lock) == bucket_of(w, 0x1000))
 			locks[n++] = lock;
 	for (unsigned i = 0; i <= PP_LOCK_WAYS; i++)

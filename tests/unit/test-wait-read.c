@@ -421,12 +421,12 @@ static void test_limits_follow_the_budget(void **state)
 	assert_non_null(s);
 	w->c.waits.states = s;
 	w->c.heap.budget = 0.02;
-	wait_follow(&w->c, w->t);
+	wait_limit(&w->c, w->t);
 	assert_in_range(s[SLOT].share, (1 << 20) / 50 - 1, (1 << 20) / 50);
 	assert_in_range(s[SLOT].floor, 1, (1 << 20) / 50);
 	assert_int_equal(s[SLOT - 1].share + s[SLOT + 1].share, 0);
 	w->c.heap.budget = 1.0 / 0.0; /* no limit */
-	wait_follow(&w->c, w->t);
+	wait_limit(&w->c, w->t);
 	assert_true(s[SLOT].share >= 1 << 20 && s[SLOT].floor >= 1 << 20);
 	free(s);
 }
