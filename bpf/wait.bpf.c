@@ -345,7 +345,7 @@ int BPF_PROG(pp_on_switch, int preempted, struct task_struct *prev, struct task_
 {
 	struct pp_about a;
 
-	if (prev->mm) /* the kernel's own threads have none */
+	if (prev->mm || state & PP_TASK_DEAD) /* the kernel's own threads have none; nor those that have ended */
 		pp_wait_out(ctx, prev, preempted, state, PP_WAIT_BY_SWITCH);
 	if (next->mm && pp_about(next, &a) && PP_READ_ONCE(a.state->n_open))
 		pp_wait_end(&a, next->pid, bpf_ktime_get_ns(), 0, PP_WAIT_BY_SWITCH);
