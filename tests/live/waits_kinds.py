@@ -33,8 +33,10 @@ REASONS = {"site_sleep": "sleep", "site_poll": "poll", "site_epoll": "poll", "si
 
 
 def check_reasons(truth, offcpu, reasons):
-    wrong = {k: v for k, v in waitlib.wrong_waits(truth, offcpu.sites, 0).items()
-             if k != "site_disk" or truth[k].ns > 5e7}
+    wrong = {k: v for k, v in waitlib.wrong_waits(truth, offcpu.sites, 0).items() if k != "site_disk"}
+    disk = truth.get("site_disk")  # fsync works besides: some tens of microseconds a call are CPU time
+    if disk and disk.ns > 5e7 and not 0.8 * disk.ns - 60e3 * disk.calls <= offcpu.sites["site_disk"][0] <= 1.03 * disk.ns:
+        wrong["site_disk"] = "%.3f ms of %.3f" % (offcpu.sites["site_disk"][0] / 1e6, disk.ns / 1e6)
     for site, row in waitlib.by_label(offcpu, "reason").items():
         if site not in reasons or sum(row.values()) < 5e7:
             continue
@@ -551,9 +553,12 @@ def test_redis_with_threads():
     d = waitlib.watched(r)
     subprocess.run(["redis-benchmark", "-p", str(port), "-c", "40", "-n", "60000", "-P", "8", "-q", "-t",
                     "set,get"], stdout=subprocess.DEVNULL, check=True, timeout=120)
+    def parked():  # a moment after the last request
+        return [s for s in waitlib.get(d).samples if any("IOThreadMain" in f.name for f in s.frames)]
+
+    io = lib.eventually(parked, "io threads are not in block")
     block, offcpu = waitlib.get(d), waitlib.get(d, "offcpu")
-    io = [s for s in block.samples if any("IOThreadMain" in f.name for f in s.frames)]
-    check(io and {s.labels["lock"][0] for s in io} == {"mutex"},
+    check({s.labels["lock"][0] for s in io} == {"mutex"},
           "io threads in block: %s" % [(s.values, s.labels) for s in io])
     bad = [s for s in block.samples if any("epoll" in f.name or "aeApiPoll" in f.name for f in s.frames)]
     check(not bad, "its main loop is in block: %s" % bad[:1])
