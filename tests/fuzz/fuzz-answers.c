@@ -66,6 +66,10 @@ static void ask(struct symbolizer *s)
 		addresses[i] = low + (high - low) / N_ADDRESSES * i + i;
 	check(symbolizer_ask_names(s, &o, DEMANGLE_FULL, addresses, N_ADDRESSES, on_frame, NULL));
 	check(symbolizer_ask_callees(s, &o, DEMANGLE_FULL, addresses, N_ADDRESSES, on_frame, NULL));
+	for (uint64_t i = 0; i < N_ADDRESSES; i++) /* data is behind the text */
+		addresses[i] = high + 0x100 * i;
+	check(symbolizer_ask_variables(s, &o, DEMANGLE_FULL, addresses, N_ADDRESSES, on_frame,
+				       NULL));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
