@@ -413,7 +413,7 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 	set_pace(t, began, s.changed || new_image);
 	if (r == 0 && (s.changed || new_image))
 		heap_follow(c, t, new_image);
-	wait_follow(c, t);
+	wait_follow(c, t, r == 0 && (s.changed || new_image));
 	__atomic_store_n(&p->noted, 0, __ATOMIC_SEQ_CST);
 	scan_deinit(&s);
 	maps_deinit(&m);

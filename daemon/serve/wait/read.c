@@ -65,6 +65,15 @@ static void set_limits(struct core *c, const struct target *t)
 	s->share = (uint64_t)(c->heap.budget * UNIT);
 }
 
+void wait_follow(struct core *c, struct target *t, bool changed)
+{
+	if (!c->waits.mapped)
+		return;
+	set_limits(c, t);
+	if (changed)
+		wait_data_follow(c, t);
+}
+
 void wait_load(struct core *c)
 {
 	struct waits *w = &c->waits;
@@ -74,8 +83,11 @@ void wait_load(struct core *c)
 		return;
 	r = load(c);
 	if (r == 0) {
+		pthread_mutex_lock(&c->scan_lock);
+		w->mapped = true;
 		for (uint32_t i = 0; i < c->n_targets; i++)
-			set_limits(c, &c->targets[i]);
+			wait_follow(c, &c->targets[i], true);
+		pthread_mutex_unlock(&c->scan_lock);
 		pthread_mutex_lock(&c->lock);
 		c->pool.wait_keys = w->keys;
 		c->pool.waits = w->open;
@@ -230,12 +242,6 @@ void wait_reading_deinit(struct wait_reading *r)
 {
 	free(r->v);
 	*r = (struct wait_reading){ 0 };
-}
-
-void wait_follow(struct core *c, const struct target *t)
-{
-	if (c->waits.loaded)
-		set_limits(c, t);
 }
 
 uint64_t wait_count(struct core *c, const struct target *t, const struct profile *p)

@@ -6,7 +6,7 @@
  *
  * Owns the mappings of the waits' tables. Files: read.c loads, and reads at one moment; initial.c
  * finds those who wait already; kind.c tells what a
- * wait is for; capture.c makes profiles. Four profiles come of it: block and mutex (synchronisation only, as
+ * wait is for; data.c tells which locks can have a name; capture.c makes profiles. Four profiles come of it: block and mutex (synchronisation only, as
  * Go has them), offcpu (everything), and wall's part that is not CPU time. */
 
 #include <stdbool.h>
@@ -28,6 +28,7 @@ struct wait_shown {
 /* The tables, once the programs are loaded; core.lock guards what changes afterwards. */
 struct waits {
 	bool loaded;
+	bool mapped; /* scan_lock: the tables are there */
 	enum broker_wait_mode mode;
 	uint32_t n_cpus;
 	struct pp_wait_bucket *keys;
@@ -44,8 +45,8 @@ struct waits {
 void wait_load(struct core *c);
 /* Threads that wait already are taken to wait from now on. Takes the locks in turn. */
 void wait_initial(struct core *c, struct target *t);
-/* A target's settings, after a scan. The scan lock is held. */
-void wait_follow(struct core *c, const struct target *t);
+/* A target's settings, after a scan, and where its data is, if its files have changed. The scan lock is held. */
+void wait_follow(struct core *c, struct target *t, bool changed);
 
 /* One reading: rows in the order of core.kept, open waits added up to now. */
 struct wait_reading {
