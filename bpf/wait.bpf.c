@@ -14,10 +14,12 @@
 #include "emit.bpf.h"
 #include "file.bpf.h"
 #include "lock.bpf.h"
+#include "pace.bpf.h"
 
 PP_ARRAY(pp_wait_key, 1 << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait_bucket);
 PP_ARRAY(pp_wait, PP_WAIT_WAYS << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait);
 PP_ARRAY(pp_wait_state, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_state);
+PP_ARRAY(pp_wait_filter, 1, BPF_F_MMAPABLE, struct pp_wait_filter);
 PP_ARRAY(pp_wait_cpu, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_cpu); /* times CPUs */
 
 #define PP_TASK_UNINTERRUPTIBLE 2 /* include/linux/sched.h */
@@ -25,9 +27,8 @@ PP_ARRAY(pp_wait_cpu, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_cpu); /* 
 #define PP_TASK_DEAD 0x80
 
 #define PP_FUTEX_PRIVATE 128 /* linux/futex.h */
-
-#define PP_ACCOUNT_NS 10000000ll /* what an account may hold: a burst of some thousand waits */
-#define PP_ADJUST_NS 1000000ull	 /* a higher weight at most so often; a lower one, a tenth */
+/* wake, requeue, cmp_requeue, wake_op, unlock_pi, wake_bitset, cmp_requeue_pi */
+#define PP_FUTEX_WAKES (1u << 1 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 7 | 1u << 10 | 1u << 12)
 
 /* What an event is about. */
 struct pp_about {
@@ -39,14 +40,23 @@ struct pp_about {
 /* The process of a thread, if it is a target's. */
 PP_INLINE int pp_about(struct task_struct *t, struct pp_about *a)
 {
-	u32 zero = 0, tgid = t->tgid;
-	u32 *slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+	u32 zero = 0, tgid = t->tgid, *slot;
+	struct pp_wait_filter *f = bpf_map_lookup_elem(&pp_wait_filter, &zero);
 	struct pp_state *s;
 	u64 k;
 
-	if (!slot)
+	if (!f)
 		return 0;
-	k = *slot;
+	k = f->slot[tgid & 0xffff];
+	if (!k)
+		return 0;
+	k--;
+	if (k == PP_WAIT_SEVERAL - 1) {
+		slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+		if (!slot)
+			return 0;
+		k = *slot;
+	}
 	PP_MASK(k, PP_MAX_PROCESSES);
 	a->slot = k;
 	s = bpf_map_lookup_elem(&pp_state, &zero);
@@ -55,6 +65,15 @@ PP_INLINE int pp_about(struct task_struct *t, struct pp_about *a)
 		return 0;
 	a->process = &s->processes[k];
 	return a->process->target && t->group_leader->start_boottime == a->process->start_boottime;
+}
+
+/* How many threads of this number's kind have an open record; NULL never comes. */
+PP_INLINE u32 *pp_wait_open(u32 tid)
+{
+	u32 zero = 0;
+	struct pp_wait_filter *f = bpf_map_lookup_elem(&pp_wait_filter, &zero);
+
+	return f ? &f->open[tid & ((1 << 14) - 1)] : NULL;
 }
 
 PP_INLINE struct pp_wait_cpu *pp_wait_here(u32 slot)
@@ -102,8 +121,13 @@ PP_GLOBAL int pp_wait_slot(u32 tid, u32 free)
 
 PP_INLINE struct pp_wait *pp_wait_of(u32 tid)
 {
-	int at = pp_wait_slot(tid, 0);
-	u32 slot = at - 1;
+	u32 *open = pp_wait_open(tid), slot;
+	int at;
+
+	if (!open || !PP_READ_ONCE(*open))
+		return NULL;
+	at = pp_wait_slot(tid, 0);
+	slot = at - 1;
 
 	return at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
 }
@@ -114,6 +138,7 @@ PP_GLOBAL int pp_wait_drop(u32 tid)
 	int at = pp_wait_slot(tid, 0);
 	struct pp_wait_bucket *k;
 	struct pp_wait *w;
+	u32 *open;
 	u32 slot = at - 1, bucket = slot / PP_WAIT_WAYS;
 	u64 way = slot;
 
@@ -124,56 +149,12 @@ PP_GLOBAL int pp_wait_drop(u32 tid)
 	k = bpf_map_lookup_elem(&pp_wait_key, &bucket);
 	if (!w || !k)
 		return 0;
+	open = pp_wait_open(tid);
 	__sync_lock_test_and_set(&w->began, 0);
 	__sync_lock_test_and_set(&k->key[way], 0);
+	if (open)
+		__sync_fetch_and_add(open, -1);
 	return 1;
-}
-
-/* The account, brought up to date; the weight of what is looked at next follows it. */
-PP_INLINE void pp_wait_adjust(struct pp_wait_cpu *c, const struct pp_wait_state *s, u64 now)
-{
-	u64 wall = now - c->looked;
-	s64 gain;
-
-	if (!c->looked)
-		c->account = PP_ACCOUNT_NS / 2;
-	if (wall > 1ull << 34)
-		wall = 1ull << 34;
-	gain = (c->ran >> 10) * s->share >> 10;
-	gain += (wall >> 10) * s->floor >> 10;
-	c->account += gain;
-	if (c->account > PP_ACCOUNT_NS)
-		c->account = PP_ACCOUNT_NS;
-	c->ran = 0;
-	c->looked = now;
-	if (c->account < 0 && now - c->changed > PP_ADJUST_NS) {
-		c->changed = now;
-		if (c->shift < PP_WAIT_MAX_SHIFT)
-			c->shift++;
-	} else if (c->account > PP_ACCOUNT_NS / 2 && c->shift && now - c->changed > 10 * PP_ADJUST_NS) {
-		c->changed = now;
-		c->shift--;
-	}
-	if (c->account < -PP_ACCOUNT_NS)
-		c->account = -PP_ACCOUNT_NS;
-}
-
-/* Whether this one is looked at: its weight, or 0. */
-PP_INLINE u32 pp_wait_coin(const struct pp_wait_cpu *c)
-{
-	u32 shift = c->shift & 31;
-
-	return bpf_get_prandom_u32() >> (32 - shift) && shift ? 0 : 1u << shift;
-}
-
-PP_INLINE void pp_wait_pay(struct pp_wait_cpu *c, u64 since)
-{
-	u64 took = bpf_ktime_get_ns() - since;
-
-	c->account -= took;
-	c->spent += took;
-	if (took > c->longest)
-		c->longest = took;
 }
 
 /* What the current thread leaves its CPU for. Fills in the lock, if it is one. */
@@ -210,19 +191,26 @@ PP_INLINE u64 pp_wait_named(const struct pp_wait_state *s, u64 at)
 	return 0;
 }
 
+/* 1: there is one record more; 2: the thread had one, which is no longer true; 0: no room. */
 PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 {
 	struct pp_wait *w;
-	u32 slot;
-	int at;
+	u32 slot, *open;
+	int at, r = 2;
 
 	if (!from)
 		return 0;
-	at = pp_wait_slot(from->tid, 1);
-	slot = at - 1;
-	w = at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
-	if (!w)
-		return 0;
+	w = pp_wait_of(from->tid);
+	if (!w) {
+		at = pp_wait_slot(from->tid, 1);
+		slot = at - 1;
+		w = at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
+		open = pp_wait_open(from->tid);
+		if (!w || !open)
+			return 0;
+		__sync_fetch_and_add(open, 1);
+		r = 1;
+	}
 	__sync_lock_test_and_set(&w->began, 0);
 	w->woken = from->woken;
 	w->lock = from->lock;
@@ -236,8 +224,9 @@ PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 	w->slot = from->slot;
 	w->tid = from->tid;
 	w->ended = 0;
+	w->walk = from->walk;
 	__sync_lock_test_and_set(&w->began, from->began);
-	return 1;
+	return r;
 }
 
 /* ran: not 0: what the thread has run so far, and nobody asks who wakes it. */
@@ -247,7 +236,8 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	struct pp_event e = { .collector = PP_WAIT, .max_frames = PP_WAIT_FRAMES };
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct pp_control *c = pp_controls();
-	struct pp_wait w = { .began = now, .woken = ran, .weight = weight, .slot = a->slot };
+	struct pp_wait w = { .woken = ran, .weight = weight, .slot = a->slot };
+	int r;
 
 	if (!c)
 		return;
@@ -258,13 +248,19 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	w.named = w.lock ? pp_wait_named(a->state, w.lock) : 0;
 	w.row = pp_stack_for(ctx, a->process, &e, w.epoch);
 	w.stack = w.row >= PP_NO_STACK(0) ? w.row : e.hash;
-	if (!pp_wait_begin_put(&w)) {
-		__sync_fetch_and_add(&a->state->n_full, weight);
-		return;
-	}
-	__sync_fetch_and_add(&a->state->n_open, 1);
+	w.began = bpf_ktime_get_ns();
+	w.walk = w.began - now;
+	/* The lock first: whoever wakes this thread meanwhile takes those out that have a record. */
 	if (w.lock && !ran)
 		pp_lock_enter(a->state, &w);
+	r = pp_wait_begin_put(&w);
+	if (!r) {
+		__sync_fetch_and_add(&a->state->n_full, weight);
+		if (w.lock && !ran)
+			pp_lock_leave(a->state, w.slot, w.lock, weight, w.began);
+		return;
+	}
+	__sync_fetch_and_add(&a->state->n_open, r == 1);
 }
 
 /* Counted under the stack it began with, which is in the half of the tables that was current then. */
@@ -283,7 +279,7 @@ PP_GLOBAL int pp_wait_count(const struct pp_wait *w, u64 duration)
 	key.name[0] = w->stack;
 	key.name[1] = w->named;
 	key.v[0] = w->weight;
-	key.v[1] = duration * w->weight;
+	key.v[1] = duration * w->weight + w->walk; /* only those that are looked at are held up by it */
 	return pp_count_add(&key);
 }
 
@@ -317,12 +313,15 @@ PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u
 	if (!c || state & PP_TASK_DEAD)
 		return;
 	c->ran += prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
-	c->n_seen++;
 	weight = pp_wait_coin(c);
-	if (!weight)
+	if (c->n_seen++ % PP_LOOK_EVERY && !weight)
 		return;
-	c->n_taken++;
 	now = bpf_ktime_get_ns();
+	if (!weight) { /* else a high weight would outlive what it was for */
+		pp_wait_adjust(c, a.state, now);
+		return;
+	}
+	c->n_taken++;
 	pp_wait_adjust(c, a.state, now);
 	pp_wait_begin(ctx, &a, weight, preempted, state, now, 0);
 	pp_wait_pay(c, now);
@@ -424,12 +423,14 @@ PP_INLINE void pp_released_elsewhere(const struct pp_about *a, const struct pp_c
 }
 
 /* 1: the current thread is in a system call that can release a lock of this process's (same) or of another,
- * with which it shares memory. */
+ * with which it shares memory. One that waits itself was only interrupted by the timer that wakes the other. */
 PP_INLINE int pp_releases(const struct pp_system_call *call, u32 same)
 {
 	if (!pp_is_futex(call->number))
 		return same && pp_is_exit(call->number);
-	return same || call->number != PP_CALL_FUTEX || !(call->a[1] & PP_FUTEX_PRIVATE);
+	if (call->number != PP_CALL_FUTEX)
+		return !pp_is_futex_wait(call->number);
+	return 1u << (call->a[1] & 31) & PP_FUTEX_WAKES && (same || !(call->a[1] & PP_FUTEX_PRIVATE));
 }
 
 SEC("tp_btf/sched_waking")
@@ -452,7 +453,7 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 	w = pp_wait_of(p->pid);
 	if (w && (!w->began || w->woken || w->slot != waiter.slot))
 		w = NULL;
-	if (!w && !(same && pp_is_futex(call.number))) /* not looked at, and nothing tells of which lock */
+	if (!w && !(same && pp_releases(&call, 1))) /* not looked at, and nothing tells of which lock */
 		return 0;
 	now = bpf_ktime_get_ns();
 	if (w) {

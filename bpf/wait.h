@@ -22,6 +22,7 @@ enum pp_wait_map {
 	PP_WAIT_MAP_OPEN, /* ARRAY of struct pp_wait, by bucket * PP_WAIT_WAYS + way */
 	PP_WAIT_MAP_STATE, /* ARRAY of struct pp_wait_state, by process slot */
 	PP_WAIT_MAP_CPU,  /* ARRAY of struct pp_wait_cpu, by CPU * PP_MAX_PROCESSES + slot */
+	PP_WAIT_MAP_FILTER, /* ARRAY, one struct pp_wait_filter */
 	PP_N_WAIT_MAPS,
 };
 
@@ -64,9 +65,17 @@ struct pp_wait {
 	__u32 slot;   /* of the process */
 	__u32 tid;
 	__u32 ended;  /* set before it is counted */
-	__u32 pad;
+	__u32 walk;   /* ns that looking at it took, in which it did not wait yet */
 };
 _Static_assert(sizeof(struct pp_wait) == 80, "no padding");
+
+/* What most events end at: of each 65,536 numbers one byte, without any hash. */
+#define PP_WAIT_SEVERAL 0xff
+struct pp_wait_filter {
+	__u8 slot[1 << 16]; /* by tgid; written by serve: process slot + 1; 0: no target; PP_WAIT_SEVERAL:
+			     * ask PP_MAP_TARGETS */
+	__u32 open[1 << 14]; /* by thread id; written by both: records that are open */
+};
 
 #define PP_WAIT_RANGES 8
 

@@ -49,7 +49,7 @@ static bool row_equal(uint32_t item, const void *key, const void *context)
 
 static uint64_t row_hash(const struct total *key)
 {
-	return hash_u64(hash_u64(HASH_SEED, (uint64_t)key->target << 32 | key->item << 6 | key->collector),
+	return hash_u64(hash_u64(HASH_SEED, (uint64_t)key->target << 32 | (uint32_t)key->item << 6 | key->collector),
 			(uint64_t)key->stack << 32 | key->name);
 }
 

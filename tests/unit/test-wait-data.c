@@ -107,6 +107,7 @@ static int setup(void **state)
 	struct world *w = calloc(1, sizeof(*w));
 
 	w->c.waits.states = w->states;
+	w->c.waits.mapped = true;
 	w->t = &w->c.targets[0];
 	assert_int_equal(vec_push(&w->t->images, 5), 0);
 	w->t->main_object = add_object(&w->c, ET_EXEC, 0x400000)->id;

@@ -212,7 +212,7 @@ void wait_data_follow(struct core *c, struct target *t)
 	struct files l = { 0 };
 	uint32_t n, left_out;
 
-	if (!t->images.n || list_files(c, t, &l) < 0) {
+	if (!c->waits.mapped || !t->images.n || list_files(c, t, &l) < 0) {
 		vec_deinit(&l.all);
 		return;
 	}

@@ -48,7 +48,7 @@ struct wait_file {
 uint32_t wait_ranges(struct wait_file *files, size_t n, uint64_t ret[PP_WAIT_RANGES][2],
 		     uint32_t *left_out);
 
-/* After a scan that found something else. The scan_lock is held. */
+/* After a scan that found something else, and once when the tables are there. The scan_lock is held. */
 void wait_data_follow(struct core *c, struct target *t);
 /* The variable's PP_FRAME word, as the namer knows it; 0: none, or one address of several files.
  * The lock is held. */

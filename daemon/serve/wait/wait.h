@@ -35,6 +35,7 @@ struct waits {
 	struct pp_wait *open;
 	struct pp_wait_state *states;
 	struct pp_wait_cpu *cpus;
+	struct pp_wait_filter *filter;
 	int64_t armed_ns; /* realtime; 0: not */
 	struct wait_shown *shown; /* by row of core.kept: the most that an answer has said */
 	size_t n_shown;
@@ -45,8 +46,10 @@ struct waits {
 void wait_load(struct core *c);
 /* Threads that wait already are taken to wait from now on. Takes the locks in turn. */
 void wait_initial(struct core *c, struct target *t);
-/* A target's settings, after a scan, and where its data is, if its files have changed. The scan lock is held. */
-void wait_follow(struct core *c, struct target *t, bool changed);
+/* What its waits may cost; the tables are there. */
+void wait_limit(struct core *c, const struct target *t);
+/* A target that the kernel knows by another number now: which events are its. The scan lock is held. */
+void wait_filter(struct core *c);
 
 /* One reading: rows in the order of core.kept, open waits added up to now. */
 struct wait_reading {
