@@ -2,8 +2,9 @@
 
 /* waits_objects.cc - locks in all places where a program may have them.
  *
- * waits_objects LIBRARY: two threads for each of the locks take turns at it for ever, each in a function of its own
- * name; both_sites waits for two of them from one place. One thread waits for `held` from before "ready". */
+ * waits_objects LIBRARY [SECONDS]: two threads for each of the locks take turns at it for ever, each in a function of its own
+ * name; site_both waits for two of them from one place. One thread waits for `held` from before "ready". The library
+ * is loaded SECONDS after it. */
 
 #include <dlfcn.h>
 #include <mutex>
@@ -84,12 +85,17 @@ static void *run(void *p)
 	return NULL;
 }
 
-int main(int argc, char **argv)
+static void start(int (*site)(long), int n)
 {
-	int (*const sites[])(long) = { site_global, site_hidden, site_object, site_static, site_heap,
-				       site_library, site_inside, site_both, site_member };
-	void *l = argc > 1 ? dlopen(argv[1], RTLD_NOW) : NULL;
 	pthread_t t;
+
+	while (n--)
+		pthread_create(&t, NULL, run, (void *)site);
+}
+
+static int load(const char *path)
+{
+	void *l = dlopen(path, RTLD_NOW);
 
 	if (!l) {
 		fprintf(stderr, "no library: %s\n", dlerror());
@@ -97,15 +103,31 @@ int main(int argc, char **argv)
 	}
 	library = ((pthread_mutex_t * (*)()) dlsym(l, "library_lock"))();
 	library_inside = ((pthread_mutex_t * (*)()) dlsym(l, "library_lock_inside"))();
+	start(site_library, 2);
+	start(site_inside, 2);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	int (*const sites[])(long) = { site_global, site_hidden, site_object,
+				       site_static, site_heap,	 site_member };
+	unsigned seconds = argc > 2 ? (unsigned)atoi(argv[2]) : 0;
+
 	on_heap = (pthread_mutex_t *)calloc(1, sizeof(*on_heap));
 	pthread_mutex_lock(&held);
-	pthread_create(&t, NULL, run, (void *)site_held);
+	start(site_held, 1);
 	usleep(200000);
 	for (unsigned i = 0; i < sizeof(sites) / sizeof(sites[0]); i++)
-		for (int k = 0; k < (sites[i] == site_both ? 4 : 2); k++)
-			pthread_create(&t, NULL, run, (void *)sites[i]);
+		start(sites[i], 2);
+	start(site_both, 4);
+	if (!seconds && load(argv[1]))
+		return 1;
 	puts("ready");
 	fflush(stdout);
+	sleep(seconds);
+	if (seconds && load(argv[1]))
+		return 1;
 	for (;;)
 		pause();
 }
