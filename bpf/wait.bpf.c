@@ -191,28 +191,25 @@ PP_INLINE u64 pp_wait_named(const struct pp_wait_state *s, u64 at)
 	return 0;
 }
 
-/* 1: there is one record more; 2: the thread had one, which is no longer true; 0: no room. */
+/* The thread has none yet. 0: no room. */
 PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 {
 	struct pp_wait *w;
 	u32 slot, *open;
-	int at, r = 2;
+	int at;
 
 	if (!from)
 		return 0;
-	w = pp_wait_of(from->tid);
-	if (!w) {
-		at = pp_wait_slot(from->tid, 1);
-		slot = at - 1;
-		w = at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
-		open = pp_wait_open(from->tid);
-		if (!w || !open)
-			return 0;
-		__sync_fetch_and_add(open, 1);
-		r = 1;
-	}
+	at = pp_wait_slot(from->tid, 1);
+	slot = at - 1;
+	w = at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
+	open = pp_wait_open(from->tid);
+	if (!w || !open)
+		return 0;
+	__sync_fetch_and_add(open, 1);
 	__sync_lock_test_and_set(&w->began, 0);
-	w->woken = from->woken;
+	w->woken = 0;
+	w->ran = from->ran;
 	w->lock = from->lock;
 	w->named = from->named;
 	w->stack = from->stack;
@@ -226,18 +223,21 @@ PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 	w->ended = 0;
 	w->walk = from->walk;
 	__sync_lock_test_and_set(&w->began, from->began);
-	return r;
+	return 1;
 }
 
-/* ran: not 0: what the thread has run so far, and nobody asks who wakes it. */
+enum pp_wait_how {
+	PP_WAIT_BY_SWITCH,  /* an event tells when it comes back, another who wakes it */
+	PP_WAIT_BY_LEAVING, /* none does */
+};
+
 PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 preempted, u32 state, u64 now,
-			     u64 ran)
+			     enum pp_wait_how how)
 {
 	struct pp_event e = { .collector = PP_WAIT, .max_frames = PP_WAIT_FRAMES };
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct pp_control *c = pp_controls();
-	struct pp_wait w = { .woken = ran, .weight = weight, .slot = a->slot };
-	int r;
+	struct pp_wait w = { .weight = weight, .slot = a->slot, .ran = t->se.sum_exec_runtime };
 
 	if (!c)
 		return;
@@ -251,16 +251,17 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	w.began = bpf_ktime_get_ns();
 	w.walk = w.began - now;
 	/* The lock first: whoever wakes this thread meanwhile takes those out that have a record. */
-	if (w.lock && !ran)
+	if (how == PP_WAIT_BY_LEAVING)
+		w.lock = 0;
+	if (w.lock)
 		pp_lock_enter(a->state, &w);
-	r = pp_wait_begin_put(&w);
-	if (!r) {
+	if (!pp_wait_begin_put(&w)) {
 		__sync_fetch_and_add(&a->state->n_full, weight);
-		if (w.lock && !ran)
+		if (w.lock)
 			pp_lock_leave(a->state, w.slot, w.lock, weight, w.began);
 		return;
 	}
-	__sync_fetch_and_add(&a->state->n_open, r == 1);
+	__sync_fetch_and_add(&a->state->n_open, 1);
 }
 
 /* Counted under the stack it began with, which is in the half of the tables that was current then. */
@@ -283,24 +284,31 @@ PP_GLOBAL int pp_wait_count(const struct pp_wait *w, u64 duration)
 	return pp_count_add(&key);
 }
 
-PP_INLINE void pp_wait_end(struct pp_about *a, u32 tid, u64 now)
+/* ran: not 0: it has run that long since it came back. */
+PP_INLINE void pp_wait_end(struct pp_about *a, u32 tid, u64 now, u64 ran, enum pp_wait_how how)
 {
 	struct pp_wait *w = pp_wait_of(tid), copy;
+	u64 waited;
 
 	if (!w)
 		return;
 	copy = *w;
 	if (!copy.began || copy.slot != a->slot || copy.tid != tid)
 		return;
+	waited = now - copy.began;
+	if (ran)
+		waited -= ran - copy.ran < waited ? ran - copy.ran : waited;
+	if (ran && how == PP_WAIT_BY_SWITCH)
+		__sync_fetch_and_add(&a->state->n_unseen, 1);
 	__sync_lock_test_and_set(&w->ended, 1);
-	pp_wait_count(&copy, now - copy.began);
+	pp_wait_count(&copy, waited);
 	if (copy.lock && !copy.woken)
 		pp_lock_leave(a->state, copy.slot, copy.lock, copy.weight, copy.began);
 	pp_wait_drop(tid);
 	__sync_fetch_and_add(&a->state->n_open, -1);
 }
 
-PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u32 state)
+PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u32 state, enum pp_wait_how how)
 {
 	struct pp_wait_cpu *c;
 	struct pp_about a;
@@ -310,6 +318,10 @@ PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u
 	if (!pp_about(prev, &a))
 		return;
 	c = pp_wait_here(a.slot);
+	/* A record that is still there: the event of its coming back was missed (some kernels skip those of a
+	 * CPU that was idle), or there is none. What it did not run since, it waited. */
+	if (pp_wait_of(prev->pid))
+		pp_wait_end(&a, prev->pid, bpf_ktime_get_ns(), prev->se.sum_exec_runtime, how);
 	if (!c || state & PP_TASK_DEAD)
 		return;
 	c->ran += prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
@@ -323,7 +335,7 @@ PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u
 	}
 	c->n_taken++;
 	pp_wait_adjust(c, a.state, now);
-	pp_wait_begin(ctx, &a, weight, preempted, state, now, 0);
+	pp_wait_begin(ctx, &a, weight, preempted, state, now, how);
 	pp_wait_pay(c, now);
 }
 
@@ -333,50 +345,21 @@ int BPF_PROG(pp_on_switch, int preempted, struct task_struct *prev, struct task_
 {
 	struct pp_about a;
 
-	if (prev->mm) /* the kernel's own threads have none */
-		pp_wait_out(ctx, prev, preempted, state);
+	if (prev->mm || state & PP_TASK_DEAD) /* the kernel's own threads have none; nor those that have ended */
+		pp_wait_out(ctx, prev, preempted, state, PP_WAIT_BY_SWITCH);
 	if (next->mm && pp_about(next, &a) && PP_READ_ONCE(a.state->n_open))
-		pp_wait_end(&a, next->pid, bpf_ktime_get_ns());
+		pp_wait_end(&a, next->pid, bpf_ktime_get_ns(), 0, PP_WAIT_BY_SWITCH);
 	return 0;
 }
 
 /* --wait=strict: an event of the target's own threads, each time that one leaves its CPU. When it came back is
- * told by the next: what it did not run in between, it waited. */
+ * told by the next. */
 SEC("perf_event")
 int pp_on_leave(struct bpf_perf_event_data *ctx)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	u64 now, ran = t->se.sum_exec_runtime, between;
-	u32 state = BPF_CORE_READ(t, __state), weight;
-	struct pp_wait_cpu *c;
-	struct pp_about a;
-	struct pp_wait *w;
 
-	if (!pp_about(t, &a))
-		return 0;
-	c = pp_wait_here(a.slot);
-	if (!c)
-		return 0;
-	c->ran += ran - t->se.prev_sum_exec_runtime;
-	c->n_seen++;
-	now = bpf_ktime_get_ns();
-	w = pp_wait_of(t->pid);
-	if (w && w->began && w->slot == a.slot) {
-		struct pp_wait was = *w;
-
-		between = now - was.began;
-		if (between > ran - was.woken)
-			pp_wait_count(&was, between - (ran - was.woken));
-		pp_wait_drop(t->pid);
-		__sync_fetch_and_add(&a.state->n_open, -1);
-	}
-	weight = state & PP_TASK_DEAD ? 0 : pp_wait_coin(c);
-	if (!weight)
-		return 0;
-	c->n_taken++;
-	pp_wait_adjust(c, a.state, now);
-	pp_wait_begin(ctx, &a, weight, 0, state, now, ran);
-	pp_wait_pay(c, now);
+	pp_wait_out(ctx, t, 0, BPF_CORE_READ(t, __state), PP_WAIT_BY_LEAVING);
 	return 0;
 }
 

@@ -53,7 +53,8 @@ struct pp_wait_bucket {
 /* A wait that is not over. Written by the kernel; `began` last and cleared first. */
 struct pp_wait {
 	__u64 began; /* ns of the monotonic clock; 0: not there */
-	__u64 woken; /* likewise; 0: not yet. --wait=strict: what the thread had run by then */
+	__u64 woken; /* likewise; 0: not yet */
+	__u64 ran;   /* ns that the thread had run by then */
 	__u64 lock;  /* the futex's address; 0: none */
 	__u64 named; /* the same, if it stands in a file's data, else 0 */
 	__u64 stack; /* hash, as in the count row's name[0] */
@@ -67,7 +68,7 @@ struct pp_wait {
 	__u32 ended;  /* set before it is counted */
 	__u32 walk;   /* ns that looking at it took, in which it did not wait yet */
 };
-_Static_assert(sizeof(struct pp_wait) == 80, "no padding");
+_Static_assert(sizeof(struct pp_wait) == 88, "no padding");
 
 /* What most events end at: of each 65,536 numbers one byte, without any hash. */
 #define PP_WAIT_SEVERAL 0xff
@@ -87,9 +88,9 @@ struct pp_wait_state {
 	__u64 n_full;  /* waits that found no slot, locks that found none or were busy */
 	__u64 n_lock_full;
 	__u64 n_lock_busy;
+	__u64 n_unseen; /* threads that were back on a CPU without an event that told so */
 	__u64 ranges[PP_WAIT_RANGES][2]; /* written by serve: data of files, [start, end) */
 	__u64 n_ranges;
-	__u64 pad;
 };
 _Static_assert(sizeof(struct pp_wait_state) == 192, "three cache lines");
 

@@ -236,6 +236,9 @@ static void say_losses(const struct core *c, const struct target *t, const struc
 			(unsigned long long)pool_statistic(&c->pool, PP_STAT_NO_SCRATCH),
 			(unsigned long long)s->n_lock_full, (unsigned long long)s->n_lock_busy,
 			(unsigned long long)c->kept.n_other);
+	if (s->n_unseen)
+		capture_comment(to, "%llu times the kernel did not tell that a thread was back on a CPU: known when it "
+				"left it again", (unsigned long long)s->n_unseen);
 	if (rows->unknown[0])
 		capture_comment(to, "left out: %lld releases of futexes whose kind no name tells, %.3f s",
 				(long long)rows->unknown[0], (double)rows->unknown[1] / 1e9);

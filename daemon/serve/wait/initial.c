@@ -83,7 +83,7 @@ static bool put(struct core *c, const struct target *target, const struct dump *
 {
 	struct pp_wait w = { .began = (uint64_t)d->began_ns, .row = PP_NO_STACK(PP_END_BY_HASH),
 			     .item = item_of(&t->t), .target = d->image, .weight = 1, .slot = target->index,
-			     .tid = t->t.host_tid };
+			     .tid = t->t.host_tid, .ran = t->t.ran };
 	struct pp_wait *to;
 	uint32_t slot;
 
