@@ -425,7 +425,7 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 	struct pp_wait *w = NULL;
 	struct pp_wait_cpu *c;
 	struct pp_system_call call;
-	u64 lock, named = 0, now;
+	u64 lock, named, now;
 	u32 same, weight = 0;
 
 	if (!p->mm || !pp_about(p, &waiter) || !PP_READ_ONCE(waiter.state->n_open))
@@ -444,7 +444,6 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 		lock = w->lock;
 		if (!lock)
 			return 0;
-		named = w->named;
 		weight = w->weight;
 		if (!pp_releases(&call, same)) { /* a signal, or its time has run out */
 			pp_lock_leave(waiter.state, waiter.slot, lock, weight, w->began);
@@ -455,6 +454,7 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 		return 0;
 	if (!charge.ns)
 		return 0;
+	named = pp_wait_named(waiter.state, lock);
 	if (!pp_about(me, &waker)) {
 		pp_released_elsewhere(&waiter, &charge, named);
 		return 0;

@@ -412,8 +412,10 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 	if (r == 0)
 		p->n_mapped_seen = n_mapped;
 	set_pace(t, began, s.changed || new_image);
-	if (r == 0 && (s.changed || new_image))
+	if (r == 0 && (s.changed || new_image)) {
 		heap_follow(c, t, new_image);
+		wait_data_follow(c, t);
+	}
 	__atomic_store_n(&p->noted, 0, __ATOMIC_SEQ_CST);
 	scan_deinit(&s);
 	maps_deinit(&m);

@@ -164,6 +164,31 @@ static void test_rows_and_names_are_bounded(void **state)
 	assert_int_equal(t->n_other, 1000);
 }
 
+static uint32_t lock_row(struct totals *t, uint32_t collector, uint64_t stack, uint64_t lock)
+{
+	const uint64_t name[2] = { stack, lock };
+
+	return totals_row(t, 1, collector, &stack, 1, (const char *)name);
+}
+
+static void test_too_many_locks_have_no_rows_of_their_own(void **state)
+{
+	struct totals *t = *state;
+	uint32_t early = lock_row(t, PP_WAIT, 1, 1), plain, heap;
+
+	for (uint64_t i = 2; t->rows.n < TOTALS_LOCK_ROWS; i++)
+		lock_row(t, PP_RELEASE, 1, i);
+	assert_int_equal(t->n_plain, 0);
+	plain = lock_row(t, PP_WAIT, 1, 0);
+	assert_int_equal(lock_row(t, PP_WAIT, 1, 77), plain);
+	assert_int_equal(t->n_plain, 1);
+	assert_int_equal(lock_row(t, PP_WAIT, 1, 1), early);
+	assert_int_not_equal(lock_row(t, PP_WAIT, 2, 77), plain); /* another stack has its own */
+	heap = lock_row(t, PP_HEAP, 1, 77);
+	assert_int_not_equal(lock_row(t, PP_HEAP, 1, 78), heap);
+	assert_int_equal(t->n_plain, 2);
+}
+
 static uint32_t item_row(struct totals *t, uint32_t collector, uint32_t item, const uint64_t *of, uint32_t n,
 			 uint64_t hash, uint64_t lock)
 {
@@ -256,6 +281,7 @@ int main(void)
 		TEST(test_new_stacks_past_the_limit_are_merged_and_counted),
 		TEST(test_known_stacks_past_the_limit_keep_their_rows),
 		TEST(test_rows_and_names_are_bounded),
+		TEST(test_too_many_locks_have_no_rows_of_their_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,7 +63,7 @@ static uint32_t claim(struct waits *w, uint32_t host_tid)
 static bool keep_stack(struct core *c, const struct dump *d, const struct dump_thread *t,
 		       const struct pp_wait *w)
 {
-	uint64_t name[2] = { w->stack, 0 };
+	uint64_t name[2] = { w->stack, w->named };
 	uint32_t row;
 
 	pthread_mutex_lock(&c->lock);
@@ -88,6 +88,8 @@ static bool put(struct core *c, const struct target *target, const struct dump *
 	uint32_t slot;
 
 	w.stack = hash_of(c, d, t);
+	if (t->t.call == FUTEX_CALL && wait_data_watched(&c->waits.states[target->index], t->t.argument))
+		w.named = t->t.argument;
 	if (!keep_stack(c, d, t, &w))
 		return false;
 	slot = claim(&c->waits, t->t.host_tid);

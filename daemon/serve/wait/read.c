@@ -79,6 +79,9 @@ void wait_load(struct core *c)
 			wait_limit(c, &c->targets[i]);
 		pthread_mutex_lock(&c->scan_lock);
 		wait_filter(c);
+		w->mapped = true;
+		for (uint32_t i = 0; i < c->n_targets; i++)
+			wait_data_follow(c, &c->targets[i]);
 		pthread_mutex_unlock(&c->scan_lock);
 		pthread_mutex_lock(&c->lock);
 		c->pool.wait_keys = w->keys;

@@ -6,7 +6,7 @@
  *
  * Owns the mappings of the waits' tables. Files: read.c loads, and reads at one moment; initial.c
  * finds those who wait already; kind.c tells what a
- * wait is for; capture.c makes profiles. Four profiles come of it: block and mutex (synchronisation only, as
+ * wait is for; data.c tells which locks can have a name; capture.c makes profiles. Four profiles come of it: block and mutex (synchronisation only, as
  * Go has them), offcpu (everything), and wall's part that is not CPU time. */
 
 #include <stdbool.h>
@@ -28,6 +28,7 @@ struct wait_shown {
 /* The tables, once the programs are loaded; core.lock guards what changes afterwards. */
 struct waits {
 	bool loaded;
+	bool mapped; /* scan_lock: the tables are there */
 	enum broker_wait_mode mode;
 	uint32_t n_cpus;
 	struct pp_wait_bucket *keys;
