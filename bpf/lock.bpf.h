@@ -33,6 +33,7 @@ struct pp_lock_bucket {
 	struct pp_lock way[PP_LOCK_WAYS];
 };
 
+PP_ARRAY(pp_wait_filter, 1, BPF_F_MMAPABLE, struct pp_wait_filter);
 PP_ARRAY(pp_lock, 1 << PP_LOCK_BUCKET_BITS, 0, struct pp_lock_bucket);
 
 /* What a release answers for. */
@@ -149,12 +150,40 @@ PP_INLINE void pp_lock_lost(struct pp_wait_state *s, const struct pp_lock_questi
 		__sync_fetch_and_add(&s->n_lock_busy, q->forgotten);
 }
 
+PP_INLINE u32 *pp_lock_waiters(u64 lock)
+{
+	u32 zero = 0;
+	struct pp_wait_filter *f = bpf_map_lookup_elem(&pp_wait_filter, &zero);
+
+	return f ? &f->locks[lock >> 3 & ((1 << 12) - 1)] : NULL;
+}
+
+PP_INLINE void pp_lock_waiter(u64 lock, u32 change)
+{
+	u32 *n = pp_lock_waiters(lock);
+
+	if (n)
+		__sync_fetch_and_add(n, change);
+}
+
+/* Most locks that are released have no waiter that is looked at. */
+PP_INLINE int pp_lock_may_have(u64 lock)
+{
+	u32 *n = pp_lock_waiters(lock);
+
+	return n && PP_READ_ONCE(*n);
+}
+
 PP_INLINE void pp_lock_enter(struct pp_wait_state *s, const struct pp_wait *w)
 {
 	struct pp_lock_question q = { .key = pp_lock_key(w->slot, w->lock), .stack = w->stack, .at = w->began,
 				      .weight = w->weight, .item = w->item, .what = PP_LOCK_ENTER };
+	int r;
 
-	if (pp_lock_ask(&q) == 1)
+	r = pp_lock_ask(&q);
+	if (r == 0)
+		pp_lock_waiter(w->lock, 1);
+	if (r == 1)
 		__sync_fetch_and_add(&s->n_lock_full, w->weight);
 	pp_lock_lost(s, &q);
 }
@@ -164,7 +193,8 @@ PP_INLINE void pp_lock_leave(struct pp_wait_state *s, u32 slot, u64 lock, u32 we
 	struct pp_lock_question q = { .key = pp_lock_key(slot, lock), .at = began, .weight = weight,
 				      .what = PP_LOCK_LEAVE };
 
-	pp_lock_ask(&q);
+	if (pp_lock_ask(&q) == 0)
+		pp_lock_waiter(lock, -1);
 	pp_lock_lost(s, &q);
 }
 
@@ -176,6 +206,8 @@ PP_INLINE int pp_lock_release(struct pp_wait_state *s, u32 slot, u64 lock, u32 w
 				      .what = PP_LOCK_RELEASE };
 	int r = pp_lock_ask(&q);
 
+	if (r == 0 && weight)
+		pp_lock_waiter(lock, -1);
 	pp_lock_lost(s, &q);
 	*ret = q.charge;
 	return r == 0;

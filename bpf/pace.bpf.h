@@ -9,6 +9,7 @@
 
 #define PP_ACCOUNT_NS 10000000ll /* what an account may hold: a burst of some thousand waits */
 #define PP_LOOK_EVERY 64	 /* waits: so often the account is looked at even when they are not */
+#define PP_MANY_SHIFT 3		 /* so many waits that an eighth of the floor will do */
 #define PP_ADJUST_NS 1000000ull	 /* a higher weight at most so often; a lower one, a tenth */
 
 /* The account, brought up to date; the weight of what is looked at next follows it. */
@@ -25,7 +26,7 @@ PP_INLINE void pp_wait_adjust(struct pp_wait_cpu *c, const struct pp_wait_state 
 	if (wall > 1ull << 34)
 		wall = 1ull << 34;
 	gain = (c->ran >> 10) * s->share >> 10;
-	gain += (wall >> 10) * s->floor >> 10;
+	gain += (wall >> 10) * s->floor >> (c->shift < PP_MANY_SHIFT ? 10 : 13);
 	c->account += gain;
 	if (c->account > PP_ACCOUNT_NS)
 		c->account = PP_ACCOUNT_NS;

@@ -19,7 +19,6 @@
 PP_ARRAY(pp_wait_key, 1 << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait_bucket);
 PP_ARRAY(pp_wait, PP_WAIT_WAYS << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait);
 PP_ARRAY(pp_wait_state, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_state);
-PP_ARRAY(pp_wait_filter, 1, BPF_F_MMAPABLE, struct pp_wait_filter);
 PP_ARRAY(pp_wait_cpu, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_cpu); /* times CPUs */
 
 #define PP_TASK_UNINTERRUPTIBLE 2 /* include/linux/sched.h */
@@ -222,6 +221,7 @@ PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 	w->tid = from->tid;
 	w->ended = 0;
 	w->walk = from->walk;
+	w->held = 0;
 	__sync_lock_test_and_set(&w->began, from->began);
 	return 1;
 }
@@ -237,7 +237,7 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	struct pp_event e = { .collector = PP_WAIT, .max_frames = PP_WAIT_FRAMES };
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct pp_control *c = pp_controls();
-	struct pp_wait w = { .weight = weight, .slot = a->slot, .ran = t->se.sum_exec_runtime };
+	struct pp_wait w = { .weight = weight, .slot = a->slot, .ran = t->se.sum_exec_runtime }, *own;
 
 	if (!c)
 		return;
@@ -262,6 +262,9 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 		return;
 	}
 	__sync_fetch_and_add(&a->state->n_open, 1);
+	own = pp_wait_of(w.tid);
+	if (own)
+		__sync_fetch_and_add(&own->held, (u32)(bpf_ktime_get_ns() - w.began));
 }
 
 /* Counted under the stack it began with, which is in the half of the tables that was current then. */
@@ -269,9 +272,11 @@ PP_GLOBAL int pp_wait_count(const struct pp_wait *w, u64 duration)
 {
 	struct pp_key key = { .collector = PP_WAIT };
 	struct pp_control *c = pp_controls();
+	u64 held;
 
 	if (!w || !c)
 		return 0;
+	held = w->held < duration ? w->held : duration;
 	key.target = w->target;
 	key.item = w->item;
 	key.epoch = PP_READ_ONCE(c->epoch);
@@ -280,18 +285,19 @@ PP_GLOBAL int pp_wait_count(const struct pp_wait *w, u64 duration)
 	key.name[0] = w->stack;
 	key.name[1] = w->named;
 	key.v[0] = w->weight;
-	key.v[1] = duration * w->weight + w->walk; /* only those that are looked at are held up by it */
+	key.v[1] = (duration - held) * w->weight + w->walk + held;
 	return pp_count_add(&key);
 }
 
 /* ran: not 0: it has run that long since it came back. */
-PP_INLINE void pp_wait_end(struct pp_about *a, u32 tid, u64 now, u64 ran, enum pp_wait_how how)
+PP_INLINE void pp_wait_end(struct pp_about *a, u32 tid, u64 ran, enum pp_wait_how how)
 {
 	struct pp_wait *w = pp_wait_of(tid), copy;
-	u64 waited;
+	u64 waited, now;
 
 	if (!w)
 		return;
+	now = bpf_ktime_get_ns();
 	copy = *w;
 	if (!copy.began || copy.slot != a->slot || copy.tid != tid)
 		return;
@@ -320,8 +326,7 @@ PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u
 	c = pp_wait_here(a.slot);
 	/* A record that is still there: the event of its coming back was missed (some kernels skip those of a
 	 * CPU that was idle), or there is none. What it did not run since, it waited. */
-	if (pp_wait_of(prev->pid))
-		pp_wait_end(&a, prev->pid, bpf_ktime_get_ns(), prev->se.sum_exec_runtime, how);
+	pp_wait_end(&a, prev->pid, prev->se.sum_exec_runtime, how);
 	if (!c || state & PP_TASK_DEAD)
 		return;
 	c->ran += prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
@@ -348,7 +353,7 @@ int BPF_PROG(pp_on_switch, int preempted, struct task_struct *prev, struct task_
 	if (prev->mm || state & PP_TASK_DEAD) /* the kernel's own threads have none; nor those that have ended */
 		pp_wait_out(ctx, prev, preempted, state, PP_WAIT_BY_SWITCH);
 	if (next->mm && pp_about(next, &a) && PP_READ_ONCE(a.state->n_open))
-		pp_wait_end(&a, next->pid, bpf_ktime_get_ns(), 0, PP_WAIT_BY_SWITCH);
+		pp_wait_end(&a, next->pid, 0, PP_WAIT_BY_SWITCH);
 	return 0;
 }
 
@@ -416,16 +421,31 @@ PP_INLINE int pp_releases(const struct pp_system_call *call, u32 same)
 	return 1u << (call->a[1] & 31) & PP_FUTEX_WAKES && (same || !(call->a[1] & PP_FUTEX_PRIVATE));
 }
 
+PP_INLINE void pp_charge(void *ctx, struct task_struct *me, struct pp_about *waiter,
+			 const struct pp_charge *charge, u64 lock, u64 now)
+{
+	u64 named = pp_wait_named(waiter->state, lock);
+	struct pp_wait_cpu *c;
+	struct pp_about waker;
+
+	if (!pp_about(me, &waker)) {
+		pp_released_elsewhere(waiter, charge, named);
+		return;
+	}
+	c = pp_wait_here(waker.slot);
+	if (c)
+		pp_released(ctx, &waker, charge, named, c, now);
+}
+
 SEC("tp_btf/sched_waking")
 int BPF_PROG(pp_on_waking, struct task_struct *p)
 {
 	struct task_struct *me = bpf_get_current_task_btf();
 	struct pp_charge charge = { 0 };
-	struct pp_about waiter, waker;
-	struct pp_wait *w = NULL;
-	struct pp_wait_cpu *c;
 	struct pp_system_call call;
-	u64 lock, named, now;
+	struct pp_about waiter;
+	struct pp_wait *w;
+	u64 lock, now;
 	u32 same, weight = 0;
 
 	if (!p->mm || !pp_about(p, &waiter) || !PP_READ_ONCE(waiter.state->n_open))
@@ -436,7 +456,7 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 	w = pp_wait_of(p->pid);
 	if (w && (!w->began || w->woken || w->slot != waiter.slot))
 		w = NULL;
-	if (!w && !(same && pp_releases(&call, 1))) /* not looked at, and nothing tells of which lock */
+	if (!w && !(same && pp_lock_may_have(lock) && pp_releases(&call, 1))) /* nobody who is looked at */
 		return 0;
 	now = bpf_ktime_get_ns();
 	if (w) {
@@ -452,16 +472,10 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 	}
 	if (!pp_lock_release(waiter.state, waiter.slot, lock, weight, now, &charge))
 		return 0;
-	if (!charge.ns)
-		return 0;
-	named = pp_wait_named(waiter.state, lock);
-	if (!pp_about(me, &waker)) {
-		pp_released_elsewhere(&waiter, &charge, named);
-		return 0;
-	}
-	c = pp_wait_here(waker.slot);
-	if (c)
-		pp_released(ctx, &waker, &charge, named, c, now);
+	if (charge.ns)
+		pp_charge(ctx, me, &waiter, &charge, lock, now);
+	if (w)
+		__sync_fetch_and_add(&w->held, (u32)(bpf_ktime_get_ns() - now));
 	return 0;
 }
 

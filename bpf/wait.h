@@ -66,9 +66,11 @@ struct pp_wait {
 	__u32 slot;   /* of the process */
 	__u32 tid;
 	__u32 ended;  /* set before it is counted */
-	__u32 walk;   /* ns that looking at it took, in which it did not wait yet */
+	__u32 walk;   /* ns that looking at it took before it began, */
+	__u32 held;   /* and while it lasted: others, who are not looked at, do not wait for that */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct pp_wait) == 88, "no padding");
+_Static_assert(sizeof(struct pp_wait) == 96, "no padding");
 
 /* What most events end at: of each 65,536 numbers one byte, without any hash. */
 #define PP_WAIT_SEVERAL 0xff
@@ -76,6 +78,8 @@ struct pp_wait_filter {
 	__u8 slot[1 << 16]; /* by tgid; written by serve: process slot + 1; 0: no target; PP_WAIT_SEVERAL:
 			     * ask PP_MAP_TARGETS */
 	__u32 open[1 << 14]; /* by thread id; written by both: records that are open */
+	__u32 locks[1 << 12]; /* by address; written by the kernel: waiters that are looked at. It may be too
+			       * high */
 };
 
 #define PP_WAIT_RANGES 8

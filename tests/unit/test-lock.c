@@ -16,6 +16,8 @@
 #define N_BUCKETS (1u << PP_LOCK_BUCKET_BITS)
 #define SLOT 5u
 
+static struct pp_wait_filter filter;
+
 struct world {
 	struct pp_lock_bucket buckets[N_BUCKETS];
 	struct pp_wait_state s;
@@ -31,6 +33,7 @@ static int setup(void **state)
 	memset(&native, 0, sizeof(native));
 	config = (struct pp_config){ .seed = 1 };
 	NATIVE_MAP(pp_lock, w->buckets, N_BUCKETS);
+	NATIVE_MAP(pp_wait_filter, &filter, 1);
 	w->random = 88172645463325252ull;
 	*state = w;
 	return 0;
