@@ -9,6 +9,7 @@
 
 #define PP_ACCOUNT_NS 10000000ll /* what an account may hold: a burst of some thousand waits */
 #define PP_LOOK_EVERY 64	 /* waits: so often the account is looked at even when they are not */
+#define PP_FALL_NS 20000		 /* some ten waits: less is chance */
 #define PP_MANY_SHIFT 3		 /* so many waits that an eighth of the floor will do */
 #define PP_ADJUST_NS 1000000ull	 /* a higher weight at most so often; a lower one, a tenth */
 
@@ -30,18 +31,21 @@ PP_INLINE void pp_wait_adjust(struct pp_wait_cpu *c, const struct pp_wait_state 
 	c->account += gain;
 	if (c->account > PP_ACCOUNT_NS)
 		c->account = PP_ACCOUNT_NS;
+	if (c->account < -10 * PP_ACCOUNT_NS) /* never, as the weight follows */
+		c->account = -10 * PP_ACCOUNT_NS;
 	c->ran = 0;
 	c->looked = now;
-	if (c->account < 0 && now - c->changed > PP_ADJUST_NS) {
-		c->changed = now;
-		if (c->shift < PP_WAIT_MAX_SHIFT)
-			c->shift++;
-	} else if (c->account > PP_ACCOUNT_NS / 2 && c->shift && now - c->changed > 10 * PP_ADJUST_NS) {
-		c->changed = now;
+	if (c->account < 0 && c->account < c->account_then - PP_FALL_NS && now - c->changed > PP_ADJUST_NS &&
+	    c->shift < PP_WAIT_MAX_SHIFT)
+		c->shift++; /* it still falls */
+	else if (c->account > PP_ACCOUNT_NS / 2 && c->shift && now - c->changed > 10 * PP_ADJUST_NS)
 		c->shift--;
-	}
-	if (c->account < -PP_ACCOUNT_NS)
-		c->account = -PP_ACCOUNT_NS;
+	else if (c->account <= c->account_then)
+		return;
+	else
+		now = c->changed;
+	c->changed = now;
+	c->account_then = c->account;
 }
 
 /* Whether this one is looked at: its weight, or 0. */

@@ -108,5 +108,7 @@ struct pp_wait_cpu {
 	__u64 spent;	/* ns: in waits and releases that were looked at */
 	__u32 longest;	/* ns: of these, in one */
 	__u32 shift;	/* one of 1 << shift is looked at */
+	__s64 account_then; /* when `shift` was last thought about: at `changed` */
+	__u64 pad[7];
 };
-_Static_assert(sizeof(struct pp_wait_cpu) == 64, "one cache line");
+_Static_assert(sizeof(struct pp_wait_cpu) == 128, "two cache lines");

@@ -126,23 +126,30 @@ static void test_account_is_bounded_on_both_sides(void **state)
 	(void)state;
 	assert_int_equal(adjusted(c, PERCENT, 90 * PERCENT).account, PP_ACCOUNT_NS);
 	c = (struct pp_wait_cpu){ .looked = clock_ns, .changed = clock_ns, .account = -SECOND };
-	assert_int_equal(adjusted(c, PERCENT, PERCENT).account, -PP_ACCOUNT_NS);
+	assert_int_equal(adjusted(c, PERCENT, PERCENT).account, -10 * PP_ACCOUNT_NS);
 	c = (struct pp_wait_cpu){ .looked = 1, .changed = clock_ns, .ran = 1ull << 40 }; /* no overflow without a limit */
 	assert_int_equal(adjusted(c, UINT32_MAX, UINT32_MAX).account, PP_ACCOUNT_NS);
 }
 
 static void test_weight_follows_the_account(void **state)
 {
-	struct pp_wait_cpu c = { .looked = clock_ns, .changed = clock_ns - PP_ADJUST_NS, .account = -1, .shift = 3 };
+	struct pp_wait_cpu c = { .looked = clock_ns, .changed = clock_ns - PP_ADJUST_NS, .shift = 3,
+				 .account = -PP_FALL_NS - 1 };
 
 	(void)state;
 	assert_int_equal(adjusted(c, 0, 0).shift, 3); /* not yet */
 	c.changed--;
 	assert_int_equal(adjusted(c, 0, 0).shift, 4);
 	assert_int_equal(adjusted(c, 0, 0).changed, clock_ns);
+	c.account = -PP_FALL_NS; /* chance */
+	assert_int_equal(adjusted(c, 0, 0).shift, 3);
+	c.account = -2 * PP_FALL_NS;
+	c.account_then = -2 * PP_FALL_NS; /* it does not fall any more */
+	assert_int_equal(adjusted(c, 0, 0).shift, 3);
+	c.account_then = 0;
 	c.account = 0;
 	assert_int_equal(adjusted(c, 0, 0).shift, 3);
-	c.account = -1;
+	c.account = -2 * PP_FALL_NS;
 	c.shift = PP_WAIT_MAX_SHIFT;
 	assert_int_equal(adjusted(c, 0, 0).shift, PP_WAIT_MAX_SHIFT);
 	c.account = PP_ACCOUNT_NS / 2 + 1;
