@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "symbolizer/flow.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/vec.h"
+#include "symbolizer/flow_seeds.h"
+
+#define MAX_STEPS (24u << 20)
+#define MAX_ROUNDS 8
+#define MAX_FUNCTIONS (1u << 18)
+#define MAX_STATES 65000
+#define NOWHERE UINT32_MAX
+
+/* Code is looked at as one array of bytes, `n` of them; a position is an index into it. */
+struct piece {
+	uint64_t start;
+	uint32_t first, n;
+	bool told; /* rows are wanted */
+};
+
+enum { NEVER_RETURNS = 1, FUNCTION = 2, SEEN = 4, ASKED = 8 };
+
+/* Why something is believed to be a function, in the order of how much it is. */
+enum trust { ENTRY_POINT, KNOWN, ADDRESS, POINTER };
+
+struct function {
+	uint32_t at, end; /* end: NOWHERE where its size is unknown */
+	enum trust trust;
+};
+
+/* What following one function has shown. */
+struct result {
+	bool returns, proved, contradicted, lost, undecodable, indirect;
+};
+
+struct flow {
+	VEC(struct piece) pieces;
+	size_t piece; /* the last one found */
+	uint32_t n;
+	uint8_t *bytes, *flags;
+	uint32_t *op_of; /* index + 1 in ops; 0: not decoded yet, NOWHERE: undecodable */
+	uint16_t *local, *committed; /* index + 1 in states; 0: not reached */
+	VEC(struct flow_op) ops;
+	VEC(struct flow_state) states;
+	struct hash_index state_index;
+	struct flow_seeds seeds;
+	VEC(struct function) functions, candidates;
+	VEC(struct function) found; /* by the function that is being followed */
+	VEC(uint32_t) touched, work;
+	const struct function *function;
+	struct result result;
+	struct flow_counts counts;
+	bool changed;
+};
+
+static uint32_t position(struct flow *f, uint64_t address)
+{
+	size_t low = 0, n = f->pieces.n;
+	const struct piece *p = &f->pieces.data[f->piece];
+
+	if (address - p->start < p->n)
+		return p->first + (uint32_t)(address - p->start);
+	while (n > 1) {
+		size_t half = n / 2;
+
+		if (f->pieces.data[low + half].start <= address)
+			low += half;
+		n -= half;
+	}
+	p = &f->pieces.data[low];
+	if (address - p->start >= p->n)
+		return NOWHERE;
+	f->piece = low;
+	return p->first + (uint32_t)(address - p->start);
+}
+
+/* The piece that holds a position. */
+static const struct piece *piece_at(struct flow *f, uint32_t at)
+{
+	size_t low = 0, n = f->pieces.n;
+	const struct piece *p = &f->pieces.data[f->piece];
+
+	if (at - p->first < p->n)
+		return p;
+	while (n > 1) {
+		size_t half = n / 2;
+
+		if (f->pieces.data[low + half].first <= at)
+			low += half;
+		n -= half;
+	}
+	f->piece = low;
+	return &f->pieces.data[low];
+}
+
+static bool state_equal(uint32_t item, const void *key, const void *context)
+{
+	const struct flow *f = context;
+
+	return !memcmp(&f->states.data[item], key, sizeof(struct flow_state));
+}
+
+static int intern(struct flow *f, const struct flow_state *s, uint16_t *ret)
+{
+	uint64_t h = hash_bytes(HASH_SEED, s, sizeof(*s));
+	uint32_t i = hash_get(&f->state_index, h, state_equal, s, f);
+	int r = 0;
+
+	if (i == HASH_NONE) {
+		i = (uint32_t)f->states.n;
+		if (i == MAX_STATES)
+			return -E2BIG;
+		r = vec_push(&f->states, *s);
+		if (r == 0)
+			r = hash_put(&f->state_index, h, i);
+	}
+	*ret = (uint16_t)(i + 1);
+	return r;
+}
+
+/* *cell becomes what holds in both; *ret: did it change? */
+static int meet(struct flow *f, uint16_t *cell, const struct flow_state *s, bool *ret)
+{
+	struct flow_state m = *cell ? flow_meet(&f->states.data[*cell - 1], s) : *s;
+	uint16_t i;
+	int r = intern(f, &m, &i);
+
+	*ret = r == 0 && i != *cell;
+	if (r == 0)
+		*cell = i;
+	return r;
+}
+
+/* NULL: undecodable, also what runs out of its piece. */
+static int op_at(struct flow *f, uint32_t at, const struct flow_op **ret)
+{
+	const struct piece *p;
+	struct flow_op op;
+	int r;
+
+	*ret = NULL;
+	if (f->op_of[at] == NOWHERE)
+		return 0;
+	if (!f->op_of[at]) {
+		p = piece_at(f, at);
+		if (!flow_decode(f->bytes + at, p->first + p->n - at, p->start + (at - p->first),
+				 &op)) {
+			f->op_of[at] = NOWHERE;
+			return 0;
+		}
+		r = vec_push(&f->ops, op);
+		if (r < 0)
+			return r;
+		f->op_of[at] = (uint32_t)f->ops.n;
+	}
+	*ret = &f->ops.data[f->op_of[at] - 1];
+	return 0;
+}
+
+static int find(struct flow *f, uint64_t address, enum trust trust)
+{
+	uint32_t at = position(f, address);
+
+	if (at == NOWHERE)
+		return 0;
+	return vec_push(&f->found, ((struct function){ at, NOWHERE, trust }));
+}
+
+static int visit(struct flow *f, uint32_t at, const struct flow_state *s)
+{
+	bool fresh = !f->local[at], changed;
+	int r = meet(f, &f->local[at], s, &changed);
+
+	if (r == 0 && fresh)
+		r = vec_push(&f->touched, at);
+	if (r == 0 && changed)
+		r = vec_push(&f->work, at);
+	return r;
+}
+
+/* A jump, with or without a condition. */
+static int jump(struct flow *f, const struct flow_op *op, const struct flow_state *s)
+{
+	const struct function *fn = f->function;
+	uint32_t at = position(f, (uint64_t)op->value);
+	bool entry = flow_is_entry(s), outside;
+
+	if (at == NOWHERE) {
+		f->result.returns = true;
+		return 0;
+	}
+	outside = fn->end != NOWHERE && (at < fn->at || at >= fn->end);
+	if (entry && at != fn->at && (outside || (f->flags[at] & FUNCTION))) {
+		if (!(f->flags[at] & NEVER_RETURNS))
+			f->result.returns = true;
+		f->result.proved |= f->flags[at] & FUNCTION;
+		return find(f, (uint64_t)op->value, KNOWN);
+	}
+	if (f->flags[at] & FUNCTION && !entry) {
+		f->result.contradicted = true;
+		return 0;
+	}
+	return visit(f, at, s);
+}
+
+/* On to the next instruction. A function that begins there is not fallen into with a frame: what
+ * is in front of it does not return. */
+static int fall(struct flow *f, uint32_t at, const struct flow_op *op, const struct flow_state *s)
+{
+	const struct piece *p = piece_at(f, at);
+	uint32_t next = at + op->length;
+
+	if (next >= p->first + p->n) {
+		f->result.returns = true;
+		return 0;
+	}
+	if (!flow_is_entry(s) && (next == f->function->end || (f->flags[next] & (FUNCTION | SEEN))))
+		return 0;
+	return visit(f, next, s);
+}
+
+static bool never_returns(const struct flow *f, uint64_t slot)
+{
+	size_t low = 0, high = f->seeds.never_return.n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (f->seeds.never_return.data[middle] < slot)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < f->seeds.never_return.n && f->seeds.never_return.data[low] == slot;
+}
+
+static int call(struct flow *f, uint32_t at, const struct flow_op *op, const struct flow_state *s)
+{
+	uint32_t to = NOWHERE;
+	int r = 0;
+
+	if (op->kind == FLOW_CALL) {
+		to = position(f, (uint64_t)op->value);
+		r = find(f, (uint64_t)op->value, KNOWN);
+	} else if (op->value && never_returns(f, (uint64_t)op->value)) {
+		return 0;
+	}
+	if (r < 0 || (to != NOWHERE && (f->flags[to] & NEVER_RETURNS)))
+		return r;
+	return fall(f, at, op, s);
+}
+
+static int follow_one(struct flow *f, uint32_t at)
+{
+	const struct flow_state s = f->states.data[f->local[at] - 1];
+	const struct flow_op *o;
+	struct flow_state next;
+	struct flow_op op;
+	int r = op_at(f, at, &o);
+
+	if (r < 0 || !o) {
+		f->result.undecodable |= !o;
+		return r;
+	}
+	op = *o;
+	next = flow_step(&op, &s);
+	if (flow_is_lost(&next))
+		f->result.lost = true;
+	switch (op.kind) {
+	case FLOW_CALL:
+	case FLOW_CALL_ANY:
+		return call(f, at, &op, &next);
+	case FLOW_JUMP:
+		return jump(f, &op, &next);
+	case FLOW_BRANCH:
+		r = jump(f, &op, &next);
+		return r < 0 ? r : fall(f, at, &op, &next);
+	case FLOW_JUMP_ANY:
+		if (op.value && never_returns(f, (uint64_t)op.value))
+			return 0;
+		f->result.returns = true;
+		f->result.indirect |= !op.value;
+		return 0;
+	case FLOW_RETURN:
+		f->result.returns = true;
+		if (flow_may_return(&s) && !op.value)
+			f->result.proved = true;
+		else if (!flow_is_lost(&s))
+			f->result.contradicted = true;
+		return 0;
+	case FLOW_STOP:
+		return 0;
+	case FLOW_ADDRESS:
+		r = find(f, (uint64_t)op.value, ADDRESS);
+	}
+	return r < 0 ? r : fall(f, at, &op, &next);
+}
+
+static int follow(struct flow *f, const struct function *fn)
+{
+	struct flow_state start = flow_entry();
+	int r;
+
+	f->function = fn;
+	f->result = (struct result){ 0 };
+	f->found.n = f->touched.n = f->work.n = 0;
+	if (fn->trust == ENTRY_POINT)
+		start = (struct flow_state){ .sp = FLOW_UNKNOWN, .outermost = 1 };
+	r = visit(f, fn->at, &start);
+	while (r == 0 && f->work.n) {
+		if (++f->counts.n_steps > MAX_STEPS)
+			return -E2BIG;
+		r = follow_one(f, f->work.data[--f->work.n]);
+	}
+	return r;
+}
+
+static int add_function(struct flow *f, struct function fn)
+{
+	if (f->flags[fn.at] & FUNCTION)
+		return 0;
+	if (f->functions.n == MAX_FUNCTIONS)
+		return -E2BIG;
+	f->flags[fn.at] |= FUNCTION;
+	if (!(f->flags[fn.at] & SEEN))
+		f->changed = true;
+	f->flags[fn.at] |= SEEN;
+	return vec_push(&f->functions, fn);
+}
+
+static int add_candidate(struct flow *f, struct function fn)
+{
+	if ((f->flags[fn.at] & FUNCTION) ||
+	    ((f->flags[fn.at] & ASKED) && fn.trust == POINTER))
+		return 0;
+	if (f->candidates.n == MAX_FUNCTIONS)
+		return -E2BIG;
+	f->flags[fn.at] |= ASKED;
+	return vec_push(&f->candidates, fn);
+}
+
+/* Addresses in instructions are functions or, where a function jumps to what it has computed,
+ * labels. */
+static int take_found(struct flow *f, const struct function *fn)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < f->found.n && r == 0; i++) {
+		struct function q = f->found.data[i];
+
+		if (q.trust == KNOWN) {
+			r = add_function(f, q);
+			continue;
+		}
+		if (f->result.indirect || f->local[q.at] ||
+		    (fn->end != NOWHERE && q.at >= fn->at && q.at < fn->end))
+			q.trust = POINTER;
+		r = add_candidate(f, q);
+	}
+	return r;
+}
+
+static bool is_believed(const struct flow *f, const struct function *fn)
+{
+	const struct result *q = &f->result;
+
+	if (q->contradicted)
+		return false;
+	if (fn->trust <= KNOWN)
+		return true;
+	for (size_t i = 0; i < f->touched.n; i++) {
+		uint32_t at = f->touched.data[i];
+
+		if (f->committed[at] && f->committed[at] != f->local[at])
+			return false;
+	}
+	if (q->proved)
+		return true;
+	return fn->trust == ADDRESS && !q->returns && !q->lost && !q->undecodable && !q->indirect;
+}
+
+/* Keeps what was found, if it is believed, and forgets the rest. */
+static int settle(struct flow *f, const struct function *fn, bool *ret)
+{
+	bool changed;
+	int r = 0;
+
+	*ret = is_believed(f, fn);
+	for (size_t i = 0; *ret && i < f->touched.n && r == 0; i++) {
+		uint32_t at = f->touched.data[i];
+
+		r = meet(f, &f->committed[at], &f->states.data[f->local[at] - 1], &changed);
+	}
+	if (r == 0 && (*ret || fn->trust <= KNOWN))
+		r = take_found(f, fn);
+	for (size_t i = 0; i < f->touched.n; i++)
+		f->local[f->touched.data[i]] = 0;
+	if (*ret && !f->result.returns && !(f->flags[fn->at] & NEVER_RETURNS)) {
+		f->flags[fn->at] |= NEVER_RETURNS;
+		f->changed = true;
+	}
+	f->counts.n_odd += !*ret && fn->trust <= KNOWN;
+	return r;
+}
+
+static int follow_functions(struct flow *f, size_t *at)
+{
+	bool believed;
+	int r = 0;
+
+	for (; *at < f->functions.n && r == 0; ++*at) {
+		struct function fn = f->functions.data[*at];
+
+		r = follow(f, &fn);
+		if (r == 0)
+			r = settle(f, &fn, &believed);
+	}
+	return r;
+}
+
+/* In the midst of what is known, or at an instruction of another state, no function begins. */
+static bool is_impossible(const struct flow *f, uint32_t at)
+{
+	return f->committed[at] && !flow_is_entry(&f->states.data[f->committed[at] - 1]);
+}
+
+/* One more of those that may be functions; what follows from it. *ret: was there any that is? */
+static int try_candidates(struct flow *f, size_t *at, bool *ret)
+{
+	int r = 0;
+
+	*ret = false;
+	for (size_t i = 0; i < f->candidates.n && r == 0; i++) {
+		struct function fn = f->candidates.data[i];
+		bool believed = false;
+
+		if ((f->flags[fn.at] & FUNCTION) || is_impossible(f, fn.at))
+			continue;
+		r = follow(f, &fn);
+		if (r == 0 && is_believed(f, &fn))
+			f->flags[fn.at] |= FUNCTION | SEEN;
+		if (r == 0)
+			r = settle(f, &fn, &believed);
+		f->counts.n_functions += believed;
+		*ret |= believed;
+		if (r == 0)
+			r = follow_functions(f, at);
+	}
+	return r;
+}
+
+static int add_seeds(struct flow *f, uint64_t entry)
+{
+	const struct flow_seeds *s = &f->seeds;
+	uint32_t at = entry ? position(f, entry) : NOWHERE;
+	int r = 0;
+
+	if (at != NOWHERE)
+		r = add_function(f, (struct function){ at, NOWHERE, ENTRY_POINT });
+	for (size_t i = 0; i < s->functions.n && r == 0; i++) {
+		uint64_t end = s->functions.data[i].start + s->functions.data[i].size;
+		struct function fn = { position(f, s->functions.data[i].start), NOWHERE, KNOWN };
+
+		if (fn.at == NOWHERE)
+			continue;
+		if (s->functions.data[i].size && position(f, end - 1) != NOWHERE)
+			fn.end = position(f, end - 1) + 1;
+		if (fn.end < fn.at)
+			fn.end = NOWHERE;
+		r = add_function(f, fn);
+	}
+	for (size_t i = 0; i < s->pointers.n && r == 0; i++) {
+		at = position(f, s->pointers.data[i]);
+		if (at != NOWHERE)
+			r = add_candidate(f, (struct function){ at, NOWHERE, POINTER });
+	}
+	return r;
+}
+
+/* All functions once. Those that never return are found on the way, so that the next round follows
+ * fewer ways. */
+static int run_round(struct flow *f, uint64_t entry)
+{
+	bool more = true;
+	size_t at = 0;
+	int r;
+
+	f->changed = false;
+	f->functions.n = f->candidates.n = 0;
+	f->counts.n_functions = f->counts.n_odd = 0;
+	f->counts.n_rounds++;
+	memset(f->committed, 0, f->n * sizeof(*f->committed));
+	for (uint32_t i = 0; i < f->n; i++)
+		f->flags[i] &= NEVER_RETURNS | SEEN;
+	r = add_seeds(f, entry);
+	if (r == 0)
+		r = follow_functions(f, &at);
+	for (int i = 0; i < MAX_ROUNDS && more && r == 0; i++)
+		r = try_candidates(f, &at, &more);
+	f->counts.n_functions += (uint32_t)f->functions.n;
+	return r;
+}
+
+/* Instructions that overlap are none, unless they agree (a jump behind a lock prefix). */
+static uint32_t instruction_end(struct flow *f, uint32_t at, bool *ret_agreed)
+{
+	uint32_t end = at + f->ops.data[f->op_of[at] - 1].length;
+
+	*ret_agreed = true;
+	for (uint32_t i = at + 1; i < end; i++) {
+		if (!f->committed[i] || !f->op_of[i] || f->op_of[i] == NOWHERE)
+			continue;
+		*ret_agreed = f->committed[i] == f->committed[at];
+		return i;
+	}
+	return end;
+}
+
+static int tell(struct flow *f, flow_row_fn *row, void *context)
+{
+	int r = 0;
+
+	for (size_t k = 0; k < f->pieces.n && r == 0; k++) {
+		const struct piece *p = &f->pieces.data[k];
+
+		for (uint32_t at = p->first; at < p->first + p->n && p->told && r == 0;) {
+			uint64_t address = p->start + (at - p->first);
+			uint32_t end;
+			bool agreed;
+
+			if (!f->committed[at] || !f->op_of[at] || f->op_of[at] == NOWHERE) {
+				at++;
+				continue;
+			}
+			f->counts.n_instructions++;
+			end = instruction_end(f, at, &agreed);
+			if (!agreed)
+				f->committed[end] = 0;
+			else if (!flow_is_lost(&f->states.data[f->committed[at] - 1]))
+				r = row(context, address, address + (end - at),
+					&f->states.data[f->committed[at] - 1]);
+			at = end;
+		}
+	}
+	return r;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* Stubs are followed even where they have FDEs: they tell which calls never return. */
+static int add_stubs(struct flow *f, struct elf_file *elf)
+{
+	static const char *const names[] = { ".plt", ".plt.sec", ".plt.got" };
+	struct elf_section s;
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && r == 0; i++) {
+		bool overlaps = !elf_file_section(elf, names[i], &s) || s.n > FLOW_MAX_CODE;
+
+		for (size_t k = 0; k < f->pieces.n && !overlaps; k++)
+			overlaps = f->pieces.data[k].start < s.address + s.n &&
+				   s.address < f->pieces.data[k].start + f->pieces.data[k].n;
+		if (!overlaps)
+			r = vec_push(&f->pieces,
+				     ((struct piece){ s.address, 0, (uint32_t)s.n, false }));
+	}
+	return r;
+}
+
+static int read_code(struct flow *f, struct elf_file *elf, const struct flow_range *ranges,
+		     size_t n)
+{
+	uint64_t left = FLOW_MAX_CODE;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0 && left; i++) {
+		uint64_t size = ranges[i].end - ranges[i].start;
+
+		size = size < left ? size : left;
+		left -= size;
+		r = vec_push(&f->pieces, ((struct piece){ ranges[i].start, 0, (uint32_t)size, true }));
+	}
+	if (r == 0)
+		r = add_stubs(f, elf);
+	if (r < 0 || !f->pieces.n)
+		return r;
+	qsort(f->pieces.data, f->pieces.n, sizeof(struct piece), by_start);
+	for (size_t i = 0; i < f->pieces.n; i++) {
+		f->pieces.data[i].first = f->n;
+		f->n += f->pieces.data[i].n;
+	}
+	f->bytes = calloc(f->n, 1);
+	f->flags = calloc(f->n, 1);
+	f->op_of = calloc(f->n, sizeof(*f->op_of));
+	f->local = calloc(f->n, sizeof(*f->local));
+	f->committed = calloc(f->n, sizeof(*f->committed));
+	if (!f->bytes || !f->flags || !f->op_of || !f->local || !f->committed)
+		return -ENOMEM;
+	for (size_t i = 0; i < f->pieces.n; i++) {
+		struct piece *p = &f->pieces.data[i];
+
+		p->n = (uint32_t)elf_file_read(elf, p->start, f->bytes + p->first, p->n);
+	}
+	return 0;
+}
+
+static void deinit(struct flow *f)
+{
+	vec_deinit(&f->pieces);
+	vec_deinit(&f->ops);
+	vec_deinit(&f->states);
+	vec_deinit(&f->functions);
+	vec_deinit(&f->candidates);
+	vec_deinit(&f->found);
+	vec_deinit(&f->touched);
+	vec_deinit(&f->work);
+	hash_deinit(&f->state_index);
+	flow_seeds_deinit(&f->seeds);
+	free(f->bytes);
+	free(f->flags);
+	free(f->op_of);
+	free(f->local);
+	free(f->committed);
+}
+
+int flow_build(struct elf_file *elf, const struct flow_range *ranges, size_t n, flow_row_fn *row,
+	       void *context, struct flow_counts *ret)
+{
+	struct flow f = { 0 };
+	int r;
+
+	if (elf->machine != EM_X86_64 || !n)
+		return 0;
+	r = read_code(&f, elf, ranges, n);
+	if (r == 0 && f.n)
+		r = flow_seeds(elf, f.pieces.data[0].start, ranges[n - 1].end, &f.seeds);
+	f.changed = true;
+	while (r == 0 && f.n && f.changed && f.counts.n_rounds < MAX_ROUNDS)
+		r = run_round(&f, elf->entry);
+	if (r == 0 && f.n)
+		r = tell(&f, row, context);
+	if (ret)
+		*ret = f.counts;
+	deinit(&f);
+	return r;
+}
