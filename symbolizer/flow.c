@@ -240,6 +240,7 @@ static bool never_returns(const struct flow *f, uint64_t slot)
 
 static int call(struct flow *f, uint32_t at, const struct flow_op *op, const struct flow_state *s)
 {
+	static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 	uint32_t to = NOWHERE;
 	int r = 0;
 
@@ -251,15 +252,64 @@ static int call(struct flow *f, uint32_t at, const struct flow_op *op, const str
 	}
 	if (r < 0 || (to != NOWHERE && (f->flags[to] & NEVER_RETURNS)))
 		return r;
+	if (at + op->length + sizeof(endbr64) <= f->n &&
+	    !memcmp(f->bytes + at + op->length, endbr64, sizeof(endbr64)))
+		return 0; /* only functions begin like this, and where setjmp returns */
 	return fall(f, at, op, s);
+}
+
+/* A new thread's first steps: the caller's rbp, which nobody has saved, becomes 0 (psABI 3.4.1),
+ * and what is called is in a register. Clone of glibc and of musl. */
+static int begins_thread(struct flow *f, uint32_t at, const struct flow_op *op,
+			 const struct flow_state *s, bool *ret)
+{
+	static const uint8_t xor_ebp[] = { 0x31, 0xed };
+	int r = 0;
+
+	*ret = false;
+	if (op->length != sizeof(xor_ebp) || memcmp(f->bytes + at, xor_ebp, sizeof(xor_ebp)) ||
+	    s->sp != 8 || s->fp_value != FLOW_CALLERS || s->fp_slot)
+		return 0;
+	for (int i = 0; i < 4 && r == 0; i++) {
+		at += op->length;
+		if (at >= f->n)
+			return 0;
+		r = op_at(f, at, &op);
+		if (r < 0 || !op)
+			return r;
+		*ret = op->kind == FLOW_CALL_ANY && !op->value;
+		if (*ret || (op->kind != FLOW_PLAIN && op->kind != FLOW_POP &&
+			     op->kind != FLOW_LOSE_SP))
+			break;
+	}
+	return r;
+}
+
+static int leave_function(struct flow *f, const struct flow_op *op, const struct flow_state *s,
+			  const struct flow_state *next)
+{
+	if (op->kind == FLOW_JUMP_ANY && op->value && never_returns(f, (uint64_t)op->value))
+		return 0;
+	if (op->kind == FLOW_JUMP_ANY) {
+		/* on another stack (longjmp), it is not to its caller that it goes */
+		f->result.returns |= !flow_is_lost(next);
+		f->result.indirect |= !op->value;
+		return 0;
+	}
+	f->result.returns = true;
+	if (flow_may_return(s) && !op->value)
+		f->result.proved = true;
+	else if (!flow_is_lost(s))
+		f->result.contradicted = true;
+	return 0;
 }
 
 static int follow_one(struct flow *f, uint32_t at)
 {
-	const struct flow_state s = f->states.data[f->local[at] - 1];
+	struct flow_state s = f->states.data[f->local[at] - 1], next;
 	const struct flow_op *o;
-	struct flow_state next;
 	struct flow_op op;
+	bool thread;
 	int r = op_at(f, at, &o);
 
 	if (r < 0 || !o) {
@@ -267,6 +317,15 @@ static int follow_one(struct flow *f, uint32_t at)
 		return r;
 	}
 	op = *o;
+	r = begins_thread(f, at, &op, &s, &thread);
+	if (r < 0)
+		return r;
+	if (thread) {
+		s = (struct flow_state){ .sp = FLOW_UNKNOWN, .outermost = 1 };
+		r = intern(f, &s, &f->local[at]);
+	}
+	if (r < 0)
+		return r;
 	next = flow_step(&op, &s);
 	if (flow_is_lost(&next))
 		f->result.lost = true;
@@ -280,18 +339,8 @@ static int follow_one(struct flow *f, uint32_t at)
 		r = jump(f, &op, &next);
 		return r < 0 ? r : fall(f, at, &op, &next);
 	case FLOW_JUMP_ANY:
-		if (op.value && never_returns(f, (uint64_t)op.value))
-			return 0;
-		f->result.returns = true;
-		f->result.indirect |= !op.value;
-		return 0;
 	case FLOW_RETURN:
-		f->result.returns = true;
-		if (flow_may_return(&s) && !op.value)
-			f->result.proved = true;
-		else if (!flow_is_lost(&s))
-			f->result.contradicted = true;
-		return 0;
+		return leave_function(f, &op, &s, &next);
 	case FLOW_STOP:
 		return 0;
 	case FLOW_ADDRESS:
@@ -364,11 +413,22 @@ static int take_found(struct flow *f, const struct function *fn)
 	return r;
 }
 
+/* What fills the room in front of a function flows into it. */
+static bool is_padding(const struct flow *f, uint32_t at)
+{
+	const uint8_t *p = f->bytes + at;
+	uint32_t left = f->n - at;
+
+	while (left && (*p == 0x66 || *p == 0x2e))
+		p++, left--;
+	return left && (*p == 0x90 || (left > 1 && p[0] == 0x0f && p[1] == 0x1f));
+}
+
 static bool is_believed(const struct flow *f, const struct function *fn)
 {
 	const struct result *q = &f->result;
 
-	if (q->contradicted)
+	if (q->contradicted || (fn->trust >= ADDRESS && is_padding(f, fn->at)))
 		return false;
 	if (fn->trust <= KNOWN)
 		return true;
@@ -453,6 +513,19 @@ static int try_candidates(struct flow *f, size_t *at, bool *ret)
 	return r;
 }
 
+/* A word of data that is an address by chance is rarely that of a function's place. */
+static bool may_begin(struct flow *f, uint32_t at)
+{
+	const struct piece *p = piece_at(f, at);
+	uint8_t before;
+
+	if (at == p->first)
+		return true;
+	before = f->bytes[at - 1]; /* nop, int3, ret, the end of a long nop */
+	return !((p->start + (at - p->first)) & 15) &&
+	       (before == 0x90 || before == 0xcc || before == 0xc3 || !before);
+}
+
 static int add_seeds(struct flow *f, uint64_t entry)
 {
 	const struct flow_seeds *s = &f->seeds;
@@ -475,7 +548,7 @@ static int add_seeds(struct flow *f, uint64_t entry)
 	}
 	for (size_t i = 0; i < s->pointers.n && r == 0; i++) {
 		at = position(f, s->pointers.data[i]);
-		if (at != NOWHERE)
+		if (at != NOWHERE && may_begin(f, at))
 			r = add_candidate(f, (struct function){ at, NOWHERE, POINTER });
 	}
 	return r;

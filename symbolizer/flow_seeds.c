@@ -40,12 +40,14 @@ static int on_slot(void *context, const struct scanned_symbol *s)
 		"longjmp",	 "_longjmp",	    "siglongjmp",	"__longjmp_chk", "pthread_exit",
 		"__cxa_throw",	 "__cxa_rethrow",   "_Unwind_Resume",	"err",		 "errx",
 		"verr",		 "verrx",	    "__libc_start_main", "thrd_exit",	 "__cxa_bad_cast",
-		"_ZSt9terminatev", "__cxa_throw_bad_array_new_length", "_dl_signal_error",
+		"_ZSt9terminatev", "__cxa_throw_bad_array_new_length", "_dl_signal_error", "_dl_signal_exception",
 	};
 	struct scan *c = context;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(s->name, names[i]))
+		/* std::__throw_bad_alloc() and its like */
+		if (strcmp(s->name, names[i]) &&
+		    (strncmp(s->name, "_ZSt", 4) || !strstr(s->name, "__throw_")))
 			continue;
 		if (c->seeds->never_return.n == FLOW_MAX_SEEDS)
 			return -E2BIG;
@@ -127,6 +129,7 @@ int flow_seeds(struct elf_file *f, uint64_t low, uint64_t high, struct flow_seed
 {
 	struct flow_seeds s = { 0 };
 	struct scan c = { &s, low, high };
+	struct elf_section relative;
 	int r = symbol_scan(f, SHT_DYNSYM, on_symbol, &c);
 
 	if (r == 0)
@@ -135,7 +138,7 @@ int flow_seeds(struct elf_file *f, uint64_t low, uint64_t high, struct flow_seed
 		r = symbol_scan_slots(f, on_slot, &c);
 	if (r == 0)
 		r = scan_relocations(&c, f);
-	if (r == 0)
+	if (r == 0 && (f->type == ET_EXEC || elf_file_section(f, ".relr.dyn", &relative)))
 		r = scan_data(&c, f);
 	if (r < 0) {
 		flow_seeds_deinit(&s);

@@ -22,7 +22,7 @@
 #include "symbolizer/cfi.h"
 #include "symbolizer/flow.h"
 
-#define MAX_SHOWN 60
+#define MAX_SHOWN 100000
 
 struct allowed {
 	char file[128];
