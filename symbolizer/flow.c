@@ -13,6 +13,7 @@
 #define MAX_ROUNDS 8
 #define MAX_FUNCTIONS (1u << 18)
 #define MAX_STATES 65000
+#define MAX_GUESSES 8
 #define NOWHERE UINT32_MAX
 
 /* Code is looked at as one array of bytes, `n` of them; a position is an index into it. */
@@ -25,7 +26,7 @@ struct piece {
 enum { NEVER_RETURNS = 1, FUNCTION = 2, SEEN = 4, ASKED = 8 };
 
 /* Why something is believed to be a function, in the order of how much it is. */
-enum trust { ENTRY_POINT, KNOWN, ADDRESS, POINTER };
+enum trust { ENTRY_POINT, KNOWN, ADDRESS, POINTER, BLOCK };
 
 struct function {
 	uint32_t at, end; /* end: NOWHERE where its size is unknown */
@@ -170,10 +171,28 @@ static int find(struct flow *f, uint64_t address, enum trust trust)
 	return vec_push(&f->found, ((struct function){ at, NOWHERE, trust }));
 }
 
+/* A block of unknown origin comes to what is known: its state has to be what holds there. */
+static void join(struct flow *f, uint32_t at, const struct flow_state *s)
+{
+	const struct flow_state *known = &f->states.data[f->committed[at] - 1];
+	struct flow_state m = flow_meet(known, s);
+
+	if (memcmp(&m, known, sizeof(m)))
+		f->result.contradicted = true;
+	else if (known->sp != FLOW_UNKNOWN || known->fp_value == FLOW_FRAME)
+		f->result.proved = true;
+}
+
 static int visit(struct flow *f, uint32_t at, const struct flow_state *s)
 {
 	bool fresh = !f->local[at], changed;
-	int r = meet(f, &f->local[at], s, &changed);
+	int r;
+
+	if (f->function->trust == BLOCK && f->committed[at]) {
+		join(f, at, s);
+		return 0;
+	}
+	r = meet(f, &f->local[at], s, &changed);
 
 	if (r == 0 && fresh)
 		r = vec_push(&f->touched, at);
@@ -349,7 +368,8 @@ static int follow_one(struct flow *f, uint32_t at)
 	return r < 0 ? r : fall(f, at, &op, &next);
 }
 
-static int follow(struct flow *f, const struct function *fn)
+/* state: in front of a BLOCK; the others say by themselves. */
+static int follow(struct flow *f, const struct function *fn, uint16_t state)
 {
 	struct flow_state start = flow_entry();
 	int r;
@@ -359,6 +379,8 @@ static int follow(struct flow *f, const struct function *fn)
 	f->found.n = f->touched.n = f->work.n = 0;
 	if (fn->trust == ENTRY_POINT)
 		start = (struct flow_state){ .sp = FLOW_UNKNOWN, .outermost = 1 };
+	if (fn->trust == BLOCK)
+		start = f->states.data[state - 1];
 	r = visit(f, fn->at, &start);
 	while (r == 0 && f->work.n) {
 		if (++f->counts.n_steps > MAX_STEPS)
@@ -439,8 +461,14 @@ static bool is_believed(const struct flow *f, const struct function *fn)
 			return false;
 	}
 	if (q->proved)
-		return true;
+		return fn->trust != BLOCK || (!q->lost && !q->undecodable);
 	return fn->trust == ADDRESS && !q->returns && !q->lost && !q->undecodable && !q->indirect;
+}
+
+static void forget(struct flow *f)
+{
+	for (size_t i = 0; i < f->touched.n; i++)
+		f->local[f->touched.data[i]] = 0;
 }
 
 /* Keeps what was found, if it is believed, and forgets the rest. */
@@ -457,9 +485,8 @@ static int settle(struct flow *f, const struct function *fn, bool *ret)
 	}
 	if (r == 0 && (*ret || fn->trust <= KNOWN))
 		r = take_found(f, fn);
-	for (size_t i = 0; i < f->touched.n; i++)
-		f->local[f->touched.data[i]] = 0;
-	if (*ret && !f->result.returns && !(f->flags[fn->at] & NEVER_RETURNS)) {
+	forget(f);
+	if (*ret && fn->trust != BLOCK && !f->result.returns && !(f->flags[fn->at] & NEVER_RETURNS)) {
 		f->flags[fn->at] |= NEVER_RETURNS;
 		f->changed = true;
 	}
@@ -475,7 +502,7 @@ static int follow_functions(struct flow *f, size_t *at)
 	for (; *at < f->functions.n && r == 0; ++*at) {
 		struct function fn = f->functions.data[*at];
 
-		r = follow(f, &fn);
+		r = follow(f, &fn, 0);
 		if (r == 0)
 			r = settle(f, &fn, &believed);
 	}
@@ -500,7 +527,7 @@ static int try_candidates(struct flow *f, size_t *at, bool *ret)
 
 		if ((f->flags[fn.at] & FUNCTION) || is_impossible(f, fn.at))
 			continue;
-		r = follow(f, &fn);
+		r = follow(f, &fn, 0);
 		if (r == 0 && is_believed(f, &fn))
 			f->flags[fn.at] |= FUNCTION | SEEN;
 		if (r == 0)
@@ -511,6 +538,113 @@ static int try_candidates(struct flow *f, size_t *at, bool *ret)
 			r = follow_functions(f, at);
 	}
 	return r;
+}
+
+/* States in front of computed jumps, each once. */
+struct guesses {
+	uint16_t states[MAX_GUESSES];
+	unsigned n;
+};
+
+static bool is_told(const struct flow *f, uint32_t at)
+{
+	return f->committed[at] && f->op_of[at] && f->op_of[at] != NOWHERE;
+}
+
+static void computed_jumps(const struct flow *f, uint32_t low, uint32_t high, struct guesses *ret)
+{
+	ret->n = 0;
+	for (uint32_t at = low; at < high && ret->n < MAX_GUESSES; at++) {
+		const struct flow_op *op;
+		bool known = false;
+
+		if (!is_told(f, at))
+			continue;
+		op = &f->ops.data[f->op_of[at] - 1];
+		if (op->kind != FLOW_JUMP_ANY || op->value ||
+		    flow_is_lost(&f->states.data[f->committed[at] - 1]))
+			continue;
+		for (unsigned i = 0; i < ret->n; i++)
+			known |= ret->states[i] == f->committed[at];
+		if (!known)
+			ret->states[ret->n++] = f->committed[at];
+	}
+}
+
+/* A block that a computed jump leads to, perhaps: it is believed where exactly one of the states
+ * in front of such jumps makes it come out right. */
+static int try_block(struct flow *f, uint32_t at, const struct guesses *g, bool *ret)
+{
+	struct function fn = { at, NOWHERE, BLOCK };
+	uint16_t fits = 0;
+	unsigned n = 0;
+	int r = 0;
+
+	*ret = false;
+	for (unsigned i = 0; i < g->n && r == 0; i++) {
+		r = follow(f, &fn, g->states[i]);
+		if (r == 0 && is_believed(f, &fn)) {
+			fits = g->states[i];
+			n++;
+		}
+		forget(f);
+	}
+	if (r < 0 || n != 1)
+		return r;
+	r = follow(f, &fn, fits);
+	return r < 0 ? r : settle(f, &fn, ret);
+}
+
+static bool ends_block(const struct flow_op *op)
+{
+	return op->kind == FLOW_JUMP || op->kind == FLOW_JUMP_ANY || op->kind == FLOW_RETURN ||
+	       op->kind == FLOW_STOP;
+}
+
+/* Between low and high, where no function is known to begin: what is behind the end of a block and
+ * was not reached. */
+static int fill_holes(struct flow *f, uint32_t low, uint32_t high, bool *ret)
+{
+	const struct flow_op *op;
+	struct guesses g;
+	bool begins = false, believed;
+	int r = 0;
+
+	computed_jumps(f, low, high, &g);
+	for (uint32_t at = low; g.n && at < high && r == 0; at += op ? op->length : 1) {
+		r = op_at(f, at, &op);
+		if (r == 0 && begins && !f->committed[at] && op && !is_padding(f, at)) {
+			r = try_block(f, at, &g, &believed);
+			*ret |= believed;
+			if (r == 0)
+				r = op_at(f, at, &op); /* the array may have moved */
+		}
+		begins = op && (ends_block(op) || (begins && is_padding(f, at)) ||
+				((op->kind == FLOW_CALL || op->kind == FLOW_CALL_ANY) &&
+				 is_told(f, at) && at + op->length < high &&
+				 !f->committed[at + op->length]));
+	}
+	return r;
+}
+
+static int fill_all_holes(struct flow *f, size_t *functions_at, bool *ret)
+{
+	int r = 0;
+
+	*ret = false;
+	for (size_t k = 0; k < f->pieces.n && r == 0; k++) {
+		uint32_t low = f->pieces.data[k].first, end = low + f->pieces.data[k].n;
+
+		while (low < end && r == 0) {
+			uint32_t high = low + 1;
+
+			while (high < end && !(f->flags[high] & FUNCTION))
+				high++;
+			r = fill_holes(f, low, high, ret);
+			low = high;
+		}
+	}
+	return r < 0 ? r : follow_functions(f, functions_at);
 }
 
 /* A word of data that is an address by chance is rarely that of a function's place. */
@@ -572,8 +706,11 @@ static int run_round(struct flow *f, uint64_t entry)
 	r = add_seeds(f, entry);
 	if (r == 0)
 		r = follow_functions(f, &at);
-	for (int i = 0; i < MAX_ROUNDS && more && r == 0; i++)
+	for (int i = 0; i < MAX_ROUNDS && more && r == 0; i++) {
 		r = try_candidates(f, &at, &more);
+		if (r == 0 && !more)
+			r = fill_all_holes(f, &at, &more);
+	}
 	f->counts.n_functions += (uint32_t)f->functions.n;
 	return r;
 }
