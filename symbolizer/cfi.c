@@ -28,6 +28,7 @@ struct builder {
 	const struct cfi_cie *cie; /* of the FDE that runs */
 	uint64_t from;		   /* rows below this address are already told */
 	uint32_t gap;		   /* rule */
+	size_t n_followed;	   /* rows */
 };
 
 struct source {
@@ -504,6 +505,7 @@ static int follow_gaps(struct builder *b, struct elf_file *f)
 	if (r == 0)
 		r = flow_build(f, x.gaps.data, x.gaps.n, on_followed, &x, NULL);
 	r = r == -E2BIG ? 0 : r;
+	b->n_followed = x.rows.n;
 	if (r == 0 && x.rows.n)
 		r = weave(&x);
 	vec_deinit(&x.gaps);
@@ -528,13 +530,17 @@ static int build(struct builder *b, struct elf_file *f, bool follow)
 		r = parse_section(b, &s);
 	if (r < 0)
 		return r;
-	if (!b->fdes.n)
+	/* Go's programs have none by design, and frame pointers throughout */
+	if (!b->fdes.n && (!follow || elf_file_section(f, ".gopclntab", &s.section)))
 		return -ENODATA;
-	qsort(b->fdes.data, b->fdes.n, sizeof(struct fde), by_start);
+	if (b->fdes.n)
+		qsort(b->fdes.data, b->fdes.n, sizeof(struct fde), by_start);
 	r = emit_fdes(b);
 	if (!r)
 		r = fill_gaps(b, f);
-	return r < 0 || !follow ? r : follow_gaps(b, f);
+	if (!r && follow)
+		r = follow_gaps(b, f);
+	return !r && !b->fdes.n && !b->n_followed ? -ENODATA : r;
 }
 
 static int build_file(struct elf_file *f, bool follow, struct cfi *ret)

@@ -14,6 +14,8 @@
 #define MAX_FUNCTIONS (1u << 18)
 #define MAX_STATES 65000
 #define MAX_GUESSES 8
+#define MAX_SWEEP (32u << 20)
+#define CALL 5 /* bytes of call rel32 */
 #define NOWHERE UINT32_MAX
 
 /* Code is looked at as one array of bytes, `n` of them; a position is an index into it. */
@@ -647,8 +649,8 @@ static int fill_all_holes(struct flow *f, size_t *functions_at, bool *ret)
 	return r < 0 ? r : follow_functions(f, functions_at);
 }
 
-/* A word of data that is an address by chance is rarely that of a function's place. */
-static bool may_begin(struct flow *f, uint32_t at)
+/* What is an address by chance is rarely that of a function's place. */
+static bool may_be_called(struct flow *f, uint32_t at)
 {
 	const struct piece *p = piece_at(f, at);
 	uint8_t before;
@@ -656,8 +658,16 @@ static bool may_begin(struct flow *f, uint32_t at)
 	if (at == p->first)
 		return true;
 	before = f->bytes[at - 1]; /* nop, int3, ret, the end of a long nop */
-	return !((p->start + (at - p->first)) & 15) &&
-	       (before == 0x90 || before == 0xcc || before == 0xc3 || !before);
+	return before == 0x90 || before == 0xcc || before == 0xc3 || !before ||
+	       !((p->start + (at - p->first)) & 15);
+}
+
+static bool may_begin(struct flow *f, uint32_t at)
+{
+	const struct piece *p = piece_at(f, at);
+
+	return at == p->first || (!((p->start + (at - p->first)) & 15) && f->bytes[at - 1] != 0xff &&
+				  strchr("\x90\xcc\xc3", f->bytes[at - 1]));
 }
 
 static int add_seeds(struct flow *f, uint64_t entry)
@@ -688,9 +698,57 @@ static int add_seeds(struct flow *f, uint64_t entry)
 	return r;
 }
 
+/* Calls in code that has FDEs of its own: five bytes that look like one, and lead to where a function
+ * can begin; what is there has to prove it. */
+static int sweep(struct flow *f, const struct elf_file *elf, uint64_t low, uint64_t high)
+{
+	uint8_t code[1 << 16];
+	int32_t distance;
+	size_t n = sizeof(code);
+	int r = 0;
+
+	for (; low < high && n > CALL && r == 0; low += n - CALL + 1) {
+		const uint8_t *p = code, *end;
+
+		n = elf_file_read(elf, low, code, high - low < sizeof(code) ? high - low : sizeof(code));
+		end = n >= CALL ? code + n - CALL : code;
+		while (r == 0 && p < end && (p = memchr(p, 0xe8, (size_t)(end - p)))) {
+			uint32_t at;
+
+			memcpy(&distance, ++p, sizeof(distance));
+			at = position(f, low + (uint64_t)(p - code) + 4 + (uint64_t)(int64_t)distance);
+			if (at != NOWHERE && !(f->flags[at] & ASKED) && may_be_called(f, at))
+				r = add_candidate(f, (struct function){ at, NOWHERE, POINTER });
+		}
+	}
+	return r;
+}
+
+static int sweep_all(struct flow *f, const struct elf_file *elf)
+{
+	uint64_t low, high, left = MAX_SWEEP;
+	int r = 0;
+
+	if (!elf_file_text(elf, &low, &high))
+		return 0;
+	for (size_t i = 0; i <= f->pieces.n && r == 0; i++) {
+		uint64_t end = i < f->pieces.n ? f->pieces.data[i].start : high;
+
+		if (end > low && end - low > left)
+			end = low + left;
+		if (end > low) {
+			left -= end - low;
+			r = sweep(f, elf, low, end);
+		}
+		if (i < f->pieces.n)
+			low = f->pieces.data[i].start + f->pieces.data[i].n;
+	}
+	return r;
+}
+
 /* All functions once. Those that never return are found on the way, so that the next round follows
  * fewer ways. */
-static int run_round(struct flow *f, uint64_t entry)
+static int run_round(struct flow *f, const struct elf_file *elf)
 {
 	bool more = true;
 	size_t at = 0;
@@ -703,7 +761,9 @@ static int run_round(struct flow *f, uint64_t entry)
 	memset(f->committed, 0, f->n * sizeof(*f->committed));
 	for (uint32_t i = 0; i < f->n; i++)
 		f->flags[i] &= NEVER_RETURNS | SEEN;
-	r = add_seeds(f, entry);
+	r = add_seeds(f, elf->entry);
+	if (r == 0)
+		r = sweep_all(f, elf);
 	if (r == 0)
 		r = follow_functions(f, &at);
 	for (int i = 0; i < MAX_ROUNDS && more && r == 0; i++) {
@@ -855,7 +915,7 @@ int flow_build(struct elf_file *elf, const struct flow_range *ranges, size_t n, 
 		r = flow_seeds(elf, f.pieces.data[0].start, ranges[n - 1].end, &f.seeds);
 	f.changed = true;
 	while (r == 0 && f.n && f.changed && f.counts.n_rounds < MAX_ROUNDS)
-		r = run_round(&f, elf->entry);
+		r = run_round(&f, elf);
 	if (r == 0 && f.n)
 		r = tell(&f, row, context);
 	if (ret)

@@ -2,15 +2,15 @@
 
 /* flow-oracle.c - holds rows that were followed out of the code against those of .eh_frame.
  *
- *   flow-oracle [-a ALLOWED] [-g] FILE...
+ *   flow-oracle [-g] FILE...
  *
  * Follows all code of a file as if it had no FDEs, and compares each instruction with the file's
  * own row there: CFA, rbp, rbx, return address. -g: only the code that has no FDE, as pprofd does,
- * and says how much of it has rows then. ALLOWED: as for static-oracle. Exit status 1 when a
- * difference is not explained, or nothing was compared. */
+ * and says how much of it has rows then. Where an FDE says otherwise than the pushes and additions
+ * of its own function (assembler without annotations), the file is wrong, and that is counted
+ * apart. Exit status 1 when anything else differs, or nothing was compared. */
 
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,28 +19,24 @@
 #include <unistd.h>
 
 #include "base/vec.h"
+#include "symbolizer/bounds.h"
 #include "symbolizer/cfi.h"
 #include "symbolizer/flow.h"
 
-#define MAX_SHOWN 100000
-
-struct allowed {
-	char file[128];
-	uint64_t low, high;
-};
+#define MAX_SHOWN 60
 
 struct tally {
-	long same, weaker, apart, different, allowed, more;
+	long same, weaker, apart, different, contradicted, more;
 	uint64_t fde_bytes, row_bytes, text_bytes;
 };
 
 struct file {
 	const char *path;
+	struct elf_file *elf;
 	struct cfi c;
 	struct tally t;
 };
 
-static VEC(struct allowed) allowed_list;
 static long n_shown;
 
 enum verdict { SAME, WEAKER, APART, DIFFERENT };
@@ -70,30 +66,46 @@ static enum verdict compare(const struct unwind_rule *q, const struct flow_state
 {
 	enum verdict v = SAME;
 
-	if (q->kind == UNWIND_OUTERMOST || s->outermost)
-		return s->outermost && q->kind == UNWIND_OUTERMOST ? SAME : DIFFERENT;
+	if (s->outermost) /* the entry point, and a new thread: the file may say so too */
+		return q->kind == UNWIND_OUTERMOST ? SAME : APART;
+	if (q->kind == UNWIND_OUTERMOST)
+		return DIFFERENT;
 	if (q->kind == UNWIND_SP && s->sp != FLOW_UNKNOWN)
 		v = s->sp == q->cfa_offset ? SAME : DIFFERENT;
 	else if (q->kind == UNWIND_FP)
 		v = s->fp_value != FLOW_FRAME ? APART : s->fp == q->cfa_offset ? SAME : DIFFERENT;
 	else
 		return APART;
-	if (!!(q->reg & UNWIND_RA_REGISTER) != !!s->ra)
+	if (s->ra && (!(q->reg & UNWIND_RA_REGISTER) || flow_rule(s).aux != q->aux))
 		v = DIFFERENT;
-	if (s->ra && flow_rule(s).aux != q->aux)
-		v = DIFFERENT;
+	if (q->reg & UNWIND_RA_REGISTER && !s->ra) /* pushed again; the register has it still */
+		v = worse(v, APART);
 	v = worse(v, saved(q->fp_saved, q->fp_offset, s->fp_value, s->fp_slot, s->sp));
 	return worse(v, saved(q->bx_saved, q->bx_offset, s->bx_value, s->bx_slot, s->sp));
 }
 
-static bool is_allowed(const struct file *f, uint64_t at)
+/* Does the FDE say what the instructions of its function do to the stack pointer, up to here? */
+static bool is_contradicted(const struct file *f, uint64_t to)
 {
-	const char *slash = strrchr(f->path, '/');
+	struct flow_state before, after;
+	uint64_t at;
+	struct flow_op op;
+	uint8_t code[16];
 
-	for (size_t i = 0; i < allowed_list.n; i++) {
-		const struct allowed *a = &allowed_list.data[i];
+	if (!bounds_find(f->elf, to, &at))
+		return false;
+	for (; at <= to; at += op.length) {
+		const struct unwind_rule *q = cfi_find(&f->c, at), *next;
 
-		if (at >= a->low && at < a->high && !fnmatch(a->file, slash ? slash + 1 : f->path, 0))
+		if (!flow_decode(code, elf_file_read(f->elf, at, code, sizeof(code)), at, &op))
+			return false;
+		next = cfi_find(&f->c, at + op.length);
+		if (!next || q->kind != UNWIND_SP || next->kind != UNWIND_SP || op.kind >= FLOW_CALL)
+			continue;
+		before = flow_entry();
+		before.sp = q->cfa_offset;
+		after = flow_step(&op, &before);
+		if (before.sp >= 8 && after.sp != FLOW_UNKNOWN && after.sp != next->cfa_offset)
 			return true;
 	}
 	return false;
@@ -126,8 +138,8 @@ static int on_row(void *context, uint64_t start, uint64_t end, const struct flow
 	f->t.same += v == SAME;
 	f->t.weaker += v == WEAKER;
 	f->t.apart += v == APART;
-	if (v == DIFFERENT && is_allowed(f, start)) {
-		f->t.allowed++;
+	if (v == DIFFERENT && is_contradicted(f, start)) {
+		f->t.contradicted++;
 	} else if (v == DIFFERENT) {
 		f->t.different++;
 		show(f, start, q, s);
@@ -188,6 +200,7 @@ static bool check(const char *path, bool gaps, struct tally *sum)
 
 	if (fd < 0 || elf_file_open(fd, &elf) < 0 || cfi_build_fdes(elf, &f.c) < 0)
 		return true; /* not every machine has every file */
+	f.elf = elf;
 	r = ranges_of(&f, gaps, &ranges);
 	began = now();
 	if (r == 0)
@@ -203,9 +216,9 @@ static bool check(const char *path, bool gaps, struct tally *sum)
 		printf("  rows for %" PRIu64 " of %" PRIu64 " bytes without FDEs, %ld instructions\n",
 		       f.t.row_bytes, f.t.text_bytes - f.t.fde_bytes, f.t.more);
 	else
-		printf("  instructions: same %ld, weaker %ld, another form %ld, allowed %ld, DIFFERENT "
+		printf("  instructions: same %ld, weaker %ld, another form %ld, FDE against its code %ld, DIFFERENT "
 		       "%ld; without FDE %ld; bytes with FDE and row %.1f %%\n", f.t.same, f.t.weaker,
-		       f.t.apart, f.t.allowed, f.t.different, f.t.more,
+		       f.t.apart, f.t.contradicted, f.t.different, f.t.more,
 		       100.0 * (double)f.t.row_bytes / (double)f.t.fde_bytes);
 	sum->same += f.t.same + (gaps ? f.t.more : 0);
 	sum->different += f.t.different;
@@ -214,39 +227,19 @@ static bool check(const char *path, bool gaps, struct tally *sum)
 	return r == 0;
 }
 
-static int read_allowed(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	char line[512];
-
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f)) {
-		struct allowed a;
-
-		if (*line != '#' && sscanf(line, "%127s %" SCNx64 " %" SCNx64, a.file, &a.low,
-					   &a.high) == 3 && vec_push(&allowed_list, a) < 0)
-			break;
-	}
-	fclose(f);
-	return 0;
-}
-
 int main(int argc, char **argv)
 {
 	struct tally sum = { 0 };
 	bool gaps = false, fine = true;
 	int option;
 
-	while ((option = getopt(argc, argv, "a:g")) != -1) {
-		if (option == 'g')
-			gaps = true;
-		else if (option != 'a' || read_allowed(optarg) < 0)
+	while ((option = getopt(argc, argv, "g")) != -1) {
+		if (option != 'g')
 			return 2;
+		gaps = true;
 	}
 	for (int i = optind; i < argc; i++)
 		fine &= check(argv[i], gaps, &sum);
-	vec_deinit(&allowed_list);
 	printf("same %ld, different %ld\n", sum.same, sum.different);
 	return !fine || sum.different || !sum.same;
 }
