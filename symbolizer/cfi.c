@@ -432,14 +432,11 @@ static int fill_trampolines(struct builder *b, struct elf_file *f)
 	return 0;
 }
 
-static int fill_gaps(struct builder *b, struct elf_file *f)
+static int fill_entry(struct builder *b, const struct elf_file *f)
 {
 	static const struct unwind_rule outermost = { .kind = UNWIND_OUTERMOST };
-	int r = f->entry ? fill_gap(b, f->entry, f->entry + ENTRY_SIZE, &outermost) : 0;
 
-	if (!r)
-		r = fill_stubs(b, f);
-	return r < 0 ? r : fill_trampolines(b, f);
+	return f->entry ? fill_gap(b, f->entry, f->entry + ENTRY_SIZE, &outermost) : 0;
 }
 
 struct followed {
@@ -537,9 +534,13 @@ static int build(struct builder *b, struct elf_file *f, bool follow)
 		qsort(b->fdes.data, b->fdes.n, sizeof(struct fde), by_start);
 	r = emit_fdes(b);
 	if (!r)
-		r = fill_gaps(b, f);
+		r = fill_stubs(b, f);
+	if (!r)
+		r = fill_trampolines(b, f);
 	if (!r && follow)
 		r = follow_gaps(b, f);
+	if (!r)
+		r = fill_entry(b, f);
 	return !r && !b->fdes.n && !b->n_followed ? -ENODATA : r;
 }
 

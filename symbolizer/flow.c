@@ -244,25 +244,72 @@ static int fall(struct flow *f, uint32_t at, const struct flow_op *op, const str
 	return visit(f, next, s);
 }
 
-static bool never_returns(const struct flow *f, uint64_t slot)
+/* What fills the room in front of a function flows into it. */
+static bool is_padding(const struct flow *f, uint32_t at)
 {
-	size_t low = 0, high = f->seeds.never_return.n;
+	const uint8_t *p = f->bytes + at;
+	uint32_t left = f->n - at;
+
+	while (left && (*p == 0x66 || *p == 0x2e))
+		p++, left--;
+	return left && (*p == 0x90 || (left > 1 && p[0] == 0x0f && p[1] == 0x1f));
+}
+
+static bool has_slot(const uint64_t *slots, size_t n, uint64_t slot)
+{
+	size_t low = 0, high = n;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (f->seeds.never_return.data[middle] < slot)
+		if (slots[middle] < slot)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low < f->seeds.never_return.n && f->seeds.never_return.data[low] == slot;
+	return low < n && slots[low] == slot;
+}
+
+static bool never_returns(const struct flow *f, uint64_t slot)
+{
+	return has_slot(f->seeds.never_return.data, f->seeds.never_return.n, slot);
+}
+
+/* A function that we do not see may be one that never returns: then what is behind its call is the
+ * room to the next function, or that function. */
+static bool is_behind_unseen(struct flow *f, uint32_t at, uint64_t slot)
+{
+	const struct piece *p = piece_at(f, at);
+
+	return !has_slot(f->seeds.known_to_return.data, f->seeds.known_to_return.n, slot) &&
+	       (!((p->start + (at - p->first)) & 15) || (at < f->n && is_padding(f, at)));
+}
+
+/* The slot that a stub leads through; 0: it is none. */
+static int stub_slot(struct flow *f, uint32_t at, uint64_t *ret)
+{
+	const struct flow_op *op = NULL;
+	int r = 0;
+
+	*ret = 0;
+	for (int i = 0; i < 2 && at < f->n && r == 0; i++) {
+		r = op_at(f, at, &op);
+		if (r < 0 || !op)
+			return r;
+		if (op->kind == FLOW_JUMP_ANY)
+			*ret = (uint64_t)op->value;
+		if (op->kind != FLOW_PLAIN)
+			break;
+		at += op->length;
+	}
+	return r;
 }
 
 static int call(struct flow *f, uint32_t at, const struct flow_op *op, const struct flow_state *s)
 {
 	static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 	uint32_t to = NOWHERE;
+	uint64_t slot;
 	int r = 0;
 
 	if (op->kind == FLOW_CALL) {
@@ -276,7 +323,14 @@ static int call(struct flow *f, uint32_t at, const struct flow_op *op, const str
 	if (at + op->length + sizeof(endbr64) <= f->n &&
 	    !memcmp(f->bytes + at + op->length, endbr64, sizeof(endbr64)))
 		return 0; /* only functions begin like this, and where setjmp returns */
-	return fall(f, at, op, s);
+	slot = (uint64_t)op->value;
+	if (to != NOWHERE) {
+		r = stub_slot(f, to, &slot);
+		op = &f->ops.data[f->op_of[at] - 1]; /* the array may have moved */
+	}
+	if (slot && is_behind_unseen(f, at + op->length, slot))
+		return r;
+	return r < 0 ? r : fall(f, at, op, s);
 }
 
 /* A new thread's first steps: the caller's rbp, which nobody has saved, becomes 0 (psABI 3.4.1),
@@ -314,7 +368,8 @@ static int leave_function(struct flow *f, const struct flow_op *op, const struct
 	if (op->kind == FLOW_JUMP_ANY) {
 		/* on another stack (longjmp), it is not to its caller that it goes */
 		f->result.returns |= !flow_is_lost(next);
-		f->result.indirect |= !op->value;
+		/* a label that is jumped to in the state of an entry has the state of one */
+		f->result.indirect |= !op->value && !flow_is_entry(next);
 		return 0;
 	}
 	f->result.returns = true;
@@ -435,17 +490,6 @@ static int take_found(struct flow *f, const struct function *fn)
 		r = add_candidate(f, q);
 	}
 	return r;
-}
-
-/* What fills the room in front of a function flows into it. */
-static bool is_padding(const struct flow *f, uint32_t at)
-{
-	const uint8_t *p = f->bytes + at;
-	uint32_t left = f->n - at;
-
-	while (left && (*p == 0x66 || *p == 0x2e))
-		p++, left--;
-	return left && (*p == 0x90 || (left > 1 && p[0] == 0x0f && p[1] == 0x1f));
 }
 
 static bool is_believed(const struct flow *f, const struct function *fn)

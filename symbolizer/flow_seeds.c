@@ -42,8 +42,17 @@ static int on_slot(void *context, const struct scanned_symbol *s)
 		"verr",		 "verrx",	    "__libc_start_main", "thrd_exit",	 "__cxa_bad_cast",
 		"_ZSt9terminatev", "__cxa_throw_bad_array_new_length", "_dl_signal_error", "_dl_signal_exception",
 	};
+	static const char *const allocators[] = { "malloc", "calloc", "realloc", "free", "memalign",
+						  "aligned_alloc", "posix_memalign" };
 	struct scan *c = context;
 
+	for (size_t i = 0; i < sizeof(allocators) / sizeof(allocators[0]); i++) {
+		if (strcmp(s->name, allocators[i]))
+			continue;
+		if (c->seeds->known_to_return.n == FLOW_MAX_SEEDS)
+			return -E2BIG;
+		return vec_push(&c->seeds->known_to_return, s->value);
+	}
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		/* std::__throw_bad_alloc() and its like */
 		if (strcmp(s->name, names[i]) &&
@@ -150,6 +159,8 @@ int flow_seeds(struct elf_file *f, uint64_t low, uint64_t high, struct flow_seed
 		qsort(s.pointers.data, s.pointers.n, sizeof(*s.pointers.data), by_value);
 	if (s.never_return.n)
 		qsort(s.never_return.data, s.never_return.n, sizeof(uint64_t), by_value);
+	if (s.known_to_return.n)
+		qsort(s.known_to_return.data, s.known_to_return.n, sizeof(uint64_t), by_value);
 	*ret = s;
 	return 0;
 }
@@ -159,4 +170,5 @@ void flow_seeds_deinit(struct flow_seeds *s)
 	vec_deinit(&s->functions);
 	vec_deinit(&s->pointers);
 	vec_deinit(&s->never_return);
+	vec_deinit(&s->known_to_return);
 }

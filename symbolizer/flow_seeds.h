@@ -18,6 +18,7 @@ struct flow_seeds {
 	VEC(struct flow_seed) functions; /* by symbols; ascending, the largest first */
 	VEC(uint64_t) pointers;		 /* words of data that may be functions; ascending */
 	VEC(uint64_t) never_return;	 /* slots of functions that do not; ascending */
+	VEC(uint64_t) known_to_return;	 /* slots of such as do */
 };
 
 /* Those in [low, high). 0, -ENOMEM, -E2BIG: more than FLOW_MAX_SEEDS of a kind. */

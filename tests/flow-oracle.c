@@ -24,6 +24,7 @@
 #include "symbolizer/flow.h"
 
 #define MAX_SHOWN 60
+#define ENTRY_SIZE 64 /* what cfi.c makes outermost by itself */
 
 struct tally {
 	long same, weaker, apart, different, contradicted, more;
@@ -129,7 +130,8 @@ static int on_row(void *context, uint64_t start, uint64_t end, const struct flow
 	enum verdict v;
 
 	f->t.row_bytes += end - start;
-	if (!q || q->kind == UNWIND_GAP || q->kind == UNWIND_SIGNAL) {
+	if (!q || q->kind == UNWIND_GAP || q->kind == UNWIND_SIGNAL ||
+	    (q->kind == UNWIND_OUTERMOST && start - f->elf->entry < ENTRY_SIZE)) {
 		f->t.more++;
 		f->t.row_bytes -= end - start;
 		return 0;
