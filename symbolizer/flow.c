@@ -57,7 +57,7 @@ struct flow {
 	const struct function *function;
 	struct result result;
 	struct flow_counts counts;
-	bool changed;
+	bool changed, fixed; /* fixed: loaded at the addresses that it names */
 };
 
 static uint32_t position(struct flow *f, uint64_t address)
@@ -360,6 +360,27 @@ static int begins_thread(struct flow *f, uint32_t at, const struct flow_op *op,
 	return r;
 }
 
+/* What is an address by chance is rarely that of a function's place. */
+static bool may_be_called(struct flow *f, uint32_t at)
+{
+	const struct piece *p = piece_at(f, at);
+	uint8_t before;
+
+	if (at == p->first)
+		return true;
+	before = f->bytes[at - 1]; /* nop, int3, ret, the end of a long nop */
+	return before == 0x90 || before == 0xcc || before == 0xc3 || !before ||
+	       !((p->start + (at - p->first)) & 15);
+}
+
+static bool may_begin(struct flow *f, uint32_t at)
+{
+	const struct piece *p = at == NOWHERE ? NULL : piece_at(f, at);
+
+	return p && (at == p->first || (!((p->start + (at - p->first)) & 15) && 
+				  memchr("\x90\xcc\xc3", f->bytes[at - 1], 4)));
+}
+
 static int leave_function(struct flow *f, const struct flow_op *op, const struct flow_state *s,
 			  const struct flow_state *next)
 {
@@ -421,6 +442,10 @@ static int follow_one(struct flow *f, uint32_t at)
 		return 0;
 	case FLOW_ADDRESS:
 		r = find(f, (uint64_t)op.value, ADDRESS);
+		break;
+	case FLOW_CONSTANT:
+		if (f->fixed && may_begin(f, position(f, (uint64_t)op.value)))
+			r = find(f, (uint64_t)op.value, ADDRESS);
 	}
 	return r < 0 ? r : fall(f, at, &op, &next);
 }
@@ -693,27 +718,6 @@ static int fill_all_holes(struct flow *f, size_t *functions_at, bool *ret)
 	return r < 0 ? r : follow_functions(f, functions_at);
 }
 
-/* What is an address by chance is rarely that of a function's place. */
-static bool may_be_called(struct flow *f, uint32_t at)
-{
-	const struct piece *p = piece_at(f, at);
-	uint8_t before;
-
-	if (at == p->first)
-		return true;
-	before = f->bytes[at - 1]; /* nop, int3, ret, the end of a long nop */
-	return before == 0x90 || before == 0xcc || before == 0xc3 || !before ||
-	       !((p->start + (at - p->first)) & 15);
-}
-
-static bool may_begin(struct flow *f, uint32_t at)
-{
-	const struct piece *p = piece_at(f, at);
-
-	return at == p->first || (!((p->start + (at - p->first)) & 15) && f->bytes[at - 1] != 0xff &&
-				  strchr("\x90\xcc\xc3", f->bytes[at - 1]));
-}
-
 static int add_seeds(struct flow *f, uint64_t entry)
 {
 	const struct flow_seeds *s = &f->seeds;
@@ -957,6 +961,7 @@ int flow_build(struct elf_file *elf, const struct flow_range *ranges, size_t n, 
 	r = read_code(&f, elf, ranges, n);
 	if (r == 0 && f.n)
 		r = flow_seeds(elf, f.pieces.data[0].start, ranges[n - 1].end, &f.seeds);
+	f.fixed = elf->type == ET_EXEC;
 	f.changed = true;
 	while (r == 0 && f.n && f.changed && f.counts.n_rounds < MAX_ROUNDS)
 		r = run_round(&f, elf);

@@ -21,7 +21,8 @@ enum flow_op_kind {
 	FLOW_SAVE,     /* rbp or rbx to base + value */
 	FLOW_LOAD,     /* rbp or rbx from base + value */
 	FLOW_STORE,    /* `size` bytes of something at base + value; and `writes` */
-	FLOW_ADDRESS,  /* a register becomes the constant `value`; and `writes` */
+	FLOW_ADDRESS,  /* a register becomes the address `value`; and `writes` */
+	FLOW_CONSTANT, /* a register becomes `value`, an address perhaps; and `writes` */
 	FLOW_CALL,     /* value: the target's address */
 	FLOW_CALL_ANY, /* value: the address of the slot, 0: none */
 	FLOW_JUMP,

@@ -87,7 +87,7 @@ static bool copy(const ZydisDecodedInstruction *i, const ZydisDecodedOperand *o,
 	}
 	if (!lea && o[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && to != FLOW_NONE && to != FLOW_SP &&
 	    o[0].size >= 32) {
-		op->kind = FLOW_ADDRESS;
+		op->kind = FLOW_CONSTANT;
 		op->writes = (uint16_t)(1u << to);
 		op->value = (int64_t)(o[0].size == 32 ? (uint32_t)o[1].imm.value.u :
 							o[1].imm.value.u);
