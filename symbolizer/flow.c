@@ -5,472 +5,13 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/hash.h"
-#include "base/vec.h"
-#include "symbolizer/flow_seeds.h"
+#include "symbolizer/flow_walk.h"
 
-#define MAX_STEPS (24u << 20)
 #define MAX_ROUNDS 8
 #define MAX_FUNCTIONS (1u << 18)
-#define MAX_STATES 65000
 #define MAX_GUESSES 8
 #define MAX_SWEEP (32u << 20)
 #define CALL 5 /* bytes of call rel32 */
-#define NOWHERE UINT32_MAX
-
-/* Code is looked at as one array of bytes, `n` of them; a position is an index into it. */
-struct piece {
-	uint64_t start;
-	uint32_t first, n;
-	bool told; /* rows are wanted */
-};
-
-enum { NEVER_RETURNS = 1, FUNCTION = 2, SEEN = 4, ASKED = 8 };
-
-/* Why something is believed to be a function, in the order of how much it is. */
-enum trust { ENTRY_POINT, KNOWN, ADDRESS, POINTER, BLOCK };
-
-struct function {
-	uint32_t at, end; /* end: NOWHERE where its size is unknown */
-	enum trust trust;
-};
-
-/* What following one function has shown. */
-struct result {
-	bool returns, proved, contradicted, lost, undecodable, indirect;
-};
-
-struct flow {
-	VEC(struct piece) pieces;
-	size_t piece; /* the last one found */
-	uint32_t n;
-	uint8_t *bytes, *flags;
-	uint32_t *op_of; /* index + 1 in ops; 0: not decoded yet, NOWHERE: undecodable */
-	uint16_t *local, *committed; /* index + 1 in states; 0: not reached */
-	VEC(struct flow_op) ops;
-	VEC(struct flow_state) states;
-	struct hash_index state_index;
-	struct flow_seeds seeds;
-	VEC(struct function) functions, candidates;
-	VEC(struct function) found; /* by the function that is being followed */
-	VEC(uint32_t) touched, work;
-	const struct function *function;
-	struct result result;
-	struct flow_counts counts;
-	bool changed, fixed; /* fixed: loaded at the addresses that it names */
-};
-
-static uint32_t position(struct flow *f, uint64_t address)
-{
-	size_t low = 0, n = f->pieces.n;
-	const struct piece *p = &f->pieces.data[f->piece];
-
-	if (address - p->start < p->n)
-		return p->first + (uint32_t)(address - p->start);
-	while (n > 1) {
-		size_t half = n / 2;
-
-		if (f->pieces.data[low + half].start <= address)
-			low += half;
-		n -= half;
-	}
-	p = &f->pieces.data[low];
-	if (address - p->start >= p->n)
-		return NOWHERE;
-	f->piece = low;
-	return p->first + (uint32_t)(address - p->start);
-}
-
-/* The piece that holds a position. */
-static const struct piece *piece_at(struct flow *f, uint32_t at)
-{
-	size_t low = 0, n = f->pieces.n;
-	const struct piece *p = &f->pieces.data[f->piece];
-
-	if (at - p->first < p->n)
-		return p;
-	while (n > 1) {
-		size_t half = n / 2;
-
-		if (f->pieces.data[low + half].first <= at)
-			low += half;
-		n -= half;
-	}
-	f->piece = low;
-	return &f->pieces.data[low];
-}
-
-static bool state_equal(uint32_t item, const void *key, const void *context)
-{
-	const struct flow *f = context;
-
-	return !memcmp(&f->states.data[item], key, sizeof(struct flow_state));
-}
-
-static int intern(struct flow *f, const struct flow_state *s, uint16_t *ret)
-{
-	uint64_t h = hash_bytes(HASH_SEED, s, sizeof(*s));
-	uint32_t i = hash_get(&f->state_index, h, state_equal, s, f);
-	int r = 0;
-
-	if (i == HASH_NONE) {
-		i = (uint32_t)f->states.n;
-		if (i == MAX_STATES)
-			return -E2BIG;
-		r = vec_push(&f->states, *s);
-		if (r == 0)
-			r = hash_put(&f->state_index, h, i);
-	}
-	*ret = (uint16_t)(i + 1);
-	return r;
-}
-
-/* *cell becomes what holds in both; *ret: did it change? */
-static int meet(struct flow *f, uint16_t *cell, const struct flow_state *s, bool *ret)
-{
-	struct flow_state m = *cell ? flow_meet(&f->states.data[*cell - 1], s) : *s;
-	uint16_t i;
-	int r = intern(f, &m, &i);
-
-	*ret = r == 0 && i != *cell;
-	if (r == 0)
-		*cell = i;
-	return r;
-}
-
-/* NULL: undecodable, also what runs out of its piece. */
-static int op_at(struct flow *f, uint32_t at, const struct flow_op **ret)
-{
-	const struct piece *p;
-	struct flow_op op;
-	int r;
-
-	*ret = NULL;
-	if (f->op_of[at] == NOWHERE)
-		return 0;
-	if (!f->op_of[at]) {
-		p = piece_at(f, at);
-		if (!flow_decode(f->bytes + at, p->first + p->n - at, p->start + (at - p->first),
-				 &op)) {
-			f->op_of[at] = NOWHERE;
-			return 0;
-		}
-		r = vec_push(&f->ops, op);
-		if (r < 0)
-			return r;
-		f->op_of[at] = (uint32_t)f->ops.n;
-	}
-	*ret = &f->ops.data[f->op_of[at] - 1];
-	return 0;
-}
-
-static int find(struct flow *f, uint64_t address, enum trust trust)
-{
-	uint32_t at = position(f, address);
-
-	if (at == NOWHERE)
-		return 0;
-	return vec_push(&f->found, ((struct function){ at, NOWHERE, trust }));
-}
-
-/* A block of unknown origin comes to what is known: its state has to be what holds there. */
-static void join(struct flow *f, uint32_t at, const struct flow_state *s)
-{
-	const struct flow_state *known = &f->states.data[f->committed[at] - 1];
-	struct flow_state m = flow_meet(known, s);
-
-	if (memcmp(&m, known, sizeof(m)))
-		f->result.contradicted = true;
-	else if (known->sp != FLOW_UNKNOWN || known->fp_value == FLOW_FRAME)
-		f->result.proved = true;
-}
-
-static int visit(struct flow *f, uint32_t at, const struct flow_state *s)
-{
-	bool fresh = !f->local[at], changed;
-	int r;
-
-	if (f->function->trust == BLOCK && f->committed[at]) {
-		join(f, at, s);
-		return 0;
-	}
-	r = meet(f, &f->local[at], s, &changed);
-
-	if (r == 0 && fresh)
-		r = vec_push(&f->touched, at);
-	if (r == 0 && changed)
-		r = vec_push(&f->work, at);
-	return r;
-}
-
-/* A jump, with or without a condition. */
-static int jump(struct flow *f, const struct flow_op *op, const struct flow_state *s)
-{
-	const struct function *fn = f->function;
-	uint32_t at = position(f, (uint64_t)op->value);
-	bool entry = flow_is_entry(s), outside;
-
-	if (at == NOWHERE) {
-		f->result.returns = true;
-		return 0;
-	}
-	outside = fn->end != NOWHERE && (at < fn->at || at >= fn->end);
-	if (entry && at != fn->at && (outside || (f->flags[at] & FUNCTION))) {
-		if (!(f->flags[at] & NEVER_RETURNS))
-			f->result.returns = true;
-		f->result.proved |= f->flags[at] & FUNCTION;
-		return find(f, (uint64_t)op->value, KNOWN);
-	}
-	if (f->flags[at] & FUNCTION && !entry) {
-		f->result.contradicted = true;
-		return 0;
-	}
-	return visit(f, at, s);
-}
-
-/* On to the next instruction. A function that begins there is not fallen into with a frame: what
- * is in front of it does not return. */
-static int fall(struct flow *f, uint32_t at, const struct flow_op *op, const struct flow_state *s)
-{
-	const struct piece *p = piece_at(f, at);
-	uint32_t next = at + op->length;
-
-	if (next >= p->first + p->n) {
-		f->result.returns = true;
-		return 0;
-	}
-	if (!flow_is_entry(s) && (next == f->function->end || (f->flags[next] & (FUNCTION | SEEN))))
-		return 0;
-	return visit(f, next, s);
-}
-
-/* What fills the room in front of a function flows into it. */
-static bool is_padding(const struct flow *f, uint32_t at)
-{
-	const uint8_t *p = f->bytes + at;
-	uint32_t left = f->n - at;
-
-	while (left && (*p == 0x66 || *p == 0x2e))
-		p++, left--;
-	return left && (*p == 0x90 || (left > 1 && p[0] == 0x0f && p[1] == 0x1f));
-}
-
-static bool has_slot(const uint64_t *slots, size_t n, uint64_t slot)
-{
-	size_t low = 0, high = n;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (slots[middle] < slot)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < n && slots[low] == slot;
-}
-
-static bool never_returns(const struct flow *f, uint64_t slot)
-{
-	return has_slot(f->seeds.never_return.data, f->seeds.never_return.n, slot);
-}
-
-/* A function that we do not see may be one that never returns: then what is behind its call is the
- * room to the next function, or that function. */
-static bool is_behind_unseen(struct flow *f, uint32_t at, uint64_t slot)
-{
-	const struct piece *p = piece_at(f, at);
-
-	return !has_slot(f->seeds.known_to_return.data, f->seeds.known_to_return.n, slot) &&
-	       (!((p->start + (at - p->first)) & 15) || (at < f->n && is_padding(f, at)));
-}
-
-/* The slot that a stub leads through; 0: it is none. */
-static int stub_slot(struct flow *f, uint32_t at, uint64_t *ret)
-{
-	const struct flow_op *op = NULL;
-	int r = 0;
-
-	*ret = 0;
-	for (int i = 0; i < 2 && at < f->n && r == 0; i++) {
-		r = op_at(f, at, &op);
-		if (r < 0 || !op)
-			return r;
-		if (op->kind == FLOW_JUMP_ANY)
-			*ret = (uint64_t)op->value;
-		if (op->kind != FLOW_PLAIN)
-			break;
-		at += op->length;
-	}
-	return r;
-}
-
-static int call(struct flow *f, uint32_t at, const struct flow_op *op, const struct flow_state *s)
-{
-	static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
-	uint32_t to = NOWHERE;
-	uint64_t slot;
-	int r = 0;
-
-	if (op->kind == FLOW_CALL) {
-		to = position(f, (uint64_t)op->value);
-		r = find(f, (uint64_t)op->value, KNOWN);
-	} else if (op->value && never_returns(f, (uint64_t)op->value)) {
-		return 0;
-	}
-	if (r < 0 || (to != NOWHERE && (f->flags[to] & NEVER_RETURNS)))
-		return r;
-	if (at + op->length + sizeof(endbr64) <= f->n &&
-	    !memcmp(f->bytes + at + op->length, endbr64, sizeof(endbr64)))
-		return 0; /* only functions begin like this, and where setjmp returns */
-	slot = (uint64_t)op->value;
-	if (to != NOWHERE) {
-		r = stub_slot(f, to, &slot);
-		op = &f->ops.data[f->op_of[at] - 1]; /* the array may have moved */
-	}
-	if (slot && is_behind_unseen(f, at + op->length, slot))
-		return r;
-	return r < 0 ? r : fall(f, at, op, s);
-}
-
-/* A new thread's first steps: the caller's rbp, which nobody has saved, becomes 0 (psABI 3.4.1),
- * and what is called is in a register. Clone of glibc and of musl. */
-static int begins_thread(struct flow *f, uint32_t at, const struct flow_op *op,
-			 const struct flow_state *s, bool *ret)
-{
-	static const uint8_t xor_ebp[] = { 0x31, 0xed };
-	int r = 0;
-
-	*ret = false;
-	if (op->length != sizeof(xor_ebp) || memcmp(f->bytes + at, xor_ebp, sizeof(xor_ebp)) ||
-	    s->sp != 8 || s->fp_value != FLOW_CALLERS || s->fp_slot)
-		return 0;
-	for (int i = 0; i < 4 && r == 0; i++) {
-		at += op->length;
-		if (at >= f->n)
-			return 0;
-		r = op_at(f, at, &op);
-		if (r < 0 || !op)
-			return r;
-		*ret = op->kind == FLOW_CALL_ANY && !op->value;
-		if (*ret || (op->kind != FLOW_PLAIN && op->kind != FLOW_POP &&
-			     op->kind != FLOW_LOSE_SP))
-			break;
-	}
-	return r;
-}
-
-/* What is an address by chance is rarely that of a function's place. */
-static bool may_be_called(struct flow *f, uint32_t at)
-{
-	const struct piece *p = piece_at(f, at);
-	uint8_t before;
-
-	if (at == p->first)
-		return true;
-	before = f->bytes[at - 1]; /* nop, int3, ret, the end of a long nop */
-	return before == 0x90 || before == 0xcc || before == 0xc3 || !before ||
-	       !((p->start + (at - p->first)) & 15);
-}
-
-static bool may_begin(struct flow *f, uint32_t at)
-{
-	const struct piece *p = at == NOWHERE ? NULL : piece_at(f, at);
-
-	return p && (at == p->first || (!((p->start + (at - p->first)) & 15) && 
-				  memchr("\x90\xcc\xc3", f->bytes[at - 1], 4)));
-}
-
-static int leave_function(struct flow *f, const struct flow_op *op, const struct flow_state *s,
-			  const struct flow_state *next)
-{
-	if (op->kind == FLOW_JUMP_ANY && op->value && never_returns(f, (uint64_t)op->value))
-		return 0;
-	if (op->kind == FLOW_JUMP_ANY) {
-		/* on another stack (longjmp), it is not to its caller that it goes */
-		f->result.returns |= !flow_is_lost(next);
-		/* a label that is jumped to in the state of an entry has the state of one */
-		f->result.indirect |= !op->value && !flow_is_entry(next);
-		return 0;
-	}
-	f->result.returns = true;
-	if (flow_may_return(s) && !op->value)
-		f->result.proved = true;
-	else if (!flow_is_lost(s))
-		f->result.contradicted = true;
-	return 0;
-}
-
-static int follow_one(struct flow *f, uint32_t at)
-{
-	struct flow_state s = f->states.data[f->local[at] - 1], next;
-	const struct flow_op *o;
-	struct flow_op op;
-	bool thread;
-	int r = op_at(f, at, &o);
-
-	if (r < 0 || !o) {
-		f->result.undecodable |= !o;
-		return r;
-	}
-	op = *o;
-	r = begins_thread(f, at, &op, &s, &thread);
-	if (r < 0)
-		return r;
-	if (thread) {
-		s = (struct flow_state){ .sp = FLOW_UNKNOWN, .outermost = 1 };
-		r = intern(f, &s, &f->local[at]);
-	}
-	if (r < 0)
-		return r;
-	next = flow_step(&op, &s);
-	if (flow_is_lost(&next))
-		f->result.lost = true;
-	switch (op.kind) {
-	case FLOW_CALL:
-	case FLOW_CALL_ANY:
-		return call(f, at, &op, &next);
-	case FLOW_JUMP:
-		return jump(f, &op, &next);
-	case FLOW_BRANCH:
-		r = jump(f, &op, &next);
-		return r < 0 ? r : fall(f, at, &op, &next);
-	case FLOW_JUMP_ANY:
-	case FLOW_RETURN:
-		return leave_function(f, &op, &s, &next);
-	case FLOW_STOP:
-		return 0;
-	case FLOW_ADDRESS:
-		r = find(f, (uint64_t)op.value, ADDRESS);
-		break;
-	case FLOW_CONSTANT:
-		if (f->fixed && may_begin(f, position(f, (uint64_t)op.value)))
-			r = find(f, (uint64_t)op.value, ADDRESS);
-	}
-	return r < 0 ? r : fall(f, at, &op, &next);
-}
-
-/* state: in front of a BLOCK; the others say by themselves. */
-static int follow(struct flow *f, const struct function *fn, uint16_t state)
-{
-	struct flow_state start = flow_entry();
-	int r;
-
-	f->function = fn;
-	f->result = (struct result){ 0 };
-	f->found.n = f->touched.n = f->work.n = 0;
-	if (fn->trust == ENTRY_POINT)
-		start = (struct flow_state){ .sp = FLOW_UNKNOWN, .outermost = 1 };
-	if (fn->trust == BLOCK)
-		start = f->states.data[state - 1];
-	r = visit(f, fn->at, &start);
-	while (r == 0 && f->work.n) {
-		if (++f->counts.n_steps > MAX_STEPS)
-			return -E2BIG;
-		r = follow_one(f, f->work.data[--f->work.n]);
-	}
-	return r;
-}
 
 static int add_function(struct flow *f, struct function fn)
 {
@@ -487,8 +28,7 @@ static int add_function(struct flow *f, struct function fn)
 
 static int add_candidate(struct flow *f, struct function fn)
 {
-	if ((f->flags[fn.at] & FUNCTION) ||
-	    ((f->flags[fn.at] & ASKED) && fn.trust == POINTER))
+	if ((f->flags[fn.at] & FUNCTION) || ((f->flags[fn.at] & ASKED) && fn.trust == POINTER))
 		return 0;
 	if (f->candidates.n == MAX_FUNCTIONS)
 		return -E2BIG;
@@ -510,7 +50,7 @@ static int take_found(struct flow *f, const struct function *fn)
 			continue;
 		}
 		if (f->result.indirect || f->local[q.at] ||
-		    (fn->end != NOWHERE && q.at >= fn->at && q.at < fn->end))
+		    (fn->end != FLOW_NOWHERE && q.at >= fn->at && q.at < fn->end))
 			q.trust = POINTER;
 		r = add_candidate(f, q);
 	}
@@ -521,7 +61,7 @@ static bool is_believed(const struct flow *f, const struct function *fn)
 {
 	const struct result *q = &f->result;
 
-	if (q->contradicted || (fn->trust >= ADDRESS && is_padding(f, fn->at)))
+	if (q->contradicted || (fn->trust >= ADDRESS && flow_is_padding(f, fn->at)))
 		return false;
 	if (fn->trust <= KNOWN)
 		return true;
@@ -552,12 +92,13 @@ static int settle(struct flow *f, const struct function *fn, bool *ret)
 	for (size_t i = 0; *ret && i < f->touched.n && r == 0; i++) {
 		uint32_t at = f->touched.data[i];
 
-		r = meet(f, &f->committed[at], &f->states.data[f->local[at] - 1], &changed);
+		r = flow_meet_at(f, &f->committed[at], &f->states.data[f->local[at] - 1], &changed);
 	}
 	if (r == 0 && (*ret || fn->trust <= KNOWN))
 		r = take_found(f, fn);
 	forget(f);
-	if (*ret && fn->trust != BLOCK && !f->result.returns && !(f->flags[fn->at] & NEVER_RETURNS)) {
+	if (*ret && fn->trust != BLOCK && !f->result.returns &&
+	    !(f->flags[fn->at] & NEVER_RETURNS)) {
 		f->flags[fn->at] |= NEVER_RETURNS;
 		f->changed = true;
 	}
@@ -573,7 +114,7 @@ static int follow_functions(struct flow *f, size_t *at)
 	for (; *at < f->functions.n && r == 0; ++*at) {
 		struct function fn = f->functions.data[*at];
 
-		r = follow(f, &fn, 0);
+		r = flow_follow(f, &fn, 0);
 		if (r == 0)
 			r = settle(f, &fn, &believed);
 	}
@@ -598,7 +139,7 @@ static int try_candidates(struct flow *f, size_t *at, bool *ret)
 
 		if ((f->flags[fn.at] & FUNCTION) || is_impossible(f, fn.at))
 			continue;
-		r = follow(f, &fn, 0);
+		r = flow_follow(f, &fn, 0);
 		if (r == 0 && is_believed(f, &fn))
 			f->flags[fn.at] |= FUNCTION | SEEN;
 		if (r == 0)
@@ -619,7 +160,7 @@ struct guesses {
 
 static bool is_told(const struct flow *f, uint32_t at)
 {
-	return f->committed[at] && f->op_of[at] && f->op_of[at] != NOWHERE;
+	return f->committed[at] && f->op_of[at] && f->op_of[at] != FLOW_NOWHERE;
 }
 
 static void computed_jumps(const struct flow *f, uint32_t low, uint32_t high, struct guesses *ret)
@@ -646,14 +187,14 @@ static void computed_jumps(const struct flow *f, uint32_t low, uint32_t high, st
  * in front of such jumps makes it come out right. */
 static int try_block(struct flow *f, uint32_t at, const struct guesses *g, bool *ret)
 {
-	struct function fn = { at, NOWHERE, BLOCK };
+	struct function fn = { at, FLOW_NOWHERE, BLOCK };
 	uint16_t fits = 0;
 	unsigned n = 0;
 	int r = 0;
 
 	*ret = false;
 	for (unsigned i = 0; i < g->n && r == 0; i++) {
-		r = follow(f, &fn, g->states[i]);
+		r = flow_follow(f, &fn, g->states[i]);
 		if (r == 0 && is_believed(f, &fn)) {
 			fits = g->states[i];
 			n++;
@@ -662,7 +203,7 @@ static int try_block(struct flow *f, uint32_t at, const struct guesses *g, bool 
 	}
 	if (r < 0 || n != 1)
 		return r;
-	r = follow(f, &fn, fits);
+	r = flow_follow(f, &fn, fits);
 	return r < 0 ? r : settle(f, &fn, ret);
 }
 
@@ -683,17 +224,17 @@ static int fill_holes(struct flow *f, uint32_t low, uint32_t high, bool *ret)
 
 	computed_jumps(f, low, high, &g);
 	for (uint32_t at = low; g.n && at < high && r == 0; at += op ? op->length : 1) {
-		r = op_at(f, at, &op);
-		if (r == 0 && begins && !f->committed[at] && op && !is_padding(f, at)) {
+		r = flow_op_at(f, at, &op);
+		if (r == 0 && begins && !f->committed[at] && op && !flow_is_padding(f, at)) {
 			r = try_block(f, at, &g, &believed);
 			*ret |= believed;
 			if (r == 0)
-				r = op_at(f, at, &op); /* the array may have moved */
+				r = flow_op_at(f, at, &op); /* the array may have moved */
 		}
-		begins = op && (ends_block(op) || (begins && is_padding(f, at)) ||
-				((op->kind == FLOW_CALL || op->kind == FLOW_CALL_ANY) &&
-				 is_told(f, at) && at + op->length < high &&
-				 !f->committed[at + op->length]));
+		begins = op &&
+			 (ends_block(op) || (begins && flow_is_padding(f, at)) ||
+			  ((op->kind == FLOW_CALL || op->kind == FLOW_CALL_ANY) && is_told(f, at) &&
+			   at + op->length < high && !f->committed[at + op->length]));
 	}
 	return r;
 }
@@ -721,33 +262,34 @@ static int fill_all_holes(struct flow *f, size_t *functions_at, bool *ret)
 static int add_seeds(struct flow *f, uint64_t entry)
 {
 	const struct flow_seeds *s = &f->seeds;
-	uint32_t at = entry ? position(f, entry) : NOWHERE;
+	uint32_t at = entry ? flow_position(f, entry) : FLOW_NOWHERE;
 	int r = 0;
 
-	if (at != NOWHERE)
-		r = add_function(f, (struct function){ at, NOWHERE, ENTRY_POINT });
+	if (at != FLOW_NOWHERE)
+		r = add_function(f, (struct function){ at, FLOW_NOWHERE, ENTRY_POINT });
 	for (size_t i = 0; i < s->functions.n && r == 0; i++) {
 		uint64_t end = s->functions.data[i].start + s->functions.data[i].size;
-		struct function fn = { position(f, s->functions.data[i].start), NOWHERE, KNOWN };
+		struct function fn = { flow_position(f, s->functions.data[i].start), FLOW_NOWHERE,
+				       KNOWN };
 
-		if (fn.at == NOWHERE)
+		if (fn.at == FLOW_NOWHERE)
 			continue;
-		if (s->functions.data[i].size && position(f, end - 1) != NOWHERE)
-			fn.end = position(f, end - 1) + 1;
+		if (s->functions.data[i].size && flow_position(f, end - 1) != FLOW_NOWHERE)
+			fn.end = flow_position(f, end - 1) + 1;
 		if (fn.end < fn.at)
-			fn.end = NOWHERE;
+			fn.end = FLOW_NOWHERE;
 		r = add_function(f, fn);
 	}
 	for (size_t i = 0; i < s->pointers.n && r == 0; i++) {
-		at = position(f, s->pointers.data[i]);
-		if (at != NOWHERE && may_begin(f, at))
-			r = add_candidate(f, (struct function){ at, NOWHERE, POINTER });
+		at = flow_position(f, s->pointers.data[i]);
+		if (at != FLOW_NOWHERE && flow_may_begin(f, at))
+			r = add_candidate(f, (struct function){ at, FLOW_NOWHERE, POINTER });
 	}
 	return r;
 }
 
-/* Calls in code that has FDEs of its own: five bytes that look like one, and lead to where a function
- * can begin; what is there has to prove it. */
+/* Calls in code that has FDEs of its own: five bytes that look like one, and lead to where a
+ * function can begin; what is there has to prove it. */
 static int sweep(struct flow *f, const struct elf_file *elf, uint64_t low, uint64_t high)
 {
 	uint8_t code[1 << 16];
@@ -758,15 +300,19 @@ static int sweep(struct flow *f, const struct elf_file *elf, uint64_t low, uint6
 	for (; low < high && n > CALL && r == 0; low += n - CALL + 1) {
 		const uint8_t *p = code, *end;
 
-		n = elf_file_read(elf, low, code, high - low < sizeof(code) ? high - low : sizeof(code));
+		n = elf_file_read(elf, low, code,
+				  high - low < sizeof(code) ? high - low : sizeof(code));
 		end = n >= CALL ? code + n - CALL : code;
 		while (r == 0 && p < end && (p = memchr(p, 0xe8, (size_t)(end - p)))) {
 			uint32_t at;
 
 			memcpy(&distance, ++p, sizeof(distance));
-			at = position(f, low + (uint64_t)(p - code) + 4 + (uint64_t)(int64_t)distance);
-			if (at != NOWHERE && !(f->flags[at] & ASKED) && may_be_called(f, at))
-				r = add_candidate(f, (struct function){ at, NOWHERE, POINTER });
+			at = flow_position(f, low + (uint64_t)(p - code) + 4 +
+						      (uint64_t)(int64_t)distance);
+			if (at != FLOW_NOWHERE && !(f->flags[at] & ASKED) &&
+			    flow_may_be_called(f, at))
+				r = add_candidate(f,
+						  (struct function){ at, FLOW_NOWHERE, POINTER });
 		}
 	}
 	return r;
@@ -830,7 +376,7 @@ static uint32_t instruction_end(struct flow *f, uint32_t at, bool *ret_agreed)
 
 	*ret_agreed = true;
 	for (uint32_t i = at + 1; i < end; i++) {
-		if (!f->committed[i] || !f->op_of[i] || f->op_of[i] == NOWHERE)
+		if (!f->committed[i] || !f->op_of[i] || f->op_of[i] == FLOW_NOWHERE)
 			continue;
 		*ret_agreed = f->committed[i] == f->committed[at];
 		return i;
@@ -850,7 +396,7 @@ static int tell(struct flow *f, flow_row_fn *row, void *context)
 			uint32_t end;
 			bool agreed;
 
-			if (!f->committed[at] || !f->op_of[at] || f->op_of[at] == NOWHERE) {
+			if (!f->committed[at] || !f->op_of[at] || f->op_of[at] == FLOW_NOWHERE) {
 				at++;
 				continue;
 			}
@@ -905,7 +451,8 @@ static int read_code(struct flow *f, struct elf_file *elf, const struct flow_ran
 
 		size = size < left ? size : left;
 		left -= size;
-		r = vec_push(&f->pieces, ((struct piece){ ranges[i].start, 0, (uint32_t)size, true }));
+		r = vec_push(&f->pieces,
+			     ((struct piece){ ranges[i].start, 0, (uint32_t)size, true }));
 	}
 	if (r == 0)
 		r = add_stubs(f, elf);

@@ -12,10 +12,10 @@
 enum { FLOW_BX = 3, FLOW_SP = 4, FLOW_FP = 5, FLOW_NONE = 0xff };
 
 enum flow_op_kind {
-	FLOW_PLAIN,    /* `writes` and nothing else that matters */
-	FLOW_PUSH,     /* reg, or FLOW_NONE */
-	FLOW_POP,      /* the same */
-	FLOW_COPY,     /* reg = base + value; both rsp or rbp */
+	FLOW_PLAIN, /* `writes` and nothing else that matters */
+	FLOW_PUSH,  /* reg, or FLOW_NONE */
+	FLOW_POP,   /* the same */
+	FLOW_COPY,  /* reg = base + value; both rsp or rbp */
 	FLOW_LEAVE,
 	FLOW_LOSE_SP,  /* the stack pointer becomes we do not know what */
 	FLOW_SAVE,     /* rbp or rbx to base + value */
@@ -27,9 +27,9 @@ enum flow_op_kind {
 	FLOW_CALL_ANY, /* value: the address of the slot, 0: none */
 	FLOW_JUMP,
 	FLOW_JUMP_ANY,
-	FLOW_BRANCH,   /* under a condition */
-	FLOW_RETURN,   /* value: bytes of arguments that it drops */
-	FLOW_STOP,     /* nothing is behind it */
+	FLOW_BRANCH, /* under a condition */
+	FLOW_RETURN, /* value: bytes of arguments that it drops */
+	FLOW_STOP,   /* nothing is behind it */
 };
 
 struct flow_op {

@@ -24,8 +24,8 @@ static int on_symbol(void *context, const struct scanned_symbol *s)
 {
 	struct scan *c = context;
 
-	if (!s->defined || (s->type != STT_FUNC && s->type != STT_GNU_IFUNC) ||
-	    s->value < c->low || s->value >= c->high || is_part(s->name))
+	if (!s->defined || (s->type != STT_FUNC && s->type != STT_GNU_IFUNC) || s->value < c->low ||
+	    s->value >= c->high || is_part(s->name))
 		return 0;
 	if (c->seeds->functions.n == FLOW_MAX_SEEDS)
 		return -E2BIG;
@@ -35,15 +35,39 @@ static int on_symbol(void *context, const struct scanned_symbol *s)
 static int on_slot(void *context, const struct scanned_symbol *s)
 {
 	static const char *const names[] = {
-		"abort",	 "exit",	    "_exit",		"_Exit",	 "quick_exit",
-		"__assert_fail", "__assert",	    "__stack_chk_fail", "__chk_fail",	 "__fortify_fail",
-		"longjmp",	 "_longjmp",	    "siglongjmp",	"__longjmp_chk", "pthread_exit",
-		"__cxa_throw",	 "__cxa_rethrow",   "_Unwind_Resume",	"err",		 "errx",
-		"verr",		 "verrx",	    "__libc_start_main", "thrd_exit",	 "__cxa_bad_cast",
-		"_ZSt9terminatev", "__cxa_throw_bad_array_new_length", "_dl_signal_error", "_dl_signal_exception",
+		"abort",
+		"exit",
+		"_exit",
+		"_Exit",
+		"quick_exit",
+		"__assert_fail",
+		"__assert",
+		"__stack_chk_fail",
+		"__chk_fail",
+		"__fortify_fail",
+		"longjmp",
+		"_longjmp",
+		"siglongjmp",
+		"__longjmp_chk",
+		"pthread_exit",
+		"__cxa_throw",
+		"__cxa_rethrow",
+		"_Unwind_Resume",
+		"err",
+		"errx",
+		"verr",
+		"verrx",
+		"__libc_start_main",
+		"thrd_exit",
+		"__cxa_bad_cast",
+		"_ZSt9terminatev",
+		"__cxa_throw_bad_array_new_length",
+		"_dl_signal_error",
+		"_dl_signal_exception",
 	};
-	static const char *const allocators[] = { "malloc", "calloc", "realloc", "free", "memalign",
-						  "aligned_alloc", "posix_memalign" };
+	static const char *const allocators[] = { "malloc",	   "calloc",   "realloc",
+						  "free",	   "memalign", "aligned_alloc",
+						  "posix_memalign" };
 	struct scan *c = context;
 
 	for (size_t i = 0; i < sizeof(allocators) / sizeof(allocators[0]); i++) {

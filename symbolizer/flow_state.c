@@ -179,7 +179,7 @@ static void pop(struct flow_state *s, uint8_t reg)
 
 static void copy(struct flow_state *s, const struct flow_op *op)
 {
-	int64_t from = op->base == FLOW_SP	       ? s->sp :
+	int64_t from = op->base == FLOW_SP	 ? s->sp :
 		       s->fp_value == FLOW_FRAME ? s->fp :
 						   FLOW_UNKNOWN;
 	bool known = from != FLOW_UNKNOWN && op->value > -MAX_FRAME && op->value < MAX_FRAME;

@@ -24,11 +24,11 @@ enum flow_value {
 };
 
 struct flow_state {
-	int32_t sp;		  /* CFA - rsp, FLOW_UNKNOWN */
-	int32_t fp;		  /* CFA - rbp for FLOW_FRAME, else 0 */
-	int32_t fp_slot, bx_slot; /* CFA + slot is where the caller's value is; 0: nowhere */
+	int32_t sp;		    /* CFA - rsp, FLOW_UNKNOWN */
+	int32_t fp;		    /* CFA - rbp for FLOW_FRAME, else 0 */
+	int32_t fp_slot, bx_slot;   /* CFA + slot is where the caller's value is; 0: nowhere */
 	uint8_t fp_value, bx_value; /* enum flow_value */
-	uint8_t ra;		  /* register + 1 that holds the return address; 0: the stack does */
+	uint8_t ra; /* register + 1 that holds the return address; 0: the stack does */
 	uint8_t outermost;
 };
 _Static_assert(sizeof(struct flow_state) == 20, "compared and hashed as bytes");

@@ -55,13 +55,13 @@ static void plain(const ZydisDecodedInstruction *i, const ZydisDecodedOperand *o
 		op->kind = FLOW_LOSE_SP;
 }
 
-static void branch(const ZydisDecodedInstruction *i, const ZydisDecodedOperand *o,
-		   uint64_t address, struct flow_op *op)
+static void branch(const ZydisDecodedInstruction *i, const ZydisDecodedOperand *o, uint64_t address,
+		   struct flow_op *op)
 {
 	bool call = i->meta.category == ZYDIS_CATEGORY_CALL;
 
 	if (i->raw.imm[0].is_relative) {
-		op->kind = call ? FLOW_CALL :
+		op->kind = call						? FLOW_CALL :
 			   i->meta.category == ZYDIS_CATEGORY_UNCOND_BR ? FLOW_JUMP :
 									  FLOW_BRANCH;
 		op->value = (int64_t)(address + i->length + (uint64_t)i->raw.imm[0].value.s);
@@ -89,8 +89,8 @@ static bool copy(const ZydisDecodedInstruction *i, const ZydisDecodedOperand *o,
 	    o[0].size >= 32) {
 		op->kind = FLOW_CONSTANT;
 		op->writes = (uint16_t)(1u << to);
-		op->value = (int64_t)(o[0].size == 32 ? (uint32_t)o[1].imm.value.u :
-							o[1].imm.value.u);
+		op->value =
+			(int64_t)(o[0].size == 32 ? (uint32_t)o[1].imm.value.u : o[1].imm.value.u);
 		return true;
 	}
 	if (i->operand_width != 64)

@@ -52,7 +52,9 @@ static enum verdict saved(uint8_t kind, int32_t offset, uint8_t value, int32_t s
 {
 	switch (kind) {
 	case UNWIND_SAME:
-		return value == FLOW_CALLERS ? SAME : value != FLOW_CALLERS && !slot ? WEAKER : DIFFERENT;
+		return value == FLOW_CALLERS	      ? SAME :
+		       value != FLOW_CALLERS && !slot ? WEAKER :
+							DIFFERENT;
 	case UNWIND_AT_CFA:
 		if (slot == offset)
 			return SAME;
@@ -101,7 +103,8 @@ static bool is_contradicted(const struct file *f, uint64_t to)
 		if (!flow_decode(code, elf_file_read(f->elf, at, code, sizeof(code)), at, &op))
 			return false;
 		next = cfi_find(&f->c, at + op.length);
-		if (!next || q->kind != UNWIND_SP || next->kind != UNWIND_SP || op.kind >= FLOW_CALL)
+		if (!next || q->kind != UNWIND_SP || next->kind != UNWIND_SP ||
+		    op.kind >= FLOW_CALL)
 			continue;
 		before = flow_entry();
 		before.sp = q->cfa_offset;
@@ -210,17 +213,21 @@ static bool check(const char *path, bool gaps, struct tally *sum)
 	began = now() - began;
 	if (r < 0)
 		printf("%s: %s\n", path, strerror(-r));
-	printf("%s: text %.2f MiB, with FDEs %.1f %%; %u functions, %u odd, %u rounds, %.1f M steps, "
-	       "%.1f ms\n", path, (double)f.t.text_bytes / (1 << 20),
+	printf("%s: text %.2f MiB, with FDEs %.1f %%; %u functions, %u odd, %u rounds, %.1f M "
+	       "steps, "
+	       "%.1f ms\n",
+	       path, (double)f.t.text_bytes / (1 << 20),
 	       100.0 * (double)f.t.fde_bytes / (double)f.t.text_bytes, n.n_functions, n.n_odd,
 	       n.n_rounds, (double)n.n_steps / 1e6, began);
 	if (gaps)
-		printf("  rows for %" PRIu64 " of %" PRIu64 " bytes without FDEs, %ld instructions\n",
+		printf("  rows for %" PRIu64 " of %" PRIu64
+		       " bytes without FDEs, %ld instructions\n",
 		       f.t.row_bytes, f.t.text_bytes - f.t.fde_bytes, f.t.more);
 	else
-		printf("  instructions: same %ld, weaker %ld, another form %ld, FDE against its code %ld, DIFFERENT "
-		       "%ld; without FDE %ld; bytes with FDE and row %.1f %%\n", f.t.same, f.t.weaker,
-		       f.t.apart, f.t.contradicted, f.t.different, f.t.more,
+		printf("  instructions: same %ld, weaker %ld, another form %ld, FDE against its "
+		       "code %ld, DIFFERENT "
+		       "%ld; without FDE %ld; bytes with FDE and row %.1f %%\n",
+		       f.t.same, f.t.weaker, f.t.apart, f.t.contradicted, f.t.different, f.t.more,
 		       100.0 * (double)f.t.row_bytes / (double)f.t.fde_bytes);
 	sum->same += f.t.same + (gaps ? f.t.more : 0);
 	sum->different += f.t.different;
