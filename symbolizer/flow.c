@@ -440,6 +440,21 @@ static int add_stubs(struct flow *f, struct elf_file *elf)
 	return r;
 }
 
+/* Of a range, what the file has bytes for. */
+static uint64_t in_file(const struct elf_file *f, const struct flow_range *range)
+{
+	for (unsigned i = 0; i < f->n_segments; i++) {
+		const struct elf_segment *s = &f->segments[i];
+		uint64_t left, n = s->filesz < f->size ? s->filesz : f->size;
+
+		if (range->start < s->vaddr || range->start - s->vaddr >= n)
+			continue;
+		left = n - (range->start - s->vaddr);
+		return range->end - range->start < left ? range->end - range->start : left;
+	}
+	return 0;
+}
+
 static int read_code(struct flow *f, struct elf_file *elf, const struct flow_range *ranges,
 		     size_t n)
 {
@@ -447,8 +462,10 @@ static int read_code(struct flow *f, struct elf_file *elf, const struct flow_ran
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0 && left; i++) {
-		uint64_t size = ranges[i].end - ranges[i].start;
+		uint64_t size = in_file(elf, &ranges[i]);
 
+		if (!size)
+			continue;
 		size = size < left ? size : left;
 		left -= size;
 		r = vec_push(&f->pieces,

@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <string.h>
 
-#define MAX_STEPS (24u << 20)
+/* C libraries take one and a half a byte. */
+#define MAX_STEPS (8u << 20)
+#define STEPS_PER_BYTE 16
+#define MORE_STEPS 65536
 #define MAX_STATES 65000
 
 uint32_t flow_position(struct flow *f, uint64_t address)
@@ -407,7 +410,8 @@ int flow_follow(struct flow *f, const struct function *fn, uint16_t state)
 		start = f->states.data[state - 1];
 	r = visit(f, fn->at, &start);
 	while (r == 0 && f->work.n) {
-		if (++f->counts.n_steps > MAX_STEPS)
+		if (++f->counts.n_steps > MAX_STEPS ||
+		    f->counts.n_steps > (uint64_t)f->n * STEPS_PER_BYTE + MORE_STEPS)
 			return -E2BIG;
 		r = follow_one(f, f->work.data[--f->work.n]);
 	}
