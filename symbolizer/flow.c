@@ -10,6 +10,7 @@
 #define MAX_ROUNDS 8
 #define MAX_FUNCTIONS (1u << 18)
 #define MAX_GUESSES 8
+#define MAX_ODD 16
 #define MAX_SWEEP (32u << 20)
 #define CALL 5 /* bytes of call rel32 */
 
@@ -514,6 +515,13 @@ static void deinit(struct flow *f)
 	free(f->committed);
 }
 
+/* Code of a convention of its own (V8's builtins, where the callee drops its arguments): many
+ * functions do not return like C's, so the rest is not to be believed either. */
+static bool has_other_ways(const struct flow_counts *n)
+{
+	return n->n_odd > MAX_ODD && n->n_odd > n->n_functions / 16;
+}
+
 int flow_build(struct elf_file *elf, const struct flow_range *ranges, size_t n, flow_row_fn *row,
 	       void *context, struct flow_counts *ret)
 {
@@ -529,7 +537,7 @@ int flow_build(struct elf_file *elf, const struct flow_range *ranges, size_t n, 
 	f.changed = true;
 	while (r == 0 && f.n && f.changed && f.counts.n_rounds < MAX_ROUNDS)
 		r = run_round(&f, elf);
-	if (r == 0 && f.n)
+	if (r == 0 && f.n && !has_other_ways(&f.counts))
 		r = tell(&f, row, context);
 	if (ret)
 		*ret = f.counts;
