@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "symbolizer/cfi_program.h"
+#include "symbolizer/flow.h"
 
 /* Between functions there is padding; code without an FDE of its own is rarely that short. */
 #define MAX_PADDING 16
@@ -27,6 +28,7 @@ struct builder {
 	const struct cfi_cie *cie; /* of the FDE that runs */
 	uint64_t from;		   /* rows below this address are already told */
 	uint32_t gap;		   /* rule */
+	size_t n_followed;	   /* rows */
 };
 
 struct source {
@@ -430,17 +432,85 @@ static int fill_trampolines(struct builder *b, struct elf_file *f)
 	return 0;
 }
 
-static int fill_gaps(struct builder *b, struct elf_file *f)
+static int fill_entry(struct builder *b, const struct elf_file *f)
 {
 	static const struct unwind_rule outermost = { .kind = UNWIND_OUTERMOST };
-	int r = f->entry ? fill_gap(b, f->entry, f->entry + ENTRY_SIZE, &outermost) : 0;
 
-	if (!r)
-		r = fill_stubs(b, f);
-	return r < 0 ? r : fill_trampolines(b, f);
+	return f->entry ? fill_gap(b, f->entry, f->entry + ENTRY_SIZE, &outermost) : 0;
 }
 
-static int build(struct builder *b, struct elf_file *f)
+struct followed {
+	struct builder *b;
+	VEC(struct flow_range) gaps;
+	VEC(struct unwind_row) rows; /* pairs: where one begins, where the gap goes on */
+};
+
+static int on_followed(void *context, uint64_t start, uint64_t end, const struct flow_state *s)
+{
+	struct followed *x = context;
+	struct unwind_rule q = flow_rule(s);
+	uint64_t low = x->b->out->low;
+	uint32_t rule;
+	int r = intern(x->b->out, &q, &rule);
+
+	if (r == 0)
+		r = vec_push(&x->rows, ((struct unwind_row){ (uint32_t)(start - low), rule }));
+	if (r == 0)
+		r = vec_push(&x->rows,
+			     ((struct unwind_row){ (uint32_t)(end - low), x->b->gap }));
+	return r;
+}
+
+/* Puts what was followed into the gaps. */
+static int weave(struct followed *x)
+{
+	struct cfi *c = x->b->out;
+	struct cfi old = *c;
+	size_t k = 0;
+	int r = 0;
+
+	c->rows.data = NULL;
+	c->rows.n = c->rows.cap = 0;
+	for (size_t i = 0; i < old.rows.n && r == 0; i++) {
+		uint64_t end = i + 1 < old.rows.n ? old.rows.data[i + 1].offset : c->high - c->low;
+
+		r = push(c, c->low + old.rows.data[i].offset, old.rows.data[i].rule);
+		for (; k < x->rows.n && x->rows.data[k].offset < end && r == 0; k += 2) {
+			r = push(c, c->low + x->rows.data[k].offset, x->rows.data[k].rule);
+			if (r == 0 && x->rows.data[k + 1].offset < end)
+				r = push(c, c->low + x->rows.data[k + 1].offset, x->b->gap);
+		}
+	}
+	vec_deinit(&old.rows);
+	return r;
+}
+
+/* Rows for what still has none, from the code itself. Past a bound of flow.h's there are none. */
+static int follow_gaps(struct builder *b, struct elf_file *f)
+{
+	struct followed x = { .b = b };
+	const struct cfi *c = b->out;
+	int r = 0;
+
+	for (size_t i = 0; i < c->rows.n && r == 0; i++) {
+		uint64_t start = c->low + c->rows.data[i].offset;
+		uint64_t end = i + 1 < c->rows.n ? c->low + c->rows.data[i + 1].offset : c->high;
+
+		if (c->rows.data[i].rule == b->gap)
+			r = vec_push(&x.gaps, ((struct flow_range){ start, end }));
+	}
+	if (r == 0)
+		r = flow_build(f, x.gaps.data, x.gaps.n, on_followed, &x, NULL);
+	r = r == -E2BIG ? 0 : r;
+	b->n_followed = x.rows.n;
+	if (r == 0 && x.rows.n)
+		r = weave(&x);
+	vec_deinit(&x.gaps);
+	vec_deinit(&x.rows);
+	return r;
+}
+
+static int build(struct builder *b, struct elf_file *f, bool follow)
 {
 	static const struct unwind_rule gap = { .kind = UNWIND_GAP };
 	struct cfi *c = b->out;
@@ -457,18 +527,28 @@ static int build(struct builder *b, struct elf_file *f)
 		r = parse_section(b, &s);
 	if (r < 0)
 		return r;
-	if (!b->fdes.n)
+	/* Go's programs have none by design, and frame pointers throughout */
+	if (!b->fdes.n && (!follow || elf_file_section(f, ".gopclntab", &s.section)))
 		return -ENODATA;
-	qsort(b->fdes.data, b->fdes.n, sizeof(struct fde), by_start);
+	if (b->fdes.n)
+		qsort(b->fdes.data, b->fdes.n, sizeof(struct fde), by_start);
 	r = emit_fdes(b);
-	return r < 0 ? r : fill_gaps(b, f);
+	if (!r)
+		r = fill_stubs(b, f);
+	if (!r)
+		r = fill_trampolines(b, f);
+	if (!r && follow)
+		r = follow_gaps(b, f);
+	if (!r)
+		r = fill_entry(b, f);
+	return !r && !b->fdes.n && !b->n_followed ? -ENODATA : r;
 }
 
-int cfi_build(struct elf_file *f, struct cfi *ret)
+static int build_file(struct elf_file *f, bool follow, struct cfi *ret)
 {
 	struct cfi c = { 0 };
 	struct builder b = { .out = &c };
-	int r = build(&b, f);
+	int r = build(&b, f, follow);
 
 	vec_deinit(&b.cies);
 	vec_deinit(&b.fdes);
@@ -477,6 +557,16 @@ int cfi_build(struct elf_file *f, struct cfi *ret)
 	else
 		*ret = c;
 	return r;
+}
+
+int cfi_build(struct elf_file *f, struct cfi *ret)
+{
+	return build_file(f, true, ret);
+}
+
+int cfi_build_fdes(struct elf_file *f, struct cfi *ret)
+{
+	return build_file(f, false, ret);
 }
 
 void cfi_deinit(struct cfi *c)

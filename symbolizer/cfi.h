@@ -28,6 +28,8 @@ struct cfi {
 /* 0; -ENOEXEC: nothing executable, or more than 4 GiB of it; -ENODATA: no FDE at all; -ENOMEM;
  * -E2BIG: past CFI_MAX_ROWS or CFI_MAX_RULES. */
 int cfi_build(struct elf_file *f, struct cfi *ret);
+/* The same without what flow.h adds for code that no FDE covers. */
+int cfi_build_fdes(struct elf_file *f, struct cfi *ret);
 void cfi_deinit(struct cfi *c);
 
 /* The rule at an address; NULL outside [low, high). */

@@ -433,17 +433,18 @@ static void test_sections_whose_addresses_lie(void **state)
 	IS(x, IMAGE_N_TEXT - 1, .kind = UNWIND_SP, .cfa_offset = 24);
 }
 
-static void test_section_that_wraps_around_the_address_space(void **state)
+/* 64 bytes of an entry point, or a section, that would go on behind the last address. */
+static void at_the_end(struct fixture *x, bool with_stubs)
 {
 	const uint64_t text = 0ull - 0x1001; /* so that it ends with the last byte but one */
 	static const char stubs[0x1000];
-	struct fixture *x = *state;
 	size_t cie = image_cie(&x->m.eh_frame, &(struct image_cie){ .encoding = DW_EH_PE_udata8 });
 
 	image_fde(&x->m.eh_frame,
 		  &(struct image_fde){
 			  .cie = cie, .start = text, .n = 64, .encoding = DW_EH_PE_udata8 });
-	image_section(&x->m, ".plt.sec", text + 0x800, stubs, sizeof(stubs));
+	if (with_stubs)
+		image_section(&x->m, ".plt.sec", text + 0x800, stubs, sizeof(stubs));
 	x->m.entry = UINT64_MAX - 0x10;
 	image_finish(&x->m);
 	image_phdr(&x->m, 0)->p_vaddr = text;
@@ -451,10 +452,26 @@ static void test_section_that_wraps_around_the_address_space(void **state)
 	assert_int_equal(elf_file_open_memory(x->m.file.data, x->m.file.n, &x->f), 0);
 	assert_int_equal(cfi_build(x->f, &x->c), 0);
 	check_rows(&x->c);
-	assert_int_equal(cfi_find(&x->c, text + 0x7ff)->kind, UNWIND_GAP);
-	assert_int_equal(cfi_find(&x->c, text + 0x800)->cfa_offset, 8);
-	assert_int_equal(cfi_find(&x->c, UINT64_MAX - 0x11)->cfa_offset, 8);
+}
+
+static void test_section_that_wraps_around_the_address_space(void **state)
+{
+	struct fixture *x = *state;
+
+	at_the_end(x, true);
+	assert_int_equal(cfi_find(&x->c, x->c.low + 0x7ff)->kind, UNWIND_GAP);
+	assert_int_equal(cfi_find(&x->c, x->c.low + 0x800)->cfa_offset, 8);
+	assert_int_equal(cfi_find(&x->c, UINT64_MAX - 2)->cfa_offset, 8);
+}
+
+static void test_entry_point_at_the_end_of_the_address_space(void **state)
+{
+	struct fixture *x = *state;
+
+	at_the_end(x, false);
+	assert_int_equal(cfi_find(&x->c, UINT64_MAX - 0x11)->kind, UNWIND_GAP);
 	assert_int_equal(cfi_find(&x->c, UINT64_MAX - 0x10)->kind, UNWIND_OUTERMOST);
+	assert_int_equal(cfi_find(&x->c, UINT64_MAX - 2)->kind, UNWIND_OUTERMOST);
 }
 
 static const uint8_t trampoline[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
@@ -677,6 +694,7 @@ int main(void)
 		TEST(test_stubs_with_cfi_keep_it),
 		TEST(test_sections_whose_addresses_lie),
 		TEST(test_section_that_wraps_around_the_address_space),
+		TEST(test_entry_point_at_the_end_of_the_address_space),
 		TEST(test_signal_trampoline_without_fde),
 		TEST(test_signal_trampoline_at_the_edges_of_its_gap),
 		TEST(test_trampoline_bytes_inside_a_function_are_its_own),
