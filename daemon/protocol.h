@@ -40,6 +40,7 @@ enum broker_request {
 	BROKER_THREADS,	   /* uint32_t target -> fd that gives struct pp_thread and stack of each thread when it
 			    * is read; an error's answer bears its text */
 	BROKER_STACK,	   /* struct broker_stack -> bytes of that thread's stack, at most PP_THREAD_STACK */
+	BROKER_CREATED,	   /* -> fd of an ARRAY of struct pp_created, once PP_CREATE is armed */
 	BROKER_WAIT,	   /* loads the programs that see threads wait -> struct broker_wait; fds: maps in
 			    * the order of enum pp_wait_map; else as BROKER_HEAP */
 	BROKER_KEEP,	   /* uint32_t target -> fd of a new file in --keep-dir; -ENOENT: there is none */

@@ -409,6 +409,10 @@ int broker_answer(struct broker *b)
 	case BROKER_STACK:
 		answer_stack(b, &a);
 		break;
+	case BROKER_CREATED:
+		r.n = 0;
+		give_fd(&a, kernel_created(b->kernel));
+		break;
 	case BROKER_WAIT:
 		answer_wait(b, &a);
 		break;

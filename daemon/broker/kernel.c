@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,12 +31,12 @@ static const char *const map_names[PP_N_MAPS] = {
 };
 
 struct kernel {
-	struct bpf_object *cpu, *task, *growth, *threads; /* the last two: once they have been asked for */
+	struct bpf_object *cpu, *task, *growth, *threads, *create; /* the last three: once they have been asked for */
 	const char *btf;
 	int maps[PP_N_MAPS], slabs, query; /* borrowed from the objects */
 	uint64_t clock_period_ns;
 	struct pp_config config;
-	struct bpf_link *on_mmap, *identify, *on_fault;
+	struct bpf_link *on_mmap, *identify, *on_fault, *on_create;
 	VEC(int) events; /* armed: one a CPU */
 };
 
@@ -205,6 +206,8 @@ void kernel_free(struct kernel *k)
 		return;
 	kernel_disarm(k, PP_CPU);
 	kernel_disarm(k, PP_GROWTH);
+	kernel_disarm(k, PP_CREATE);
+	bpf_object__close(k->create);
 	bpf_object__close(k->growth);
 	bpf_object__close(k->threads);
 	bpf_link__destroy(k->identify);
@@ -275,25 +278,31 @@ int kernel_identify(struct kernel *k, struct process *p)
 	return 0;
 }
 
-/* Whoever reads a thread's number reads it in our namespace. */
-static int load_threads(struct kernel *k)
+/* Whoever reads a thread's number reads it in our namespace. pp_query of the task object is another one. */
+static int set_namespace(struct bpf_object *o)
 {
 	struct pp_identity_query query = { 0 };
 	uint32_t zero = 0;
 	struct stat st;
+
+	if (stat("/proc/self/ns/pid", &st) < 0)
+		return -errno;
+	query.namespace_inode = (uint32_t)st.st_ino;
+	return bpf_map_update_elem(bpf_object__find_map_fd_by_name(o, "pp_query"), &zero, &query, BPF_ANY) < 0 ?
+		       -errno : 0;
+}
+
+static int load_threads(struct kernel *k)
+{
 	int r;
 
 	if (k->threads)
 		return 0;
-	if (stat("/proc/self/ns/pid", &st) < 0)
-		return -errno;
-	query.namespace_inode = (uint32_t)st.st_ino;
 	r = open_object(k, bpf_object_threads, bpf_object_threads_size, &k->threads);
-	if (r == 0) /* pp_query of the task object is another */
+	if (r == 0)
 		r = bpf_object__load(k->threads);
 	if (r == 0)
-		r = bpf_map_update_elem(bpf_object__find_map_fd_by_name(k->threads, "pp_query"), &zero, &query,
-					BPF_ANY);
+		r = set_namespace(k->threads);
 	if (r < 0) {
 		bpf_object__close(k->threads);
 		k->threads = NULL;
@@ -407,6 +416,47 @@ static int arm_growth(struct kernel *k, char *error)
 	return r;
 }
 
+static int load_create(struct kernel *k)
+{
+	int r = open_object(k, bpf_object_create, bpf_object_create_size, &k->create);
+
+	if (r == 0)
+		r = kernel_adopt(k, k->create);
+	if (r == 0)
+		r = bpf_object__load(k->create);
+	if (r == 0)
+		r = set_namespace(k->create);
+	if (r < 0) {
+		bpf_object__close(k->create);
+		k->create = NULL;
+	}
+	return r;
+}
+
+static int arm_create(struct kernel *k, char *error)
+{
+	int r = k->create ? 0 : load_create(k);
+
+	if (r == 0 && !k->on_create) {
+		k->on_create = bpf_program__attach(
+			bpf_object__find_program_by_name(k->create, "pp_on_create"));
+		r = k->on_create ? 0 : -errno;
+	}
+	if (r < 0)
+		diagnose_load(k->btf, r, error, KERNEL_MAX_TEXT);
+	return r;
+}
+
+int kernel_created(struct kernel *k)
+{
+	int fd;
+
+	if (!k->create)
+		return -EINVAL;
+	fd = fcntl(bpf_object__find_map_fd_by_name(k->create, "pp_created"), F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
+}
+
 static int arm_cpu(struct kernel *k, char *error)
 {
 	int n = libbpf_num_possible_cpus(), r = 0;
@@ -436,6 +486,8 @@ int kernel_arm(struct kernel *k, enum pp_collector c, char *error)
 {
 	if (c == PP_CPU)
 		return arm_cpu(k, error);
+	if (c == PP_CREATE)
+		return arm_create(k, error);
 	return c == PP_GROWTH ? arm_growth(k, error) : -EINVAL;
 }
 
@@ -444,6 +496,10 @@ void kernel_disarm(struct kernel *k, enum pp_collector c)
 	if (c == PP_GROWTH) {
 		bpf_link__destroy(k->on_fault);
 		k->on_fault = NULL;
+	}
+	if (c == PP_CREATE) {
+		bpf_link__destroy(k->on_create);
+		k->on_create = NULL;
 	}
 	if (c != PP_CPU)
 		return;

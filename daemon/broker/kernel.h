@@ -61,6 +61,9 @@ int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, uint64
 /* Loads what PP_GROWTH needs, which takes a moment: another thread may do it, once, before it is armed. */
 int kernel_prepare_growth(struct kernel *k);
 
+/* A descriptor of the table of who created a thread, a new one; -EINVAL: PP_CREATE is not armed. */
+int kernel_created(struct kernel *k);
+
 /* Attaches or detaches a collector's programs. 0 or -errno, with `error` as above. */
 int kernel_arm(struct kernel *k, enum pp_collector c, char *error);
 void kernel_disarm(struct kernel *k, enum pp_collector c);

@@ -169,6 +169,7 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	kernel_disarm(b->kernel, PP_CPU);
 	kernel_disarm(b->kernel, PP_GROWTH);
+	kernel_disarm(b->kernel, PP_CREATE);
 	waits_free(TAKE_PTR(b->waits));
 	uprobes_free(TAKE_PTR(b->uprobes));
 	uprobes_loading_free(TAKE_PTR(b->loading));

@@ -180,6 +180,11 @@ int broker_threads(struct broker_client *b, uint32_t target)
 	return ask_fd(b, BROKER_THREADS, &target, sizeof(target));
 }
 
+int broker_created(struct broker_client *b)
+{
+	return ask_fd(b, BROKER_CREATED, NULL, 0);
+}
+
 int broker_stack(struct broker_client *b, uint32_t target, uint32_t tid, uint64_t sp, uint64_t offset,
 		 uint8_t to[PP_THREAD_STACK])
 {

@@ -24,6 +24,7 @@
 #include "daemon/serve/ring.h"
 #include "daemon/serve/table.h"
 #include "daemon/serve/target.h"
+#include "daemon/serve/threads/created.h"
 #include "daemon/serve/totals.h"
 #include "daemon/serve/wait/wait.h"
 
@@ -63,6 +64,7 @@ struct core {
 	struct heap heap; /* scan_lock; its tables never change once `loaded` says, under both
 			   * locks, that they are there */
 	struct waits waits;
+	struct created created; /* lock */
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;
 	int wake_fd; /* eventfd: the watcher looks again */

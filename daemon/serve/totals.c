@@ -64,7 +64,7 @@ static bool full(const struct totals *t, uint32_t n_words)
 	return t->stacks.words.n + n_words > TOTALS_MAX_WORDS || t->rows.n >= TOTALS_MAX_ROWS;
 }
 
-/* name of a row of PP_WAIT: the hash of its stack comes first */
+/* name of a row of PP_WAIT and PP_CREATE: the hash of its stack comes first */
 static uint64_t stack_hash_of(const struct totals *t, const struct total *row)
 {
 	uint64_t h;
@@ -90,7 +90,7 @@ static int make_known(struct totals *t, uint32_t i)
 	const struct total *row = &t->rows.data[i];
 	uint64_t hash = stack_hash_of(t, row);
 
-	if (row->collector != PP_WAIT || totals_known(t, hash) != HASH_NONE)
+	if ((row->collector != PP_WAIT && row->collector != PP_CREATE) || totals_known(t, hash) != HASH_NONE)
 		return 0;
 	return hash_put(&t->known, hash_u64(HASH_SEED, hash), i);
 }

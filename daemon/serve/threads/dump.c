@@ -58,7 +58,7 @@ static int add(struct walking *w, const struct pp_thread *t, const uint8_t *stac
 		to->n_left_out++;
 		return 0;
 	}
-	if (stacks && !t->running && t->state && t->exec_id == w->t->exec_id)
+	if (stacks && !t->running && t->exec_id == w->t->exec_id)
 		d.n = walk_thread(&in, words);
 	if (to->words.n + d.n > UINT32_MAX || vec_reserve(&to->words, to->words.n + d.n) < 0)
 		return -ENOMEM;

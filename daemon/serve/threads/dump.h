@@ -20,7 +20,7 @@ struct target;
 
 struct dump_thread {
 	struct pp_thread t;
-	uint32_t first, n; /* words of its stack; none: it runs */
+	uint32_t first, n; /* words of its stack; none: it runs, or has executed another program */
 };
 
 struct dump {
