@@ -121,6 +121,19 @@ int pp_threads(struct bpf_iter__task *ctx)
 /* More of one thread's stack, if it is still where it was. */
 PP_ARRAY(pp_more, 1, 0, struct pp_more);
 
+/* Where the stack that is asked for begins; 0: it may not be read. A thread that handles a signal on a stack
+ * of its own for that has left its stack pointer there. */
+PP_INLINE u64 pp_stack_base(struct task_struct *t, const struct pp_more *m)
+{
+	u64 base = 0;
+
+	if (!m->from)
+		return m->sp;
+	if (m->sp - t->sas_ss_sp >= t->sas_ss_size || m->from - t->sas_ss_sp >= t->sas_ss_size || m->from < m->sp)
+		return 0;
+	return bpf_copy_from_user_task(&base, sizeof(base), (void *)m->from, t, 0) ? 0 : base;
+}
+
 SEC("iter.s/task")
 int pp_stack_more(struct bpf_iter__task *ctx)
 {
@@ -134,8 +147,9 @@ int pp_stack_more(struct bpf_iter__task *ctx)
 	if (!t || !t->mm || !m || !b || __sync_val_compare_and_swap(&b->taken, 0, 1))
 		return 0;
 	pp_describe(t, &b->head);
-	if (!b->head.running && b->head.registers[7] == m->sp) {
-		at = m->sp + m->offset;
+	at = b->head.running || b->head.registers[7] != m->sp ? 0 : pp_stack_base(t, m);
+	if (at) {
+		at += m->offset;
 		first = PP_PAGE - (at & (PP_PAGE - 1));
 		if (first && first <= PP_PAGE && !bpf_copy_from_user_task(b->stack, first, (void *)at, t, 0))
 			pp_look_again(t, &b->head);

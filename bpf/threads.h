@@ -46,6 +46,7 @@ _Static_assert(sizeof(struct pp_created) == 32, "no padding");
 
 struct pp_more { /* the question of pp_stack_more, for one thread */
 	__u64 sp, offset;
+	__u64 from; /* not 0: offset is from the stack pointer that stands there, on its signal stack */
 };
 
 _Static_assert(sizeof(struct pp_thread) == 136 + 48 + 32 + 24 + 16, "no padding");

@@ -128,6 +128,7 @@ struct broker_stack {
 	uint32_t tid;	 /* as our namespace calls it */
 	uint64_t sp;	 /* where its stack pointer was; if it has moved, there are none */
 	uint64_t offset; /* from there, below BROKER_MAX_STACK */
+	uint64_t from;	 /* not 0: from the stack pointer that stands there instead, on its signal stack */
 };
 #define BROKER_MAX_STACK (1u << 20)
 

@@ -247,12 +247,14 @@ static void answer_stack(struct broker *b, struct answer *a)
 {
 	const struct broker_stack *given = record_payload(a->r, struct broker_stack);
 	struct broker_stack q = { .target = UINT32_MAX };
+	struct pp_more m;
 	int n = -EINVAL;
 
 	if (given)
 		q = *given;
+	m = (struct pp_more){ q.sp, q.offset, q.from };
 	if (q.target < b->n_processes && q.offset < BROKER_MAX_STACK)
-		n = kernel_stack(b->kernel, &b->processes[q.target], q.tid, q.sp, q.offset, a->r->data);
+		n = kernel_stack(b->kernel, &b->processes[q.target], q.tid, &m, a->r->data);
 	a->r->status = n < 0 ? n : 0;
 	a->r->n = n < 0 ? 0 : (uint32_t)n;
 }

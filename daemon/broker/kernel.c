@@ -339,10 +339,9 @@ int kernel_threads(struct kernel *k, const struct process *p, char *error)
 	return r;
 }
 
-int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, uint64_t sp, uint64_t offset,
+int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, const struct pp_more *q,
 		 unsigned char *to)
 {
-	struct pp_more question = { sp, offset };
 	_cleanup_(closep) int fd = -1;
 	char path[64];
 	uint32_t zero = 0;
@@ -352,7 +351,7 @@ int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, uint64
 	snprintf(path, sizeof(path), "/proc/%d/task/%u", (int)p->pid, tid);
 	if (r == 0 && (!process_alive(p) || access(path, F_OK) < 0)) /* a thread of this process, no other */
 		r = -ESRCH;
-	if (r == 0 && bpf_map_update_elem(bpf_object__find_map_fd_by_name(k->threads, "pp_more"), &zero, &question,
+	if (r == 0 && bpf_map_update_elem(bpf_object__find_map_fd_by_name(k->threads, "pp_more"), &zero, q,
 					  BPF_ANY) < 0)
 		r = -errno;
 	if (r == 0)

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "bpf/event.h"
+#include "bpf/threads.h"
 #include "daemon/broker/process.h"
 
 struct kernel;
@@ -55,7 +56,7 @@ const char *kernel_btf(const struct kernel *k);
 int kernel_threads(struct kernel *k, const struct process *p, char *error);
 /* At most PP_THREAD_STACK bytes of a thread's stack at sp + offset; how many, 0: it has moved, or there are
  * none; -errno. */
-int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, uint64_t sp, uint64_t offset,
+int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, const struct pp_more *q,
 		 unsigned char *to);
 
 /* Loads what PP_GROWTH needs, which takes a moment: another thread may do it, once, before it is armed. */

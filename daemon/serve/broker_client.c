@@ -185,14 +185,12 @@ int broker_created(struct broker_client *b)
 	return ask_fd(b, BROKER_CREATED, NULL, 0);
 }
 
-int broker_stack(struct broker_client *b, uint32_t target, uint32_t tid, uint64_t sp, uint64_t offset,
-		 uint8_t to[PP_THREAD_STACK])
+int broker_stack(struct broker_client *b, const struct broker_stack *q, uint8_t to[PP_THREAD_STACK])
 {
-	struct broker_stack q = { target, tid, sp, offset };
 	int r;
 
 	pthread_mutex_lock(&b->lock);
-	r = ask(b, BROKER_STACK, &q, sizeof(q));
+	r = ask(b, BROKER_STACK, q, sizeof(*q));
 	if (r == 0 && b->record.n > PP_THREAD_STACK)
 		r = -EBADMSG;
 	if (r == 0) {

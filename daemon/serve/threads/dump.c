@@ -38,10 +38,12 @@ struct walking {
 	const struct target *t;
 };
 
-static uint32_t more(void *context, const struct pp_thread *t, uint64_t offset, uint8_t to[PP_THREAD_STACK])
+static uint32_t more(void *context, const struct pp_thread *t, uint64_t from, uint64_t offset,
+		     uint8_t to[PP_THREAD_STACK])
 {
 	const struct walking *w = context;
-	int n = broker_stack(&w->c->broker, w->t->index, t->tid, t->registers[7], offset, to);
+	struct broker_stack q = { w->t->index, t->tid, t->registers[7], offset, from };
+	int n = broker_stack(&w->c->broker, &q, to);
 
 	return n > 0 ? (uint32_t)n : 0;
 }
