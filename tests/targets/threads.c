@@ -55,7 +55,19 @@ static NOINLINE void in_poll(void) { poll(NULL, 0, -1); HERE; }
 static NOINLINE void in_pipe(void) { char c; if (read(pipes[0], &c, 1) < 0) abort(); HERE; }
 static NOINLINE void in_socket(void) { char c; if (recv(sockets[0], &c, 1, 0) < 0) abort(); HERE; }
 static NOINLINE void in_pause(void) { pause(); HERE; }
-static NOINLINE void in_waitid(void) { waitid(P_ALL, 0, &(siginfo_t){ 0 }, WEXITED); HERE; }
+static NOINLINE void in_waitid(void)
+{
+	siginfo_t info;
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	waitid(P_PID, (id_t)pid, &info, WEXITED);
+	HERE;
+}
 static NOINLINE void in_vfork(void)
 {
 	pid_t pid = vfork();
