@@ -13,14 +13,16 @@ static uint32_t start_text(const struct options *o, char *to, size_t max)
 {
 	static const char *const formats[] = { [FORMAT_PPROF] = "pprof",
 					       [FORMAT_TOP] = "top",
-					       [FORMAT_FOLDED] = "folded" };
+					       [FORMAT_FOLDED] = "folded",
+					       [FORMAT_DUMP] = "dump" };
 	size_t n = 0;
 
 	if (o->record) {
 		n += (size_t)snprintf(to, max, "%s", o->profile) + 1;
 		if (n < max)
-			n += (size_t)snprintf(to + n, max - n, "seconds=%u&format=%s", o->seconds,
-					      formats[o->format]) + 1;
+			n += (size_t)(o->now ? snprintf(to + n, max - n, "format=%s", formats[o->format]) :
+					       snprintf(to + n, max - n, "seconds=%u&format=%s", o->seconds,
+							formats[o->format])) + 1;
 		return n <= max ? (uint32_t)n : 0;
 	}
 	for (unsigned i = 0; i < o->n_hosts; i++) {

@@ -115,7 +115,7 @@ static int open_output(struct broker *b, struct options *o)
 	if (!o->record)
 		return 0;
 	if (o->format == FORMAT_AUTO)
-		o->format = !o->output && isatty(STDOUT_FILENO) ? FORMAT_TOP : FORMAT_PPROF;
+		o->format = o->output || !isatty(STDOUT_FILENO) ? FORMAT_PPROF : o->now ? FORMAT_DUMP : FORMAT_TOP;
 	b->finish = eventfd(0, EFD_CLOEXEC);
 	b->output = o->output ? open(o->output, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) :
 				fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);

@@ -88,12 +88,12 @@ void answer_threads(const struct asking *s, const struct profile *p)
 	const char *format = query_get(&s->q->query, "format");
 	int64_t debug = query_number(&s->q->query, "debug"), seconds;
 	bool tid = query_number(&s->q->query, "tid") > 0;
+	bool dump = format && (!strcmp(format, "dump") || !strcmp(format, "panicparse"));
 
 	if (!asking_delta_seconds(s, &seconds))
 		return;
-	if (!asking_known_format(format) && !(debug > 1 && !strcmp(format, "panicparse")))
-		http_error(s->ret, 400, "unknown format: pprof, top and folded are known, and panicparse with "
-			   "debug=2");
+	if (!asking_known_format(format) && (!dump || seconds))
+		http_error(s->ret, 400, "unknown format: pprof, top, folded, dump and panicparse are known");
 	else if (!target_alive(s->target))
 		asking_gone(s);
 	else if (!core_wait_kernel(s->a->core))
@@ -101,7 +101,7 @@ void answer_threads(const struct asking *s, const struct profile *p)
 	else if (seconds)
 		answer_delta(s, p, seconds, tid);
 	else
-		answer_now(s, p, debug, tid);
+		answer_now(s, p, dump ? 2 : debug, tid);
 }
 
 void answer_created(const struct asking *s, const struct profile *p, int64_t seconds)
