@@ -207,7 +207,6 @@ void kernel_free(struct kernel *k)
 	kernel_disarm(k, PP_CPU);
 	kernel_disarm(k, PP_GROWTH);
 	kernel_disarm(k, PP_CREATE);
-	bpf_object__close(k->create);
 	bpf_object__close(k->growth);
 	bpf_object__close(k->threads);
 	bpf_link__destroy(k->identify);
@@ -499,6 +498,8 @@ void kernel_disarm(struct kernel *k, enum pp_collector c)
 	if (c == PP_CREATE) {
 		bpf_link__destroy(k->on_create);
 		k->on_create = NULL;
+		bpf_object__close(k->create); /* its table is of no use to the next serve */
+		k->create = NULL;
 	}
 	if (c != PP_CPU)
 		return;

@@ -186,7 +186,7 @@ static void say(const struct target *t, const struct threads *from, struct captu
 {
 	const struct dump *d = &from->dump;
 
-	capture_comment(to, "threads of process %d (%s): read one after the other within %.1f ms, none was stopped",
+	capture_comment(to, "threads of process %d (%s): read one after the other within %.2f ms, none was stopped",
 			t->pid, t->comm, (double)d->took_ns / 1e6);
 	if (d->n_left_out)
 		capture_comment(to, "left out: %llu threads past the first %d", (unsigned long long)d->n_left_out,
