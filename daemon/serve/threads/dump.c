@@ -64,7 +64,8 @@ static int add(struct walking *w, const struct pp_thread *t, const uint8_t *stac
 		d.n = walk_thread(&in, words);
 	if (to->words.n + d.n > UINT32_MAX || vec_reserve(&to->words, to->words.n + d.n) < 0)
 		return -ENOMEM;
-	memcpy(to->words.data + to->words.n, words, d.n * sizeof(*words));
+	if (d.n)
+		memcpy(to->words.data + to->words.n, words, d.n * sizeof(*words));
 	to->words.n += d.n;
 	return vec_push(&to->threads, d);
 }
