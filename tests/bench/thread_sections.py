@@ -56,6 +56,11 @@ def control(t, ms):
     return t.during(lambda: time.sleep(ms / 1000))
 
 
+def busy(t, ms):
+    """Another process uses a CPU for as long, as pprofd does while it reads and writes."""
+    return t.during(lambda: subprocess.run(["timeout", str(ms / 1000), "sh", "-c", "while :; do :; done"], check=False))
+
+
 def peer(t, n, name, argv, frame):
     if not shutil.which(argv[0]):
         print(f"| {n} | {name} | not installed | | |")
@@ -73,12 +78,14 @@ def one(o, n):
         dump = lambda: bench_get(d)  # noqa: E731
         cold = t.during(dump)
         row("pprofd, first dump", [cold], of_pprofd(cold[2]), n)
-        warm, still = [], []
+        warm, still, loaded = [], [], []
         for _ in range(RUNS):  # by turns, so that what else the machine does falls on both
             warm.append(t.during(dump))
             still.append(control(t, warm[-1][0]))
+            loaded.append(busy(t, warm[-1][0]))
         row("pprofd, names cached", warm, of_pprofd(warm[-1][2]), n)
         row("control: nothing, for as long", still, "-", n)
+        row("control: a busy loop elsewhere, for as long", loaded, "-", n)
     peer(t, n, "gdb -p -batch", ["gdb", "-p", str(t.pid), "-batch", "-ex", "thread apply all bt"], " in_cond ")
     peer(t, n, "eu-stack -p", ["eu-stack", "-p", str(t.pid)], " in_cond")
     bench.end(t.p)

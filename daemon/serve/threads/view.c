@@ -42,11 +42,10 @@ static uint32_t label_set(const struct pp_thread *t, bool tid, struct capture *t
 	return r < 0 ? HASH_NONE : n ? capture_label_set(to, l, n) : 0;
 }
 
-int threads_add(const struct target *t, const struct dump *d, bool tid, int64_t value, struct capture *to)
+int threads_add(const struct dump *d, bool tid, int64_t value, struct capture *to)
 {
 	int r = 0;
 
-	(void)t;
 	for (size_t i = 0; i < d->threads.n && r == 0; i++) {
 		const struct dump_thread *k = &d->threads.data[i];
 		struct capture_sample s = { .values = { value } };
@@ -206,9 +205,9 @@ static int read_threads(struct core *c, struct target *t, const struct profile *
 	if (r == 0)
 		r = dump_read(c, t, true, &to.dump);
 	if (r == 0)
-		r = threads_add(t, &to.dump, tid, 1, to.capture);
+		r = threads_add(&to.dump, tid, 1, to.capture);
 	if (r == 0 && before)
-		r = threads_add(t, before, tid, -1, to.capture);
+		r = threads_add(before, tid, -1, to.capture);
 	if (r == 0 && whole)
 		r = view_all(c, t, &to);
 	if (r == 0 && whole)
