@@ -207,6 +207,7 @@ enum pp_notice_type {
 	PP_NOTICE_EXEC,		/* value = exec_id */
 	PP_NOTICE_FILLING,	/* the current half is 75 % full; value = epoch */
 	PP_NOTICE_HEAP,		/* the heap's hits have come to the mark; value = process slot */
+	PP_NOTICE_FORK,		/* a child has inherited the probes; value = process slot */
 	PP_NOTICE_PEAK,		/* more is live than ever before; value = process slot */
 };
 

@@ -24,7 +24,7 @@ struct pp_pending_key {
 
 struct pp_pending {
 	u64 size, old_pointer, where;
-	u32 function, sampled;
+	u32 function, sampled; /* enum pp_draw_result */
 	struct pp_live old; /* born 0: none */
 };
 
@@ -141,34 +141,50 @@ PP_INLINE int pp_call_of(struct pt_regs *ctx, struct pp_call *c)
 PP_INLINE int pp_hit(struct pp_call *c)
 {
 	struct pp_heap *h = c->heap;
-	u64 n;
+	u64 ns;
 
 	if (!(++c->cpu->n_hits & (PP_HEAP_BATCH - 1))) {
-		n = __sync_fetch_and_add(&h->n_hits, PP_HEAP_BATCH) + PP_HEAP_BATCH;
-		if (n >= h->notify_at && PP_READ_ONCE(h->noted) != h->notify_at &&
+		ns = PP_HEAP_BATCH * PP_READ_ONCE(h->hit_ns);
+		__sync_fetch_and_add(&h->n_hits, PP_HEAP_BATCH);
+		ns += __sync_fetch_and_add(&h->spent_ns, ns);
+		if (ns >= h->notify_at && PP_READ_ONCE(h->noted) != h->notify_at &&
 		    __sync_lock_test_and_set(&h->noted, h->notify_at) != h->notify_at)
 			pp_notice(PP_NOTICE_HEAP, c->process->target, c->slot);
 	}
-	return PP_READ_ONCE(h->n_hits) < h->stop_at;
+	return PP_READ_ONCE(h->spent_ns) < h->stop_at;
 }
 
-/* Whether the object that is about to be allocated is a sample. */
-PP_INLINE int pp_draw(struct pp_heap_cpu *c, u64 size)
+/* A sample costs its second trap, the return's, and the time since it began. */
+PP_INLINE void pp_charge(struct pp_heap *h, u64 began)
 {
-	u64 rate = config.heap_rate;
+	u64 ns = bpf_ktime_get_ns() - began;
+
+	if (ns > PP_MAX_WALK_NS)
+		ns = PP_MAX_WALK_NS;
+	__sync_fetch_and_add(&h->spent_ns, ns + PP_READ_ONCE(h->hit_ns));
+}
+
+enum pp_draw_result { PP_DRAW_NONE, PP_DRAW_SAMPLE, PP_DRAW_WINDOW };
+
+/* Whether the object that is about to be allocated is a sample. */
+PP_INLINE u32 pp_draw(const struct pp_heap *h, struct pp_heap_cpu *c, u64 size)
+{
+	u64 window = (PP_READ_ONCE(h->flags) & PP_HEAP_WINDOW) != 0;
+	u64 rate = window ? config.heap_rate * PP_HEAP_WINDOW_RATE / PP_HEAP_RATE : config.heap_rate;
+	s64 *left = window ? &c->left[1] : &c->left[0];
 
 	c->n_allocs++;
 	c->n_bytes += size;
-	if (!c->left)
-		c->left = pp_exponential(bpf_get_prandom_u32(), rate);
+	if (!*left)
+		*left = pp_exponential(bpf_get_prandom_u32(), rate);
 	if (size >> 48) /* nobody has so much: it will fail */
-		return 0;
-	c->left -= size;
-	if (c->left > 0)
-		return 0;
-	c->left = pp_exponential(bpf_get_prandom_u32(), rate);
+		return PP_DRAW_NONE;
+	*left -= size;
+	if (*left > 0)
+		return PP_DRAW_NONE;
+	*left = pp_exponential(bpf_get_prandom_u32(), rate);
 	c->n_sampled++;
-	return 1;
+	return window ? PP_DRAW_WINDOW : PP_DRAW_SAMPLE;
 }
 
 /* The sample's count row; the hash of its stack is left in e. */
@@ -197,14 +213,22 @@ PP_INLINE s64 pp_stands_for(const struct pp_live *v)
 	return v->weight ? v->weight : v->size > config.heap_rate ? v->size : config.heap_rate;
 }
 
-/* A new peak is told of when it is a sixteenth above the last one. */
+/* A new peak is told of when it is a sixteenth above the last one. What windows have kept is no level. */
 PP_INLINE void pp_remember(struct pp_call *c, u64 pointer, const struct pp_live *v)
 {
 	struct pp_heap *h = c->heap;
 	s64 now, at;
 
+	if (v->print && PP_READ_ONCE(h->n_held) >= PP_MAX_HELD) {
+		__sync_fetch_and_add(&h->n_held_full, 1);
+		return;
+	}
 	if (pp_live_put(PP_LIVE_KEY(pointer, c->slot), v)) {
 		__sync_fetch_and_add(&h->n_live_full, 1);
+		return;
+	}
+	if (v->print) {
+		__sync_fetch_and_add(&h->n_held, 1); /* or it was there: the next look counts them */
 		return;
 	}
 	now = __sync_fetch_and_add(&h->live_bytes, pp_stands_for(v)) + pp_stands_for(v);
@@ -213,15 +237,35 @@ PP_INLINE void pp_remember(struct pp_call *c, u64 pointer, const struct pp_live 
 		pp_notice(PP_NOTICE_PEAK, c->process->target, c->slot);
 }
 
+/* It is not there any more. */
+PP_INLINE void pp_forget(struct pp_call *c, const struct pp_live *was)
+{
+	if (!was->print) {
+		__sync_fetch_and_add(&c->heap->live_bytes, -pp_stands_for(was));
+		return;
+	}
+	__sync_fetch_and_add(&c->heap->n_held, -1);
+	if ((was->print & PP_PRINT_SEEN) == PP_PRINT_SEEN)
+		pp_turn_add(c->slot, was->stack, 0);
+}
+
 /* An object as a sample: counted, and remembered until it is freed. pointer 0: cannot be known. */
-PP_INLINE void pp_heap_add(struct pt_regs *ctx, struct pp_call *c, u64 pointer, u64 size,
-			   const struct pp_start *start)
+PP_INLINE void pp_heap_add(struct pt_regs *ctx, struct pp_call *c, u64 pointer,
+			   const struct pp_pending *p, const struct pp_start *start)
 {
 	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES,
-			      .v = { 1, size }, .start = start, .called = 1 };
-	struct pp_live v = { .born = bpf_ktime_get_ns(), .size = size };
+			      .v = { 1, p->size }, .start = start, .called = 1 };
+	struct pp_live v = { .born = bpf_ktime_get_ns(), .size = p->size };
+	u64 item = pp_size_class(p->size);
 
-	pp_heap_count(ctx, c, &e, pp_size_class(size) | (pointer ? 0 : PP_SIZE_UNKNOWN));
+	if (!pointer)
+		item |= PP_SIZE_UNKNOWN;
+	if (p->sampled == PP_DRAW_WINDOW) {
+		item |= PP_SIZE_WINDOW;
+		v.print = PP_PRINT_NONE;
+	}
+	pp_heap_count(ctx, c, &e, item);
+	pp_charge(c->heap, v.born);
 	if (!pointer) {
 		__sync_fetch_and_add(&c->heap->n_unknown, 1);
 		return;
@@ -268,7 +312,7 @@ PP_INLINE void pp_freed(struct pp_call *c, u64 pointer)
 
 	c->cpu->n_frees++;
 	if (pointer && pp_live_take(PP_LIVE_KEY(pointer, c->slot), &was))
-		__sync_fetch_and_add(&c->heap->live_bytes, -pp_stands_for(&was));
+		pp_forget(c, &was);
 }
 
 /* 1: the return is of interest. */
@@ -282,11 +326,11 @@ PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
 	pp_asked(ctx, c->probe, &p);
 	if (c->probe->flags & PP_PROBE_TAIL && !p.old_pointer)
 		return 0;
-	p.sampled = pp_draw(c->cpu, p.size);
+	p.sampled = pp_draw(c->heap, c->cpu, p.size);
 	if (p.old_pointer) {
 		c->cpu->n_frees++;
 		if (pp_live_take(PP_LIVE_KEY(p.old_pointer, c->slot), &p.old))
-			__sync_fetch_and_add(&c->heap->live_bytes, -pp_stands_for(&p.old));
+			pp_forget(c, &p.old);
 	}
 	if (!p.sampled && !p.old.born)
 		return 0;
@@ -294,7 +338,7 @@ PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
 		struct pp_start s = { 0, ctx->sp + 8, ctx->bp, ctx->bx };
 
 		if (!bpf_probe_read_user(&s.ip, 8, (void *)ctx->sp))
-			pp_heap_add(ctx, c, 0, p.size, &s);
+			pp_heap_add(ctx, c, 0, &p, &s);
 		return 0;
 	}
 	key.tid = bpf_get_current_pid_tgid();
@@ -336,7 +380,7 @@ PP_INLINE void pp_returned(struct pt_regs *ctx, struct pp_call *c)
 		return;
 	}
 	if (pointer && p.sampled)
-		pp_heap_add(ctx, c, pointer, p.size, &s);
+		pp_heap_add(ctx, c, pointer, &p, &s);
 }
 
 /* Entry and, when this answers 0, return of one call: bpf_get_func_ip is the probed instruction in
@@ -415,6 +459,29 @@ int pp_heap_told(struct pt_regs *ctx)
 	v.target = c.process->target;
 	if (pointer)
 		pp_remember(&c, pointer, &v);
+	return 0;
+}
+
+/* A child's memory has the breakpoints of its parent's, and nobody's program runs when it hits one: it pays
+ * for nothing. Serve has them taken out. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(pp_on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	u32 tgid, *slot;
+	struct pp_heap *h;
+	struct pp_process *p;
+
+	if (!parent || !child || !child->mm || child->mm == parent->mm)
+		return 0;
+	tgid = parent->tgid;
+	slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+	p = slot ? pp_target_at(*slot) : NULL;
+	h = p ? bpf_map_lookup_elem(&pp_heap, slot) : NULL;
+	if (!h || !(PP_READ_ONCE(h->flags) & PP_HEAP_PROBED))
+		return 0;
+	__sync_fetch_and_add(&h->n_forks, 1);
+	if (!__sync_lock_test_and_set(&h->fork_noted, 1))
+		pp_notice(PP_NOTICE_FORK, p->target, *slot);
 	return 0;
 }
 

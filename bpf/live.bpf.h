@@ -14,6 +14,27 @@
 PP_ARRAY(pp_live_key, 1 << PP_LIVE_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_live_bucket);
 PP_ARRAY(pp_live, PP_LIVE_WAYS << PP_LIVE_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_live);
 
+PP_ARRAY(pp_turn, PP_MAX_PROCESSES * PP_N_TURNS, BPF_F_MMAPABLE, struct pp_turn);
+
+/* A held object that has been found the same before is gone. */
+PP_GLOBAL int pp_turn_add(u32 slot, u64 stack, u32 changed)
+{
+	for (u32 t = 0; t < PP_TURN_TRIES; t++) {
+		u32 row = PP_TURN_ROW(slot, stack, t);
+		struct pp_turn *e = bpf_map_lookup_elem(&pp_turn, &row);
+		u64 was;
+
+		if (!e)
+			return 1;
+		was = __sync_val_compare_and_swap(&e->stack, 0, stack);
+		if (was && was != stack)
+			continue;
+		__sync_fetch_and_add(changed ? &e->n_changed : &e->n_freed, 1);
+		return 0;
+	}
+	return 1;
+}
+
 PP_INLINE u32 pp_live_bucket_of(u64 key, u32 which)
 {
 	u64 h = pp_mix(config.seed, key);
@@ -88,11 +109,13 @@ PP_GLOBAL int pp_live_put(u64 key, const struct pp_live *v)
 	e = bpf_map_lookup_elem(&pp_live, &slot);
 	if (!e)
 		return 1;
-	__sync_lock_test_and_set(&e->born, 0);
+	if (__sync_lock_test_and_set(&e->born, 0) && (e->print & PP_PRINT_SEEN) == PP_PRINT_SEEN)
+		pp_turn_add(key >> 1 & (PP_MAX_PROCESSES - 1), e->stack, 0);
 	e->size = v->size;
 	e->weight = v->weight;
 	e->stack = v->stack;
 	e->target = v->target;
+	e->print = v->print;
 	__sync_lock_test_and_set(&e->born, v->born);
 	return 0;
 }
@@ -123,6 +146,7 @@ PP_GLOBAL int pp_live_take(u64 key, struct pp_live *ret)
 	ret->weight = e->weight;
 	ret->stack = e->stack;
 	ret->target = e->target;
+	ret->print = e->print;
 	__sync_val_compare_and_swap(&k->key[way], key, 0);
 	return 1;
 }

@@ -9,7 +9,8 @@
  * with their weight.
  *
  * A bucket is changed under a lock of its own, taken with interrupts off, by a bounded number of
- * tries: past them the wait is not charged to anybody, and counted. */
+ * tries: past them the wait is not charged to anybody, and counted. One that was in the bucket would stay
+ * there for ever, and be charged with every release: so the bucket is forgotten by whoever takes it next. */
 
 #include "maps.bpf.h"
 #include "pool.bpf.h"
@@ -28,9 +29,11 @@ struct pp_lock {
 
 struct pp_lock_bucket {
 	u64 busy;
+	u64 missed; /* a waiter could not be taken out */
 	struct pp_lock way[PP_LOCK_WAYS];
 };
 
+PP_ARRAY(pp_wait_filter, 1, BPF_F_MMAPABLE, struct pp_wait_filter);
 PP_ARRAY(pp_lock, 1 << PP_LOCK_BUCKET_BITS, 0, struct pp_lock_bucket);
 
 /* What a release answers for. */
@@ -50,24 +53,23 @@ struct pp_lock_question {
 	u32 weight;
 	u32 what; /* enum pp_lock_change */
 	u32 item; /* of ENTER */
-	u32 pad;
+	u32 forgotten; /* out: weight of waiters that are not charged to anybody */
 	struct pp_charge charge; /* out, of RELEASE */
 };
 
 PP_INLINE void pp_lock_change(struct pp_lock *l, struct pp_lock_question *q)
 {
-	u64 since, ns;
+	u64 since = q->at > l->last ? q->at : l->last, ns;
 
 	if (q->what == PP_LOCK_ENTER) {
 		l->key = q->key;
 		l->n += q->weight;
-		l->sum += q->at * q->weight;
+		l->sum += since * q->weight;
 		l->stack = q->stack;
 		l->item = q->item;
 		return;
 	}
 	if (q->what == PP_LOCK_LEAVE) {
-		since = q->at > l->last ? q->at : l->last;
 		l->n -= q->weight;
 		l->sum -= since * q->weight;
 	} else {
@@ -83,6 +85,16 @@ PP_INLINE void pp_lock_change(struct pp_lock *l, struct pp_lock_question *q)
 	if (!l->n || l->n >> 63) { /* below 0: cannot be */
 		l->key = 0;
 		l->n = l->sum = l->last = 0;
+	}
+}
+
+PP_INLINE void pp_lock_forget(struct pp_lock_bucket *b, struct pp_lock_question *q)
+{
+	for (u32 i = 0; i < PP_LOCK_WAYS; i++) {
+		struct pp_lock *l = &b->way[i];
+
+		q->forgotten += l->n;
+		l->key = l->n = l->sum = l->last = 0;
 	}
 }
 
@@ -103,8 +115,14 @@ PP_GLOBAL int pp_lock_ask(struct pp_lock_question *q)
 	for (i = 0; i < PP_LOCK_TRIES; i++)
 		if (!__sync_val_compare_and_swap(&b->busy, 0, 1))
 			break;
-	if (i == PP_LOCK_TRIES)
+	if (i == PP_LOCK_TRIES) {
+		q->forgotten = q->weight;
+		if (q->what != PP_LOCK_ENTER && q->weight)
+			__sync_lock_test_and_set(&b->missed, 1);
 		return 2;
+	}
+	if (PP_READ_ONCE(b->missed) && __sync_lock_test_and_set(&b->missed, 0))
+		pp_lock_forget(b, q);
 	for (i = 0; i < PP_LOCK_WAYS; i++)
 		if (b->way[i].key == q->key)
 			l = &b->way[i];
@@ -119,19 +137,55 @@ PP_GLOBAL int pp_lock_ask(struct pp_lock_question *q)
 	return r;
 }
 
-PP_INLINE u64 pp_lock_key(u32 slot, u64 lock) /* never 0 */
+/* Never 0. Neighbouring words of one lock are one: readers and writers of glibc's rwlock wait on words of
+ * their own. */
+PP_INLINE u64 pp_lock_key(u32 slot, u64 lock)
 {
-	return lock << 7 | slot << 1 | 1;
+	return lock >> 3 << 7 | slot << 1 | 1;
+}
+
+PP_INLINE void pp_lock_lost(struct pp_wait_state *s, const struct pp_lock_question *q)
+{
+	if (q->forgotten)
+		__sync_fetch_and_add(&s->n_lock_busy, q->forgotten);
+}
+
+PP_INLINE u32 *pp_lock_waiters(u64 lock)
+{
+	u32 zero = 0;
+	struct pp_wait_filter *f = bpf_map_lookup_elem(&pp_wait_filter, &zero);
+
+	return f ? &f->locks[lock >> 3 & ((1 << 12) - 1)] : NULL;
+}
+
+PP_INLINE void pp_lock_waiter(u64 lock, u32 change)
+{
+	u32 *n = pp_lock_waiters(lock);
+
+	if (n)
+		__sync_fetch_and_add(n, change);
+}
+
+/* Most locks that are released have no waiter that is looked at. */
+PP_INLINE int pp_lock_may_have(u64 lock)
+{
+	u32 *n = pp_lock_waiters(lock);
+
+	return n && PP_READ_ONCE(*n);
 }
 
 PP_INLINE void pp_lock_enter(struct pp_wait_state *s, const struct pp_wait *w)
 {
 	struct pp_lock_question q = { .key = pp_lock_key(w->slot, w->lock), .stack = w->stack, .at = w->began,
 				      .weight = w->weight, .item = w->item, .what = PP_LOCK_ENTER };
-	int r = pp_lock_ask(&q);
+	int r;
 
-	if (r)
-		__sync_fetch_and_add(r == 2 ? &s->n_lock_busy : &s->n_lock_full, w->weight);
+	r = pp_lock_ask(&q);
+	if (r == 0)
+		pp_lock_waiter(w->lock, 1);
+	if (r == 1)
+		__sync_fetch_and_add(&s->n_lock_full, w->weight);
+	pp_lock_lost(s, &q);
 }
 
 PP_INLINE void pp_lock_leave(struct pp_wait_state *s, u32 slot, u64 lock, u32 weight, u64 began)
@@ -139,8 +193,9 @@ PP_INLINE void pp_lock_leave(struct pp_wait_state *s, u32 slot, u64 lock, u32 we
 	struct pp_lock_question q = { .key = pp_lock_key(slot, lock), .at = began, .weight = weight,
 				      .what = PP_LOCK_LEAVE };
 
-	if (pp_lock_ask(&q) == 2)
-		__sync_fetch_and_add(&s->n_lock_busy, weight);
+	if (pp_lock_ask(&q) == 0)
+		pp_lock_waiter(lock, -1);
+	pp_lock_lost(s, &q);
 }
 
 /* 1: there were waiters. weight 0: the one that is woken is not among those that are looked at. */
@@ -151,8 +206,9 @@ PP_INLINE int pp_lock_release(struct pp_wait_state *s, u32 slot, u64 lock, u32 w
 				      .what = PP_LOCK_RELEASE };
 	int r = pp_lock_ask(&q);
 
-	if (r == 2)
-		__sync_fetch_and_add(&s->n_lock_busy, weight);
+	if (r == 0 && weight)
+		pp_lock_waiter(lock, -1);
+	pp_lock_lost(s, &q);
 	*ret = q.charge;
 	return r == 0;
 }

@@ -41,6 +41,7 @@ PP_INLINE void pp_describe(struct task_struct *t, struct pp_thread *h)
 	pp_all_registers(t, h->registers, &h->call, &h->argument);
 	h->started = t->start_boottime;
 	h->arrived = t->sched_info.last_arrival;
+	h->ran = t->se.sum_exec_runtime;
 	h->exec_id = t->self_exec_id;
 	h->host_tid = t->pid;
 	h->tid = pp_number_of(t);

@@ -16,6 +16,7 @@ struct pp_thread {
 	__u64 started;	/* ns since boot: tells a reused number */
 	__u64 arrived;	/* sched_info.last_arrival: when it last came to a CPU, by the scheduler's clock */
 	__u64 n_switches; /* how often it has left a CPU */
+	__u64 ran;	/* ns that it has run */
 	__u64 exec_id;
 	__u32 host_tid;
 	__u32 tid; /* as our PID namespace calls it; 0: it does not */
@@ -49,4 +50,4 @@ struct pp_more { /* the question of pp_stack_more, for one thread */
 	__u64 from; /* not 0: offset is from the stack pointer that stands there, on its signal stack */
 };
 
-_Static_assert(sizeof(struct pp_thread) == 136 + 48 + 32 + 24 + 16, "no padding");
+_Static_assert(sizeof(struct pp_thread) == 136 + 56 + 32 + 24 + 16, "no padding");

@@ -92,6 +92,11 @@ PP_INLINE int pp_is_futex(u64 call) /* futex, futex_waitv, futex_wake, futex_wai
 	return call == PP_CALL_FUTEX || call == 449 || (call >= 454 && call <= 456);
 }
 
+PP_INLINE int pp_is_futex_wait(u64 call) /* futex_waitv, futex_wait */
+{
+	return call == 449 || call == 455;
+}
+
 PP_INLINE int pp_is_read_write(u64 call) /* read, write, readv, writev */
 {
 	return call <= 1 || call == 19 || call == 20;

@@ -14,6 +14,7 @@
 #include "emit.bpf.h"
 #include "file.bpf.h"
 #include "lock.bpf.h"
+#include "pace.bpf.h"
 
 PP_ARRAY(pp_wait_key, 1 << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait_bucket);
 PP_ARRAY(pp_wait, PP_WAIT_WAYS << PP_WAIT_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_wait);
@@ -25,9 +26,8 @@ PP_ARRAY(pp_wait_cpu, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_wait_cpu); /* 
 #define PP_TASK_DEAD 0x80
 
 #define PP_FUTEX_PRIVATE 128 /* linux/futex.h */
-
-#define PP_ACCOUNT_NS 10000000ll /* what an account may hold: a burst of some thousand waits */
-#define PP_ADJUST_NS 1000000ull	 /* a higher weight at most so often; a lower one, a tenth */
+/* wake, requeue, cmp_requeue, wake_op, unlock_pi, wake_bitset, cmp_requeue_pi */
+#define PP_FUTEX_WAKES (1u << 1 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 7 | 1u << 10 | 1u << 12)
 
 /* What an event is about. */
 struct pp_about {
@@ -39,14 +39,23 @@ struct pp_about {
 /* The process of a thread, if it is a target's. */
 PP_INLINE int pp_about(struct task_struct *t, struct pp_about *a)
 {
-	u32 zero = 0, tgid = t->tgid;
-	u32 *slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+	u32 zero = 0, tgid = t->tgid, *slot;
+	struct pp_wait_filter *f = bpf_map_lookup_elem(&pp_wait_filter, &zero);
 	struct pp_state *s;
 	u64 k;
 
-	if (!slot)
+	if (!f)
 		return 0;
-	k = *slot;
+	k = f->slot[tgid & 0xffff];
+	if (!k)
+		return 0;
+	k--;
+	if (k == PP_WAIT_SEVERAL - 1) {
+		slot = bpf_map_lookup_elem(&pp_targets, &tgid);
+		if (!slot)
+			return 0;
+		k = *slot;
+	}
 	PP_MASK(k, PP_MAX_PROCESSES);
 	a->slot = k;
 	s = bpf_map_lookup_elem(&pp_state, &zero);
@@ -55,6 +64,15 @@ PP_INLINE int pp_about(struct task_struct *t, struct pp_about *a)
 		return 0;
 	a->process = &s->processes[k];
 	return a->process->target && t->group_leader->start_boottime == a->process->start_boottime;
+}
+
+/* How many threads of this number's kind have an open record; NULL never comes. */
+PP_INLINE u32 *pp_wait_open(u32 tid)
+{
+	u32 zero = 0;
+	struct pp_wait_filter *f = bpf_map_lookup_elem(&pp_wait_filter, &zero);
+
+	return f ? &f->open[tid & ((1 << 14) - 1)] : NULL;
 }
 
 PP_INLINE struct pp_wait_cpu *pp_wait_here(u32 slot)
@@ -102,8 +120,13 @@ PP_GLOBAL int pp_wait_slot(u32 tid, u32 free)
 
 PP_INLINE struct pp_wait *pp_wait_of(u32 tid)
 {
-	int at = pp_wait_slot(tid, 0);
-	u32 slot = at - 1;
+	u32 *open = pp_wait_open(tid), slot;
+	int at;
+
+	if (!open || !PP_READ_ONCE(*open))
+		return NULL;
+	at = pp_wait_slot(tid, 0);
+	slot = at - 1;
 
 	return at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
 }
@@ -114,6 +137,7 @@ PP_GLOBAL int pp_wait_drop(u32 tid)
 	int at = pp_wait_slot(tid, 0);
 	struct pp_wait_bucket *k;
 	struct pp_wait *w;
+	u32 *open;
 	u32 slot = at - 1, bucket = slot / PP_WAIT_WAYS;
 	u64 way = slot;
 
@@ -124,56 +148,12 @@ PP_GLOBAL int pp_wait_drop(u32 tid)
 	k = bpf_map_lookup_elem(&pp_wait_key, &bucket);
 	if (!w || !k)
 		return 0;
+	open = pp_wait_open(tid);
 	__sync_lock_test_and_set(&w->began, 0);
 	__sync_lock_test_and_set(&k->key[way], 0);
+	if (open)
+		__sync_fetch_and_add(open, -1);
 	return 1;
-}
-
-/* The account, brought up to date; the weight of what is looked at next follows it. */
-PP_INLINE void pp_wait_adjust(struct pp_wait_cpu *c, const struct pp_wait_state *s, u64 now)
-{
-	u64 wall = now - c->looked;
-	s64 gain;
-
-	if (!c->looked)
-		c->account = PP_ACCOUNT_NS / 2;
-	if (wall > 1ull << 34)
-		wall = 1ull << 34;
-	gain = (c->ran >> 10) * s->share >> 10;
-	gain += (wall >> 10) * s->floor >> 10;
-	c->account += gain;
-	if (c->account > PP_ACCOUNT_NS)
-		c->account = PP_ACCOUNT_NS;
-	c->ran = 0;
-	c->looked = now;
-	if (c->account < 0 && now - c->changed > PP_ADJUST_NS) {
-		c->changed = now;
-		if (c->shift < PP_WAIT_MAX_SHIFT)
-			c->shift++;
-	} else if (c->account > PP_ACCOUNT_NS / 2 && c->shift && now - c->changed > 10 * PP_ADJUST_NS) {
-		c->changed = now;
-		c->shift--;
-	}
-	if (c->account < -PP_ACCOUNT_NS)
-		c->account = -PP_ACCOUNT_NS;
-}
-
-/* Whether this one is looked at: its weight, or 0. */
-PP_INLINE u32 pp_wait_coin(const struct pp_wait_cpu *c)
-{
-	u32 shift = c->shift & 31;
-
-	return bpf_get_prandom_u32() >> (32 - shift) && shift ? 0 : 1u << shift;
-}
-
-PP_INLINE void pp_wait_pay(struct pp_wait_cpu *c, u64 since)
-{
-	u64 took = bpf_ktime_get_ns() - since;
-
-	c->account -= took;
-	c->spent += took;
-	if (took > c->longest)
-		c->longest = took;
 }
 
 /* What the current thread leaves its CPU for. Fills in the lock, if it is one. */
@@ -210,10 +190,11 @@ PP_INLINE u64 pp_wait_named(const struct pp_wait_state *s, u64 at)
 	return 0;
 }
 
+/* The thread has none yet. 0: no room. */
 PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 {
 	struct pp_wait *w;
-	u32 slot;
+	u32 slot, *open;
 	int at;
 
 	if (!from)
@@ -221,10 +202,13 @@ PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 	at = pp_wait_slot(from->tid, 1);
 	slot = at - 1;
 	w = at > 0 ? bpf_map_lookup_elem(&pp_wait, &slot) : NULL;
-	if (!w)
+	open = pp_wait_open(from->tid);
+	if (!w || !open)
 		return 0;
+	__sync_fetch_and_add(open, 1);
 	__sync_lock_test_and_set(&w->began, 0);
-	w->woken = from->woken;
+	w->woken = 0;
+	w->ran = from->ran;
 	w->lock = from->lock;
 	w->named = from->named;
 	w->stack = from->stack;
@@ -236,18 +220,24 @@ PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 	w->slot = from->slot;
 	w->tid = from->tid;
 	w->ended = 0;
+	w->walk = from->walk;
+	w->held = 0;
 	__sync_lock_test_and_set(&w->began, from->began);
 	return 1;
 }
 
-/* ran: not 0: what the thread has run so far, and nobody asks who wakes it. */
+enum pp_wait_how {
+	PP_WAIT_BY_SWITCH,  /* an event tells when it comes back, another who wakes it */
+	PP_WAIT_BY_LEAVING, /* none does */
+};
+
 PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 preempted, u32 state, u64 now,
-			     u64 ran)
+			     enum pp_wait_how how)
 {
 	struct pp_event e = { .collector = PP_WAIT, .max_frames = PP_WAIT_FRAMES };
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct pp_control *c = pp_controls();
-	struct pp_wait w = { .began = now, .woken = ran, .weight = weight, .slot = a->slot };
+	struct pp_wait w = { .weight = weight, .slot = a->slot, .ran = t->se.sum_exec_runtime }, *own;
 
 	if (!c)
 		return;
@@ -258,13 +248,23 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	w.named = w.lock ? pp_wait_named(a->state, w.lock) : 0;
 	w.row = pp_stack_for(ctx, a->process, &e, w.epoch);
 	w.stack = w.row >= PP_NO_STACK(0) ? w.row : e.hash;
+	w.began = bpf_ktime_get_ns();
+	w.walk = w.began - now;
+	/* The lock first: whoever wakes this thread meanwhile takes those out that have a record. */
+	if (how == PP_WAIT_BY_LEAVING)
+		w.lock = 0;
+	if (w.lock)
+		pp_lock_enter(a->state, &w);
 	if (!pp_wait_begin_put(&w)) {
 		__sync_fetch_and_add(&a->state->n_full, weight);
+		if (w.lock)
+			pp_lock_leave(a->state, w.slot, w.lock, weight, w.began);
 		return;
 	}
 	__sync_fetch_and_add(&a->state->n_open, 1);
-	if (w.lock && !ran)
-		pp_lock_enter(a->state, &w);
+	own = pp_wait_of(w.tid);
+	if (own)
+		__sync_fetch_and_add(&own->held, (u32)(bpf_ktime_get_ns() - w.began));
 }
 
 /* Counted under the stack it began with, which is in the half of the tables that was current then. */
@@ -272,9 +272,11 @@ PP_GLOBAL int pp_wait_count(const struct pp_wait *w, u64 duration)
 {
 	struct pp_key key = { .collector = PP_WAIT };
 	struct pp_control *c = pp_controls();
+	u64 held;
 
 	if (!w || !c)
 		return 0;
+	held = w->held < duration ? w->held : duration;
 	key.target = w->target;
 	key.item = w->item;
 	key.epoch = PP_READ_ONCE(c->epoch);
@@ -283,28 +285,36 @@ PP_GLOBAL int pp_wait_count(const struct pp_wait *w, u64 duration)
 	key.name[0] = w->stack;
 	key.name[1] = w->named;
 	key.v[0] = w->weight;
-	key.v[1] = duration * w->weight;
+	key.v[1] = (duration - held) * w->weight + w->walk + held;
 	return pp_count_add(&key);
 }
 
-PP_INLINE void pp_wait_end(struct pp_about *a, u32 tid, u64 now)
+/* ran: not 0: it has run that long since it came back. */
+PP_INLINE void pp_wait_end(struct pp_about *a, u32 tid, u64 ran, enum pp_wait_how how)
 {
 	struct pp_wait *w = pp_wait_of(tid), copy;
+	u64 waited, now;
 
 	if (!w)
 		return;
+	now = bpf_ktime_get_ns();
 	copy = *w;
 	if (!copy.began || copy.slot != a->slot || copy.tid != tid)
 		return;
+	waited = now - copy.began;
+	if (ran)
+		waited -= ran - copy.ran < waited ? ran - copy.ran : waited;
+	if (ran && how == PP_WAIT_BY_SWITCH)
+		__sync_fetch_and_add(&a->state->n_unseen, 1);
 	__sync_lock_test_and_set(&w->ended, 1);
-	pp_wait_count(&copy, now - copy.began);
+	pp_wait_count(&copy, waited);
 	if (copy.lock && !copy.woken)
 		pp_lock_leave(a->state, copy.slot, copy.lock, copy.weight, copy.began);
 	pp_wait_drop(tid);
 	__sync_fetch_and_add(&a->state->n_open, -1);
 }
 
-PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u32 state)
+PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u32 state, enum pp_wait_how how)
 {
 	struct pp_wait_cpu *c;
 	struct pp_about a;
@@ -314,17 +324,23 @@ PP_INLINE void pp_wait_out(void *ctx, struct task_struct *prev, u32 preempted, u
 	if (!pp_about(prev, &a))
 		return;
 	c = pp_wait_here(a.slot);
+	/* A record that is still there: the event of its coming back was missed (some kernels skip those of a
+	 * CPU that was idle), or there is none. What it did not run since, it waited. */
+	pp_wait_end(&a, prev->pid, prev->se.sum_exec_runtime, how);
 	if (!c || state & PP_TASK_DEAD)
 		return;
 	c->ran += prev->se.sum_exec_runtime - prev->se.prev_sum_exec_runtime;
-	c->n_seen++;
 	weight = pp_wait_coin(c);
-	if (!weight)
+	if (c->n_seen++ % PP_LOOK_EVERY && !weight)
 		return;
-	c->n_taken++;
 	now = bpf_ktime_get_ns();
+	if (!weight) { /* else a high weight would outlive what it was for */
+		pp_wait_adjust(c, a.state, now);
+		return;
+	}
+	c->n_taken++;
 	pp_wait_adjust(c, a.state, now);
-	pp_wait_begin(ctx, &a, weight, preempted, state, now, 0);
+	pp_wait_begin(ctx, &a, weight, preempted, state, now, how);
 	pp_wait_pay(c, now);
 }
 
@@ -334,50 +350,21 @@ int BPF_PROG(pp_on_switch, int preempted, struct task_struct *prev, struct task_
 {
 	struct pp_about a;
 
-	if (prev->mm) /* the kernel's own threads have none */
-		pp_wait_out(ctx, prev, preempted, state);
+	if (prev->mm || state & PP_TASK_DEAD) /* the kernel's own threads have none; nor those that have ended */
+		pp_wait_out(ctx, prev, preempted, state, PP_WAIT_BY_SWITCH);
 	if (next->mm && pp_about(next, &a) && PP_READ_ONCE(a.state->n_open))
-		pp_wait_end(&a, next->pid, bpf_ktime_get_ns());
+		pp_wait_end(&a, next->pid, 0, PP_WAIT_BY_SWITCH);
 	return 0;
 }
 
 /* --wait=strict: an event of the target's own threads, each time that one leaves its CPU. When it came back is
- * told by the next: what it did not run in between, it waited. */
+ * told by the next. */
 SEC("perf_event")
 int pp_on_leave(struct bpf_perf_event_data *ctx)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	u64 now, ran = t->se.sum_exec_runtime, between;
-	u32 state = BPF_CORE_READ(t, __state), weight;
-	struct pp_wait_cpu *c;
-	struct pp_about a;
-	struct pp_wait *w;
 
-	if (!pp_about(t, &a))
-		return 0;
-	c = pp_wait_here(a.slot);
-	if (!c)
-		return 0;
-	c->ran += ran - t->se.prev_sum_exec_runtime;
-	c->n_seen++;
-	now = bpf_ktime_get_ns();
-	w = pp_wait_of(t->pid);
-	if (w && w->began && w->slot == a.slot) {
-		struct pp_wait was = *w;
-
-		between = now - was.began;
-		if (between > ran - was.woken)
-			pp_wait_count(&was, between - (ran - was.woken));
-		pp_wait_drop(t->pid);
-		__sync_fetch_and_add(&a.state->n_open, -1);
-	}
-	weight = state & PP_TASK_DEAD ? 0 : pp_wait_coin(c);
-	if (!weight)
-		return 0;
-	c->n_taken++;
-	pp_wait_adjust(c, a.state, now);
-	pp_wait_begin(ctx, &a, weight, 0, state, now, ran);
-	pp_wait_pay(c, now);
+	pp_wait_out(ctx, t, 0, BPF_CORE_READ(t, __state), PP_WAIT_BY_LEAVING);
 	return 0;
 }
 
@@ -424,12 +411,30 @@ PP_INLINE void pp_released_elsewhere(const struct pp_about *a, const struct pp_c
 }
 
 /* 1: the current thread is in a system call that can release a lock of this process's (same) or of another,
- * with which it shares memory. */
+ * with which it shares memory. One that waits itself was only interrupted by the timer that wakes the other. */
 PP_INLINE int pp_releases(const struct pp_system_call *call, u32 same)
 {
 	if (!pp_is_futex(call->number))
 		return same && pp_is_exit(call->number);
-	return same || call->number != PP_CALL_FUTEX || !(call->a[1] & PP_FUTEX_PRIVATE);
+	if (call->number != PP_CALL_FUTEX)
+		return !pp_is_futex_wait(call->number);
+	return 1u << (call->a[1] & 31) & PP_FUTEX_WAKES && (same || !(call->a[1] & PP_FUTEX_PRIVATE));
+}
+
+PP_INLINE void pp_charge(void *ctx, struct task_struct *me, struct pp_about *waiter,
+			 const struct pp_charge *charge, u64 lock, u64 now)
+{
+	u64 named = pp_wait_named(waiter->state, lock);
+	struct pp_wait_cpu *c;
+	struct pp_about waker;
+
+	if (!pp_about(me, &waker)) {
+		pp_released_elsewhere(waiter, charge, named);
+		return;
+	}
+	c = pp_wait_here(waker.slot);
+	if (c)
+		pp_released(ctx, &waker, charge, named, c, now);
 }
 
 SEC("tp_btf/sched_waking")
@@ -437,11 +442,10 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 {
 	struct task_struct *me = bpf_get_current_task_btf();
 	struct pp_charge charge = { 0 };
-	struct pp_about waiter, waker;
-	struct pp_wait *w = NULL;
-	struct pp_wait_cpu *c;
 	struct pp_system_call call;
-	u64 lock, named = 0, now;
+	struct pp_about waiter;
+	struct pp_wait *w;
+	u64 lock, now;
 	u32 same, weight = 0;
 
 	if (!p->mm || !pp_about(p, &waiter) || !PP_READ_ONCE(waiter.state->n_open))
@@ -452,7 +456,7 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 	w = pp_wait_of(p->pid);
 	if (w && (!w->began || w->woken || w->slot != waiter.slot))
 		w = NULL;
-	if (!w && !(same && pp_is_futex(call.number))) /* not looked at, and nothing tells of which lock */
+	if (!w && !(same && pp_lock_may_have(lock) && pp_releases(&call, 1))) /* nobody who is looked at */
 		return 0;
 	now = bpf_ktime_get_ns();
 	if (w) {
@@ -460,7 +464,6 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 		lock = w->lock;
 		if (!lock)
 			return 0;
-		named = w->named;
 		weight = w->weight;
 		if (!pp_releases(&call, same)) { /* a signal, or its time has run out */
 			pp_lock_leave(waiter.state, waiter.slot, lock, weight, w->began);
@@ -469,15 +472,10 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 	}
 	if (!pp_lock_release(waiter.state, waiter.slot, lock, weight, now, &charge))
 		return 0;
-	if (!charge.ns)
-		return 0;
-	if (!pp_about(me, &waker)) {
-		pp_released_elsewhere(&waiter, &charge, named);
-		return 0;
-	}
-	c = pp_wait_here(waker.slot);
-	if (c)
-		pp_released(ctx, &waker, &charge, named, c, now);
+	if (charge.ns)
+		pp_charge(ctx, me, &waiter, &charge, lock, now);
+	if (w)
+		__sync_fetch_and_add(&w->held, (u32)(bpf_ktime_get_ns() - now));
 	return 0;
 }
 

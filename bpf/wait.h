@@ -22,6 +22,7 @@ enum pp_wait_map {
 	PP_WAIT_MAP_OPEN, /* ARRAY of struct pp_wait, by bucket * PP_WAIT_WAYS + way */
 	PP_WAIT_MAP_STATE, /* ARRAY of struct pp_wait_state, by process slot */
 	PP_WAIT_MAP_CPU,  /* ARRAY of struct pp_wait_cpu, by CPU * PP_MAX_PROCESSES + slot */
+	PP_WAIT_MAP_FILTER, /* ARRAY, one struct pp_wait_filter */
 	PP_N_WAIT_MAPS,
 };
 
@@ -52,7 +53,8 @@ struct pp_wait_bucket {
 /* A wait that is not over. Written by the kernel; `began` last and cleared first. */
 struct pp_wait {
 	__u64 began; /* ns of the monotonic clock; 0: not there */
-	__u64 woken; /* likewise; 0: not yet. --wait=strict: what the thread had run by then */
+	__u64 woken; /* likewise; 0: not yet */
+	__u64 ran;   /* ns that the thread had run by then */
 	__u64 lock;  /* the futex's address; 0: none */
 	__u64 named; /* the same, if it stands in a file's data, else 0 */
 	__u64 stack; /* hash, as in the count row's name[0] */
@@ -64,9 +66,21 @@ struct pp_wait {
 	__u32 slot;   /* of the process */
 	__u32 tid;
 	__u32 ended;  /* set before it is counted */
+	__u32 walk;   /* ns that looking at it took before it began, */
+	__u32 held;   /* and while it lasted: others, who are not looked at, do not wait for that */
 	__u32 pad;
 };
-_Static_assert(sizeof(struct pp_wait) == 80, "no padding");
+_Static_assert(sizeof(struct pp_wait) == 96, "no padding");
+
+/* What most events end at: of each 65,536 numbers one byte, without any hash. */
+#define PP_WAIT_SEVERAL 0xff
+struct pp_wait_filter {
+	__u8 slot[1 << 16]; /* by tgid; written by serve: process slot + 1; 0: no target; PP_WAIT_SEVERAL:
+			     * ask PP_MAP_TARGETS */
+	__u32 open[1 << 14]; /* by thread id; written by both: records that are open */
+	__u32 locks[1 << 12]; /* by address; written by the kernel: waiters that are looked at. It may be too
+			       * high */
+};
 
 #define PP_WAIT_RANGES 8
 
@@ -78,9 +92,9 @@ struct pp_wait_state {
 	__u64 n_full;  /* waits that found no slot, locks that found none or were busy */
 	__u64 n_lock_full;
 	__u64 n_lock_busy;
+	__u64 n_unseen; /* threads that were back on a CPU without an event that told so */
 	__u64 ranges[PP_WAIT_RANGES][2]; /* written by serve: data of files, [start, end) */
 	__u64 n_ranges;
-	__u64 pad;
 };
 _Static_assert(sizeof(struct pp_wait_state) == 192, "three cache lines");
 
@@ -94,5 +108,7 @@ struct pp_wait_cpu {
 	__u64 spent;	/* ns: in waits and releases that were looked at */
 	__u32 longest;	/* ns: of these, in one */
 	__u32 shift;	/* one of 1 << shift is looked at */
+	__s64 account_then; /* when `shift` was last thought about: at `changed` */
+	__u64 pad[7];
 };
-_Static_assert(sizeof(struct pp_wait_cpu) == 64, "one cache line");
+_Static_assert(sizeof(struct pp_wait_cpu) == 128, "two cache lines");

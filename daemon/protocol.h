@@ -43,6 +43,8 @@ enum broker_request {
 	BROKER_CREATED,	   /* -> fd of an ARRAY of struct pp_created, once PP_CREATE is armed */
 	BROKER_WAIT,	   /* loads the programs that see threads wait -> struct broker_wait; fds: maps in
 			    * the order of enum pp_wait_map; else as BROKER_HEAP */
+	BROKER_LOOK,	   /* uint32_t target: its held objects are looked at (broker/held.h), soon;
+			    * -EAGAIN: they still are */
 	BROKER_KEEP,	   /* uint32_t target -> fd of a new file in --keep-dir; -ENOENT: there is none */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
@@ -120,7 +122,7 @@ struct broker_heap {
 	uint32_t n_cpus;  /* rows of PP_HEAP_MAP_CPU / PP_MAX_PROCESSES */
 	uint32_t session; /* unsampled calls have no return probe */
 	uint32_t hit_ns;  /* CPU time that one hit costs a process */
-	uint32_t pad;
+	uint32_t shared_ns; /* the same where BROKER_MAX_SHARERS probe the file */
 };
 
 struct broker_stack {
@@ -138,8 +140,10 @@ struct broker_wait {
 
 /* Sides of a heap's probes, which come and go apart. */
 enum broker_side { BROKER_SIDE_ALLOC = 1, BROKER_SIDE_FREE = 2, BROKER_SIDE_TOLD = 4 };
+#define BROKER_SIDE_AGAIN 8 /* | side: they are there; let the kernel go through those who have them */
 
 #define BROKER_MAX_PROBES 128
+#define BROKER_MAX_SHARERS 8 /* each process that probes a file makes each hit of the others dearer */
 
 struct broker_probes { /* of one file */
 	uint32_t target;

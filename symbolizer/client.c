@@ -397,3 +397,14 @@ int symbolizer_ask_callees(struct symbolizer *s, const struct symbolizer_object 
 	q.n = n;
 	return ask_frames(s, SYMBOLIZER_CALLEES, o, &q, addresses, n, frame, context);
 }
+
+int symbolizer_ask_variables(struct symbolizer *s, const struct symbolizer_object *o,
+			     enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
+			     symbolizer_frame_fn *frame, void *context)
+{
+	struct symbolizer_question q = question(o);
+
+	q.demangle = how;
+	q.n = n;
+	return ask_frames(s, SYMBOLIZER_VARIABLES, o, &q, addresses, n, frame, context);
+}

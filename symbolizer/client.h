@@ -62,6 +62,10 @@ int symbolizer_ask_names(struct symbolizer *s, const struct symbolizer_object *o
 int symbolizer_ask_callees(struct symbolizer *s, const struct symbolizer_object *o,
 			   enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
 			   symbolizer_frame_fn *frame, void *context);
+/* The same for the variables there, at most one an address: frame->shown is where it starts. */
+int symbolizer_ask_variables(struct symbolizer *s, const struct symbolizer_object *o,
+			     enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
+			     symbolizer_frame_fn *frame, void *context);
 
 /* The allocation functions and otel_memory sites of a file; also 0 where there are none. Of other
  * machines than x86-64 -ENOEXEC. */

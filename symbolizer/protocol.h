@@ -42,6 +42,8 @@ enum symbolizer_record {
 	SYMBOLIZER_CALLEES, /* followed by uint64_t addresses[n], of the last bytes of calls ->
 			     * SYMBOLIZER_FRAME: the function that was called, without a line or
 			     * start; none where it is unknown */
+	SYMBOLIZER_VARIABLES, /* followed by uint64_t addresses[n], of data -> SYMBOLIZER_FRAME: the
+			       * variable there, shown where it starts; none where it is unknown */
 };
 
 struct symbolizer_question {
@@ -90,5 +92,5 @@ struct symbolizer_frame {
 	uint32_t pad2;
 	uint64_t shown; /* SYMBOLIZER_KERNEL: the address to show instead, which tells nothing of
 			 * where this kernel was loaded; else where the function starts that is really
-			 * there, 0: unknown */
+			 * there, or the variable, 0: unknown */
 };

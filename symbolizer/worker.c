@@ -16,6 +16,7 @@
 #include "symbolizer/demangle.h"
 #include "symbolizer/kernel.h"
 #include "symbolizer/names.h"
+#include "symbolizer/variables.h"
 
 #define MAX_OBJECTS 64
 #define MAX_HEAP (192u << 20) /* beyond it, what was used least recently is forgotten */
@@ -26,6 +27,7 @@ struct object {
 	struct elf_file *elf;
 	struct names *names;
 	struct callees *callees; /* NULL: not asked yet */
+	struct variables *variables; /* likewise */
 	struct kernel *kernel;
 };
 
@@ -40,6 +42,7 @@ struct worker {
 static void object_forget(struct object *o)
 {
 	callees_free(o->callees);
+	variables_free(o->variables);
 	names_free(o->names);
 	elf_file_close(o->elf);
 	kernel_free(o->kernel);
@@ -319,6 +322,26 @@ static int answer_callees(struct worker *w, struct object *o, const struct symbo
 	return n.error < 0 ? n.error : flush(w);
 }
 
+static int answer_variables(struct worker *w, struct object *o, const struct symbolizer_question *q,
+			    const uint64_t *addresses)
+{
+	struct naming n = { .w = w, .how = (enum symbolizer_demangle)q->demangle };
+	int r = o->elf ? 0 : -ENOEXEC;
+
+	w->out.n = 0;
+	if (r == 0 && !o->variables)
+		r = variables_new(o->elf, &o->variables);
+	if (r < 0)
+		return r;
+	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
+		struct variable v;
+
+		if (variables_find(o->variables, addresses[n.index], &v))
+			put_frame(&n, &(struct names_frame){ v.name, "", 0, 0 }, v.start);
+	}
+	return n.error < 0 ? n.error : flush(w);
+}
+
 /* What a question says about itself, checked. */
 static const struct symbolizer_question *question(const struct record *r)
 {
@@ -354,6 +377,8 @@ static int answer_question(struct worker *w, struct object *o,
 		return answer_names(w, o, q, (const uint64_t *)(q + 1));
 	case SYMBOLIZER_CALLEES:
 		return answer_callees(w, o, q, (const uint64_t *)(q + 1));
+	case SYMBOLIZER_VARIABLES:
+		return answer_variables(w, o, q, (const uint64_t *)(q + 1));
 	default:
 		return -EINVAL;
 	}

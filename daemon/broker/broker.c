@@ -219,14 +219,15 @@ static void answer_heap(struct broker *b, struct answer *a)
 	int r = 0;
 
 	if (!b->loading)
-		r = uprobes_begin(b->kernel, &b->loading);
+		r = uprobes_begin(b->kernel, b->n_processes > 1, &b->loading);
 	if (r == 0 && !b->uprobes)
 		r = uprobes_loaded(b->loading, &b->uprobes, error);
 	answer_text(a, r, error);
 	if (r < 0)
 		return;
 	h = (struct broker_heap){ uprobes_n_cpus(), uprobes_has_sessions(b->uprobes),
-				  uprobes_hit_ns(b->uprobes), 0 };
+				  uprobes_hit_ns(b->uprobes, 0), 0 };
+	h.shared_ns = b->n_processes > 1 ? uprobes_hit_ns(b->uprobes, BROKER_MAX_SHARERS - 1) : h.hit_ns;
 	memcpy(a->r->data, &h, sizeof(h));
 	a->r->n = sizeof(h);
 	for (int i = 0; i < PP_N_HEAP_MAPS; i++)
@@ -312,6 +313,16 @@ static void answer_unprobe(struct broker *b, struct answer *a)
 
 	if (q && b->uprobes)
 		uprobes_unprobe(b->uprobes, q->target, q->sides);
+	a->r->n = 0;
+}
+
+static void answer_look(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+
+	a->r->status = -EINVAL;
+	if (target && *target < b->n_processes && b->uprobes)
+		a->r->status = uprobes_look(b->uprobes, &b->processes[*target], *target);
 	a->r->n = 0;
 }
 
@@ -425,6 +436,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_UNPROBE:
 		answer_unprobe(b, &a);
+		break;
+	case BROKER_LOOK:
+		answer_look(b, &a);
 		break;
 	case BROKER_KEEP:
 		answer_keep(b, &a);

@@ -19,6 +19,7 @@
 #define MAX_THREADS 4
 #define N_CALLS 8000
 #define TIMEOUT_MS 2000
+#define MAX_OTHERS 16
 
 /* Begins with an instruction that the kernel emulates, as what we probe does. */
 void calibrate_call(void);
@@ -117,11 +118,13 @@ static int hear(int socket, int64_t *ret)
 	return read(socket, ret, sizeof(*ret)) == sizeof(*ret) ? 0 : -EPIPE;
 }
 
-int calibrate_hit(calibrate_attach_fn *attach, void *context)
+int calibrate_hit(calibrate_attach_fn *attach, void *context, unsigned n_others)
 {
 	struct place p = { .address = (uintptr_t)calibrate_call };
 	_cleanup_(closep) int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	_cleanup_(closep) int ours = -1, theirs = -1, link = -1;
+	int others[MAX_OTHERS];
+	unsigned n = 0;
 	int64_t ns = 0;
 	int fds[2], r;
 	pid_t pid;
@@ -139,8 +142,13 @@ int calibrate_hit(calibrate_attach_fn *attach, void *context)
 		close(ours);
 		be_probed(theirs);
 	}
+	while (n < n_others && n < MAX_OTHERS && /* we never call it */
+	       (others[n] = attach(context, file, p.offset, getpid())) >= 0)
+		n++;
 	link = attach(context, file, p.offset, pid);
 	r = link < 0 ? link : hear(ours, &ns);
+	while (n)
+		close(others[--n]);
 	kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;

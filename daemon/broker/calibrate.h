@@ -11,4 +11,4 @@
 typedef int calibrate_attach_fn(void *context, int file, uint64_t offset, pid_t pid);
 
 /* CPU time of one hit in nanoseconds, the dearest of 1 to 4 threads at once; or -errno. */
-int calibrate_hit(calibrate_attach_fn *attach, void *context);
+int calibrate_hit(calibrate_attach_fn *attach, void *context, unsigned n_others);

@@ -7,13 +7,18 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
 
 #include "base/emulated_x86.h"
 #include "base/vec.h"
 #include "bpf_objects.h"
 #include "daemon/broker/calibrate.h"
 #include "daemon/broker/diagnose.h"
+#include "daemon/broker/held.h"
 
 /* linux/bpf.h of 6.13: newer than the headers that we build with. */
 #define TRACE_UPROBE_MULTI 48
@@ -31,7 +36,7 @@ struct uprobe_multi_attr { /* union bpf_attr.link_create with .uprobe_multi */
 static const char *const map_names[PP_N_HEAP_MAPS] = {
 	[PP_HEAP_MAP_PROBE] = "pp_probe", [PP_HEAP_MAP_STATE] = "pp_heap",
 	[PP_HEAP_MAP_CPU] = "pp_heap_cpu", [PP_HEAP_MAP_KEY] = "pp_live_key",
-	[PP_HEAP_MAP_LIVE] = "pp_live",
+	[PP_HEAP_MAP_LIVE] = "pp_live", [PP_HEAP_MAP_TURN] = "pp_turn",
 };
 
 struct link {
@@ -48,8 +53,10 @@ struct uprobes {
 	struct bpf_object *o;
 	bool sessions;
 	int maps[PP_N_HEAP_MAPS]; /* borrowed from the object */
+	struct bpf_link *on_fork; /* NULL: children keep their probes */
 	struct links links;
-	uint32_t hit_ns; /* 0: not measured yet */
+	struct held held; /* once it has been asked for */
+	uint32_t hit_ns[2]; /* alone; among others. 0: not measured yet */
 	uint32_t next; /* number of the next probe: used again as late as can be */
 };
 
@@ -157,6 +164,8 @@ int uprobes_load(const struct kernel *k, struct uprobes **ret, char *error)
 		diagnose_load(kernel_btf(k), r, error, KERNEL_MAX_TEXT);
 		return r;
 	}
+	if (h->sessions) /* perf's probes leave a child by themselves, at its first hit */
+		h->on_fork = bpf_program__attach(bpf_object__find_program_by_name(h->o, "pp_on_fork"));
 	*ret = TAKE_PTR(h);
 	return 0;
 }
@@ -165,6 +174,7 @@ struct uprobes_loading {
 	pthread_t thread;
 	struct kernel *kernel;
 	struct uprobes *uprobes;
+	bool several;
 	int r;
 	bool done; /* atomic: the others are set */
 	char error[KERNEL_MAX_TEXT];
@@ -177,12 +187,14 @@ static void *load_later(void *context)
 	kernel_prepare_growth(l->kernel); /* if it fails, it will fail again where it is armed */
 	l->r = uprobes_load(l->kernel, &l->uprobes, l->error);
 	if (l->r == 0)
-		uprobes_hit_ns(l->uprobes);
+		uprobes_hit_ns(l->uprobes, 0);
+	if (l->r == 0 && l->several)
+		uprobes_hit_ns(l->uprobes, BROKER_MAX_SHARERS - 1);
 	__atomic_store_n(&l->done, true, __ATOMIC_RELEASE);
 	return NULL;
 }
 
-int uprobes_begin(struct kernel *k, struct uprobes_loading **ret)
+int uprobes_begin(struct kernel *k, bool several, struct uprobes_loading **ret)
 {
 	struct uprobes_loading *l = calloc(1, sizeof(*l));
 	int r;
@@ -190,6 +202,7 @@ int uprobes_begin(struct kernel *k, struct uprobes_loading **ret)
 	if (!l)
 		return -ENOMEM;
 	l->kernel = k;
+	l->several = several;
 	r = -pthread_create(&l->thread, NULL, load_later, l);
 	if (r < 0)
 		free(l);
@@ -236,6 +249,7 @@ void uprobes_free(struct uprobes *h)
 	if (!h)
 		return;
 	close_links(&h->links);
+	bpf_link__destroy(h->on_fork);
 	bpf_object__close(h->o);
 	free(h);
 }
@@ -282,16 +296,19 @@ static int attach_free(void *context, int file, uint64_t offset, pid_t pid)
 	return create_link(program(h, "pp_heap_free"), TRACE_UPROBE_MULTI, path, &p, &cookie, 1, pid);
 }
 
-uint32_t uprobes_hit_ns(struct uprobes *h)
+uint32_t uprobes_hit_ns(struct uprobes *h, uint32_t n_others)
 {
+	uint32_t *to = &h->hit_ns[n_others != 0];
 	int ns;
 
-	if (h->hit_ns)
-		return h->hit_ns;
-	ns = calibrate_hit(attach_free, h);
-	h->hit_ns = ns < MIN_HIT_NS ? ns < 0 ? USUAL_HIT_NS : MIN_HIT_NS : (uint32_t)ns;
-	h->hit_ns += h->hit_ns / 8; /* what our programs do for a process that is a target */
-	return h->hit_ns;
+	if (*to)
+		return *to;
+	ns = calibrate_hit(attach_free, h, n_others);
+	*to = ns < MIN_HIT_NS ? ns < 0 ? USUAL_HIT_NS : MIN_HIT_NS : (uint32_t)ns;
+	*to += *to / 8; /* what our programs do for a process that is a target */
+	if (n_others && *to < h->hit_ns[0]) /* noise */
+		*to = h->hit_ns[0];
+	return *to;
 }
 
 static int keep(struct links *l, struct link link)
@@ -371,23 +388,50 @@ static int publish(struct uprobes *h, const struct broker_probes *q, const struc
 	return 0;
 }
 
+static void close_soon(struct links *l);
+
+/* Whenever a program leaves a probe, the kernel takes its breakpoint out of every process that no other
+ * program wants it for: out of the children that have inherited it. So one that does nothing comes, and
+ * leaves. */
+static int probe_again(struct uprobes *h, const char *path, const struct broker_probes *q,
+		       const struct broker_probe *probes, pid_t pid)
+{
+	struct links made = { 0 };
+	uint64_t cookies[BROKER_MAX_PROBES];
+	int fd, r;
+
+	if (!h->sessions)
+		return 0;
+	for (uint32_t i = 0; i < q->n; i++)
+		cookies[i] = PP_MAX_PROBES; /* no probe's number */
+	fd = create_link(program(h, "pp_heap_free"), TRACE_UPROBE_MULTI, path, probes, cookies, q->n, pid);
+	if (fd < 0)
+		return fd;
+	r = keep(&made, (struct link){ q->target, q->side, fd, NULL });
+	if (r == 0)
+		close_soon(&made);
+	return r;
+}
+
 int uprobes_probe(struct uprobes *h, const struct process *p, int fd, const struct broker_probes *q,
 	       const struct broker_probe *probes, char *error)
 {
 	uint64_t cookies[BROKER_MAX_PROBES];
+	uint32_t side = q->side & ~(uint32_t)BROKER_SIDE_AGAIN;
 	struct links made = { 0 };
 	char path[32];
 	int r = 0;
 
 	if (!q->n || q->n > BROKER_MAX_PROBES ||
-	    (q->side != BROKER_SIDE_ALLOC && q->side != BROKER_SIDE_FREE &&
-	     q->side != BROKER_SIDE_TOLD))
+	    (side != BROKER_SIDE_ALLOC && side != BROKER_SIDE_FREE && side != BROKER_SIDE_TOLD))
 		return -EINVAL;
 	for (uint32_t i = 0; i < q->n && r == 0; i++)
-		r = check(fd, &probes[i], q->side);
+		r = check(fd, &probes[i], side);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (r == 0 && q->side != side)
+		return probe_again(h, path, q, probes, p->pid);
 	if (r == 0)
 		r = publish(h, q, probes, cookies);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (r == 0)
 		r = h->sessions ? attach_together(h, &made, path, q, probes, cookies, p->pid) :
 				  attach_each(h, &made, path, q, probes, cookies, p->pid);
@@ -402,6 +446,91 @@ int uprobes_probe(struct uprobes *h, const struct process *p, int fd, const stru
 	return r;
 }
 
+/* One for each target, for as long as we run: a reader may outlive everything else. */
+static struct looking {
+	struct held tables;
+	struct process process; /* as it is named: its pidfd is borrowed */
+	uint32_t slot;
+	bool busy; /* atomic */
+} lookings[BROKER_MAX_TARGETS];
+
+static int read_ends(void *context, uint64_t pointer, uint64_t size, void *to, unsigned n)
+{
+	const struct looking *l = context;
+	struct iovec here = { to, 2 * (size_t)n };
+	struct iovec there[] = { { (void *)(uintptr_t)pointer, n },
+				 { (void *)(uintptr_t)(pointer + size - n), n } };
+
+	return process_vm_readv(l->process.pid, &here, 1, there, 2, 0) == 2 * (ssize_t)n ? 0 : -EFAULT;
+}
+
+static void *look_later(void *context)
+{
+	struct looking *l = context;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (process_alive(&l->process))
+		held_look(&l->tables, l->slot, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
+			  read_ends, l);
+	__atomic_store_n(&l->busy, false, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static int start_detached(void *(*run)(void *), void *context)
+{
+	pthread_attr_t detached;
+	pthread_t thread;
+	int r;
+
+	pthread_attr_init(&detached);
+	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	r = -pthread_create(&thread, &detached, run, context);
+	pthread_attr_destroy(&detached);
+	return r;
+}
+
+/* For as long as we run. */
+static void *map_table(int fd, size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int map_tables(const struct uprobes *h, struct held *to)
+{
+	if (to->seed)
+		return 0;
+	to->heaps = map_table(h->maps[PP_HEAP_MAP_STATE], PP_MAX_PROCESSES * sizeof(*to->heaps));
+	to->keys = map_table(h->maps[PP_HEAP_MAP_KEY], sizeof(*to->keys) << PP_LIVE_BUCKET_BITS);
+	to->live = map_table(h->maps[PP_HEAP_MAP_LIVE],
+			     (PP_LIVE_WAYS * sizeof(*to->live)) << PP_LIVE_BUCKET_BITS);
+	to->turns = map_table(h->maps[PP_HEAP_MAP_TURN],
+			      PP_MAX_PROCESSES * PP_N_TURNS * sizeof(*to->turns));
+	if (!to->heaps || !to->keys || !to->live || !to->turns ||
+	    getrandom(&to->seed, sizeof(to->seed), 0) != sizeof(to->seed))
+		return -ENOMEM;
+	to->seed |= 1;
+	return 0;
+}
+
+int uprobes_look(struct uprobes *h, const struct process *p, uint32_t target)
+{
+	struct looking *l = &lookings[target];
+	int r = map_tables(h, &h->held);
+
+	if (r < 0)
+		return r;
+	if (__atomic_load_n(&l->busy, __ATOMIC_ACQUIRE))
+		return -EAGAIN;
+	*l = (struct looking){ h->held, *p, target, true };
+	r = start_detached(look_later, l);
+	if (r < 0)
+		l->busy = false;
+	return r;
+}
+
 static void *close_later(void *links)
 {
 	close_links(links);
@@ -409,23 +538,51 @@ static void *close_later(void *links)
 	return NULL;
 }
 
+/* Those of perf, which are many, together. */
+static void close_rest(struct links *l)
+{
+	struct links *gone = malloc(sizeof(*gone));
+
+	if (!gone) {
+		close_links(l);
+		return;
+	}
+	*gone = *l;
+	if (start_detached(close_later, gone))
+		close_later(gone);
+}
+
+/* Each by itself: breakpoints go when a link begins to close, and then it waits for the kernel, during which
+ * the next one's would still be hit. */
+static void close_soon(struct links *l)
+{
+	for (size_t i = 0; i < l->all.n; i++) {
+		struct links one = { 0 }, *gone = malloc(sizeof(*gone));
+
+		if (!gone || l->all.data[i].perf || vec_push(&one.all, l->all.data[i]) < 0) {
+			free(gone);
+			continue;
+		}
+		l->all.data[i].fd = -1;
+		*gone = one;
+		if (start_detached(close_later, gone))
+			close_later(gone);
+	}
+	close_rest(l);
+}
+
 void uprobes_unprobe(struct uprobes *h, uint32_t target, uint32_t sides)
 {
-	struct links *gone = calloc(1, sizeof(*gone));
-	pthread_attr_t detached;
-	pthread_t thread;
+	struct links gone = { 0 };
 	size_t kept = 0;
 
-	for (size_t i = 0; gone && i < h->links.all.n; i++) {
+	for (size_t i = 0; i < h->links.all.n; i++) {
 		struct link l = h->links.all.data[i];
 
-		if (l.target != target || !(l.side & sides) || vec_push(&gone->all, l) < 0)
+		if (l.target != target || !(l.side & sides) || vec_push(&gone.all, l) < 0)
 			h->links.all.data[kept++] = l;
 	}
-	h->links.all.n = gone ? kept : h->links.all.n;
-	pthread_attr_init(&detached);
-	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	if (gone && (!gone->all.n || pthread_create(&thread, &detached, close_later, gone)))
-		close_later(gone);
-	pthread_attr_destroy(&detached);
+	h->links.all.n = kept;
+	if (gone.all.n)
+		close_soon(&gone);
 }

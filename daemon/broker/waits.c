@@ -21,6 +21,7 @@ static const char *const map_names[PP_N_WAIT_MAPS] = {
 	[PP_WAIT_MAP_OPEN] = "pp_wait",
 	[PP_WAIT_MAP_STATE] = "pp_wait_state",
 	[PP_WAIT_MAP_CPU] = "pp_wait_cpu",
+	[PP_WAIT_MAP_FILTER] = "pp_wait_filter",
 };
 
 static const char *const programs[] = { "pp_on_switch", "pp_on_waking" };

@@ -233,6 +233,17 @@ int broker_unprobe(struct broker_client *b, uint32_t target, uint32_t sides)
 	return err;
 }
 
+int broker_look(struct broker_client *b, uint32_t target)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_LOOK, &target, sizeof(target));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 static int ask_collector(struct broker_client *b, enum broker_request type, enum pp_collector c,
 			 char *error)
 {

@@ -47,6 +47,8 @@ int broker_stack(struct broker_client *b, const struct broker_stack *q, uint8_t 
 int broker_probe(struct broker_client *b, const struct broker_probes *q,
 		 const struct broker_probe *probes, char *error);
 int broker_unprobe(struct broker_client *b, uint32_t target, uint32_t sides);
+/* The target's held objects are looked at, soon. */
+int broker_look(struct broker_client *b, uint32_t target);
 /* A file for the last word of a target; -ENOENT: none is wanted. */
 int broker_keep(struct broker_client *b, uint32_t target);
 int broker_symbolizer(struct broker_client *b);

@@ -136,6 +136,8 @@ static void on_notice(void *context, const struct pp_notice *n)
 	pthread_mutex_lock(&c->scan_lock);
 	if (n->type == PP_NOTICE_HEAP)
 		heap_govern(c, t);
+	else if (n->type == PP_NOTICE_FORK)
+		heap_forked(c, t);
 	else if (n->type == PP_NOTICE_PEAK)
 		heap_peak(c, t);
 	else

@@ -322,6 +322,7 @@ static void begin(struct namer *n, pthread_mutex_t *lock)
 	if (!n->n_running++) {
 		names_cache_bound(&n->cache);
 		names_cache_bound(&n->callees);
+		names_cache_bound(&n->variables);
 	}
 	pthread_mutex_unlock(lock);
 }
@@ -374,16 +375,25 @@ static void take_callee(struct job *j, uint64_t word)
 	j->n->locations.data[location].callee = own(j, strndup(from->text.data + t.first, t.n));
 }
 
+static uint64_t *sorted_copy(const uint64_t *words, size_t *n)
+{
+	uint64_t *sorted = malloc((*n + 1) * sizeof(*sorted));
+
+	if (sorted && *n)
+		memcpy(sorted, words, *n * sizeof(*sorted));
+	if (sorted)
+		*n = sort_words(sorted, *n);
+	return sorted;
+}
+
 int namer_callees(struct core *c, const uint64_t *words, size_t n, struct naming *named)
 {
 	struct job j = { .c = c, .n = named };
-	_cleanup_(freep) uint64_t *sorted = malloc((n + 1) * sizeof(*sorted));
+	_cleanup_(freep) uint64_t *sorted = sorted_copy(words, &n);
 	int r;
 
 	if (!sorted)
 		return -ENOMEM;
-	memcpy(sorted, words, n * sizeof(*sorted));
-	n = sort_words(sorted, n);
 	begin(&c->namer, &c->symbolizer_lock);
 	r = namer_ask(c, NAMER_CALLEES, sorted, n);
 	pthread_mutex_lock(&c->symbolizer_lock);
@@ -396,8 +406,43 @@ int namer_callees(struct core *c, const uint64_t *words, size_t n, struct naming
 	return r;
 }
 
+/* The symbolizer_lock is held. NULL: nobody knows it, or no memory. */
+static char *variable_text(const struct names_cache *from, uint64_t word)
+{
+	const struct cached_address *a = names_cache_find(from, word);
+	struct cached_text t;
+
+	if (!a || !a->n_lines || a->shown > frame_address(word))
+		return NULL;
+	t = from->functions.data[from->lines.data[a->first_line].function].name;
+	if (a->shown == frame_address(word))
+		return strndup(from->text.data + t.first, t.n);
+	return text_of("%.*s+0x%llx", (int)t.n, from->text.data + t.first,
+		       (unsigned long long)(frame_address(word) - a->shown));
+}
+
+int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret)
+{
+	size_t n_sorted = n;
+	_cleanup_(freep) uint64_t *sorted = sorted_copy(words, &n_sorted);
+	size_t none = sorted && n_sorted && !sorted[0];
+	int r;
+
+	if (!sorted)
+		return -ENOMEM;
+	begin(&c->namer, &c->symbolizer_lock);
+	r = namer_ask(c, NAMER_VARIABLES, sorted + none, n_sorted - none);
+	pthread_mutex_lock(&c->symbolizer_lock);
+	for (size_t i = 0; i < n && r == 0; i++)
+		ret[i] = words[i] ? variable_text(&c->namer.variables, words[i]) : NULL;
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	end(&c->namer, &c->symbolizer_lock);
+	return r;
+}
+
 void namer_deinit(struct namer *n)
 {
 	names_cache_deinit(&n->cache);
 	names_cache_deinit(&n->callees);
+	names_cache_deinit(&n->variables);
 }

@@ -3,10 +3,10 @@
 
 /* namer.h - gives the frames of a capture their names, addresses and mappings.
  *
- * Owns the caches of names and callees. Asks the symbolizer once for all frames it does not know.
- * What cannot be named gets a stub (libfoo.so+0x1231), so an answer never hangs on a file that the
- * symbolizer fails on. Addresses in answers are synthetic: they tell nothing of where the target or
- * the kernel was loaded, and the same code has the same address in every run. */
+ * Owns the caches of names, callees and variables. Asks the symbolizer once for all frames it does
+ * not know. What cannot be named gets a stub (libfoo.so+0x1231), so an answer never hangs on a file
+ * that the symbolizer fails on. Addresses in answers are synthetic: they tell nothing of where the
+ * target or the kernel was loaded, and the same code has the same address in every run. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,7 +20,8 @@ struct target;
 
 struct namer {
 	struct names_cache cache;
-	struct names_cache callees; /* of the same words: whom they call */
+	struct names_cache callees;   /* of the same words: whom they call */
+	struct names_cache variables; /* of words that stand for addresses of data */
 	uint32_t n_running;
 	bool kernel_hidden; /* /proc/kallsyms shows no addresses; said once */
 };
@@ -34,4 +35,8 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
  * their locations in *named, where the file tells. Asks once for each word. Conditions and errors
  * as above. */
 int namer_callees(struct core *c, const uint64_t *words, size_t n, struct naming *named);
+/* Asks which variables are at these places in files, given as PP_FRAME words in any order, 0: none.
+ * Sets ret[i] to "name" or "name+0x28", which the caller frees, or to NULL. Conditions and errors
+ * as above. */
+int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret);
 void namer_deinit(struct namer *n);

@@ -23,6 +23,16 @@ struct job {
 	VEC(uint64_t) pending; /* words of one object, not in the cache */
 };
 
+typedef int ask_fn(struct symbolizer *s, const struct symbolizer_object *o,
+		   enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
+		   symbolizer_frame_fn *frame, void *context);
+
+static ask_fn *const asks[] = {
+	[NAMER_NAMES] = symbolizer_ask_names,
+	[NAMER_CALLEES] = symbolizer_ask_callees,
+	[NAMER_VARIABLES] = symbolizer_ask_variables,
+};
+
 /* One answer of the symbolizer's, on its way into the cache. */
 struct batch {
 	struct job *job;
@@ -63,10 +73,8 @@ static int ask_once(struct job *j, const struct named_object *o, const uint64_t 
 	}
 	if (o->kind == SYMBOLIZER_KERNEL && lseek(o->fd, 0, SEEK_SET) < 0)
 		return -errno; /* a child that died may have read half of it */
-	r = (j->question == NAMER_CALLEES ? symbolizer_ask_callees :
-					    symbolizer_ask_names)(&j->c->symbolizer, &question,
-								  DEMANGLE_SIMPLE, addresses, n,
-								  on_frame, &b);
+	r = asks[j->question](&j->c->symbolizer, &question, DEMANGLE_SIMPLE, addresses, n, on_frame,
+			      &b);
 	for (uint32_t i = 0; i < n && b.error == 0 && r == 0; i++)
 		b.error = names_cache_add_address(j->cache, b.addresses[i]);
 	return r < 0 ? r : b.error;
@@ -214,9 +222,10 @@ static int ask_unknown(struct job *j, const uint64_t *words, size_t n)
 
 int namer_ask(struct core *c, enum namer_question q, const uint64_t *words, size_t n)
 {
-	struct job j = { .c = c,
-			 .question = q,
-			 .cache = q == NAMER_CALLEES ? &c->namer.callees : &c->namer.cache };
+	struct names_cache *const caches[] = { [NAMER_NAMES] = &c->namer.cache,
+					       [NAMER_CALLEES] = &c->namer.callees,
+					       [NAMER_VARIABLES] = &c->namer.variables };
+	struct job j = { .c = c, .question = q, .cache = caches[q] };
 	int r = ask_unknown(&j, words, n);
 
 	vec_deinit(&j.pending);

@@ -17,8 +17,9 @@ struct core;
 #define NAMER_KERNEL (PP_MAX_OBJECT - 1)
 
 enum namer_question {
-	NAMER_NAMES,   /* what is there? -> namer.cache */
-	NAMER_CALLEES, /* what was called there? of files only -> namer.callees */
+	NAMER_NAMES,	 /* what is there? -> namer.cache */
+	NAMER_CALLEES,	 /* what was called there? of files only -> namer.callees */
+	NAMER_VARIABLES, /* which variable is there? of files only -> namer.variables */
 };
 
 /* The object of a word that is a file's or the kernel's. */

@@ -186,6 +186,37 @@ static void keep_waits(struct pool *p, struct totals *kept, uint64_t epoch)
 	}
 }
 
+/* The words of a stack of this half, which is still there, by its hash. */
+static uint32_t stored_stack(const struct pool *p, unsigned half, uint64_t hash, uint64_t words[PP_MAX_WORDS])
+{
+	for (uint32_t i = half * p->n_stacks; i < (half + 1) * p->n_stacks; i++)
+		if ((p->stacks[i].hash | 1) == hash) /* as emit.bpf.h tells hashes */
+			return stack_of(p, half, i + 1, words);
+	return 0;
+}
+
+/* Waits that ended while the halves were being switched are counted by hash in the new half already, and
+ * have no record any more. */
+static void keep_ended(struct pool *p, struct totals *kept, unsigned old)
+{
+	const struct pp_count *counts = p->counts + (size_t)!old * p->n_counts;
+
+	for (uint32_t i = 0; i < p->n_counts; i++) {
+		const struct pp_count *c = &counts[i];
+		uint64_t words[PP_MAX_WORDS];
+		char name[TOTALS_NAME];
+		uint32_t n;
+
+		if (!(__atomic_load_n(&c->tag, __ATOMIC_ACQUIRE) & PP_FILLED) ||
+		    c->stack != PP_NO_STACK(PP_END_BY_HASH) || totals_known(kept, c->name[0]) != HASH_NONE)
+			continue;
+		n = stored_stack(p, old, c->name[0], words);
+		memcpy(name, c->name, sizeof(name));
+		if (n)
+			totals_item_row(kept, c->target, c->collector, c->item, words, n, name);
+	}
+}
+
 static void fold_half(struct pool *p, struct totals *windowed, struct totals *kept, unsigned half)
 {
 	struct pp_count *counts = p->counts + (size_t)half * p->n_counts;
@@ -237,6 +268,7 @@ void pool_flip(struct pool *p, struct totals *t, struct totals *kept)
 		usleep(100000); /* nohz_full machines refuse it: a program runs for microseconds */
 	fold_half(p, t, kept, old);
 	keep_waits(p, kept, p->control->epoch - 1);
+	keep_ended(p, kept, old);
 	memset(p->stacks + (size_t)old * p->n_stacks, 0, stacks_size(p) / 2);
 	memset(p->counts + (size_t)old * p->n_counts, 0, counts_size(p) / 2);
 	memset(h->folded, 0, p->n_counts * sizeof(*h->folded));

@@ -315,6 +315,7 @@ static int publish(struct core *c, struct target *t, struct scan *s, bool new_im
 	if (!t->published)
 		r = update_targets_map(c, t);
 	t->published = r == 0;
+	wait_filter(c);
 	t->list = list;
 	tables_forget_list(&c->tables, old);
 	return r;
@@ -411,9 +412,10 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 	if (r == 0)
 		p->n_mapped_seen = n_mapped;
 	set_pace(t, began, s.changed || new_image);
-	if (r == 0 && (s.changed || new_image))
+	if (r == 0 && (s.changed || new_image)) {
 		heap_follow(c, t, new_image);
-	wait_follow(c, t);
+		wait_data_follow(c, t);
+	}
 	__atomic_store_n(&p->noted, 0, __ATOMIC_SEQ_CST);
 	scan_deinit(&s);
 	maps_deinit(&m);

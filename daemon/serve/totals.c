@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOCK 8 /* of a name of PP_WAIT and PP_RELEASE: the lock's address begins there */
 
 static bool name_equal(uint32_t item, const void *key, const void *context)
 {
@@ -48,7 +49,7 @@ static bool row_equal(uint32_t item, const void *key, const void *context)
 
 static uint64_t row_hash(const struct total *key)
 {
-	return hash_u64(hash_u64(HASH_SEED, (uint64_t)key->target << 32 | key->item << 6 | key->collector),
+	return hash_u64(hash_u64(HASH_SEED, (uint64_t)key->target << 32 | (uint32_t)key->item << 6 | key->collector),
 			(uint64_t)key->stack << 32 | key->name);
 }
 
@@ -62,6 +63,15 @@ static uint32_t find_row(const struct totals *t, const struct total *key)
 static bool full(const struct totals *t, uint32_t n_words)
 {
 	return t->stacks.words.n + n_words > TOTALS_MAX_WORDS || t->rows.n >= TOTALS_MAX_ROWS;
+}
+
+/* Whether the row would only be there to tell one lock from others, of which there are many. */
+static bool is_crowded(const struct totals *t, uint32_t collector, const char name[TOTALS_NAME])
+{
+	static const char none[TOTALS_NAME - LOCK] = "";
+
+	return t->rows.n >= TOTALS_LOCK_ROWS && (collector == PP_WAIT || collector == PP_RELEASE) &&
+	       memcmp(name + LOCK, none, sizeof(none)) != 0;
 }
 
 /* name of a row of PP_WAIT and PP_CREATE: the hash of its stack comes first */
@@ -108,18 +118,27 @@ uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, 
 	static const char nobody[TOTALS_NAME] = "";
 	struct total key = { .target = target, .collector = collector & 0x3f,
 			     .item = item & 0x3ffffff };
+	bool is_full = full(t, n);
+	char plain[TOTALS_NAME];
 	uint32_t i;
 
-	if (full(t, n)) { /* names are the target's choice as well: [other] has none */
+	if (is_full || is_crowded(t, collector, name)) {
 		key.stack = stacks_find(&t->stacks, words, n);
 		key.name = find_name(t, name);
 		i = find_row(t, &key);
 		if (i != HASH_NONE)
 			return i;
+	}
+	if (is_full) { /* names are the target's choice as well: [other] has none */
 		t->n_other++;
 		words = &other;
 		n = 1;
 		name = nobody;
+	} else if (is_crowded(t, collector, name)) {
+		t->n_plain++;
+		memset(plain, 0, sizeof(plain));
+		memcpy(plain, name, LOCK);
+		name = plain;
 	}
 	key.stack = stacks_intern(&t->stacks, words, n);
 	key.name = intern_name(t, name);

@@ -14,6 +14,7 @@
 #include "daemon/serve/stacks.h"
 
 #define TOTALS_MAX_ROWS (1u << 20)
+#define TOTALS_LOCK_ROWS (1u << 18) /* from then on, locks get no new rows of their own */
 #define TOTALS_MAX_WORDS (16u << 20)
 #define TOTALS_NAME 16
 
@@ -39,6 +40,7 @@ struct totals {
 	struct hash_index name_index;
 	struct hash_index known; /* rows of PP_WAIT and PP_CREATE, by the hash of their stack */
 	uint64_t n_other; /* events whose stack went to [other] */
+	uint64_t n_plain; /* that went to the row of no lock in particular */
 };
 
 /* A snapshot: the values of rows [0, n). */

@@ -46,7 +46,7 @@ static void ask(struct symbolizer *s)
 	const struct symbolizer_object o = { 1, SYMBOLIZER_VDSO, -1 };
 	uint64_t addresses[N_ADDRESSES], low = 0, high = 0;
 	struct symbolizer_probes probes;
-	struct symbolizer_info info;
+	struct symbolizer_info info = { 0 };
 	struct symbolizer_rows rows;
 	int r;
 
@@ -66,6 +66,13 @@ static void ask(struct symbolizer *s)
 		addresses[i] = low + (high - low) / N_ADDRESSES * i + i;
 	check(symbolizer_ask_names(s, &o, DEMANGLE_FULL, addresses, N_ADDRESSES, on_frame, NULL));
 	check(symbolizer_ask_callees(s, &o, DEMANGLE_FULL, addresses, N_ADDRESSES, on_frame, NULL));
+	for (uint32_t i = 0; i < N_ADDRESSES && info.n_segments; i++) {
+		const struct symbolizer_segment *g = &info.segments[i % info.n_segments];
+
+		addresses[i] = g->vaddr + g->memsz / N_ADDRESSES * i;
+	}
+	check(symbolizer_ask_variables(s, &o, DEMANGLE_FULL, addresses, N_ADDRESSES, on_frame,
+				       NULL));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -109,10 +109,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 			symbolizer_rows_deinit(&rows);
 		}
 	} else if (data[0] % 4 == 2) {
-		r = (data[0] & 4 ? symbolizer_ask_callees :
+		r = (data[0] & 8 ? symbolizer_ask_variables :
+		     data[0] & 4 ? symbolizer_ask_callees :
 				   symbolizer_ask_names)(&s, &o, DEMANGLE_NONE, addresses,
 							 N_ADDRESSES, on_frame, &seen);
-		assert(!(data[0] & 4) || seen.n <= N_ADDRESSES);
+		assert(!(data[0] & 12) || seen.n <= N_ADDRESSES);
 	} else {
 		r = symbolizer_ask_probes(&s, &o, &probes);
 		if (r == 0) {

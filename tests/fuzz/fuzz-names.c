@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Any bytes as an ELF file: the names of some addresses of its text, and of what is called there.
- */
+/* Any bytes as an ELF file: the names of some addresses of its text, of what is called there, and
+ * of its variables. */
 
 #include <assert.h>
 #include <stdint.h>
@@ -10,6 +10,8 @@
 #include "symbolizer/callees.h"
 #include "symbolizer/names.h"
 #include "symbolizer/protocol.h"
+#include "symbolizer/symtab.h"
+#include "symbolizer/variables.h"
 
 #define N_ADDRESSES 64
 #define N_CALLS 256
@@ -32,16 +34,32 @@ static void find_callee(struct callees *c, uint64_t address)
 	assert(!name || *name);
 }
 
+static void find_variables(struct variables *v, const struct elf_file *f)
+{
+	for (unsigned i = 0; i < f->n_segments; i++) {
+		for (uint64_t k = 0; k < N_ADDRESSES; k++) {
+			uint64_t at = f->segments[i].vaddr + f->segments[i].memsz / N_ADDRESSES * k;
+			struct variable found;
+
+			if (!variables_find(v, at, &found))
+				continue;
+			assert(*found.name && strlen(found.name) <= SYMTAB_MAX_NAME);
+			assert(found.start <= at);
+		}
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	_cleanup_(elf_file_closep) struct elf_file *f = NULL;
 	_cleanup_(names_freep) struct names *names = NULL;
 	_cleanup_(callees_freep) struct callees *callees = NULL;
+	_cleanup_(variables_freep) struct variables *variables = NULL;
 	uint64_t low = 0, high = 0;
 	unsigned n_frames = 0;
 
 	if (elf_file_open_memory(data, n, &f) < 0 || names_new(f, &names) < 0 ||
-	    callees_new(f, names, &callees) < 0)
+	    callees_new(f, names, &callees) < 0 || variables_new(f, &variables) < 0)
 		return 0;
 	elf_file_text(f, &low, &high);
 	names_find(names, f->entry, on_frame, &n_frames);
@@ -52,5 +70,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	}
 	for (uint64_t i = 0; i < N_CALLS; i++) /* every byte of where a program begins */
 		find_callee(callees, f->entry + i);
+	find_variables(variables, f);
 	return 0;
 }

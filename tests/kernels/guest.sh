@@ -51,6 +51,20 @@ sleep 1
 head -n 2 /tmp/created
 check "creators are seen" grep -q ' churn' /tmp/created
 kill $threads
+(sleep 3; echo begin; sleep 300) | ./waits mutex 4 >/dev/null &
+waits=$!
+sleep 1
+for how in on strict; do
+	./pprofd record block --pid $waits --seconds 5 --heap off --wait $how --format top >/tmp/block 2>&1
+	grep -E '^#|site_' /tmp/block
+	check "waits are seen, $how" grep -q 'site_short' /tmp/block
+done
+./pprofd record mutex --pid $waits --seconds 5 --heap off --format top >/tmp/mutex 2>&1
+grep -E '^#|site_' /tmp/mutex
+check "holders are seen" grep -q 'site_long' /tmp/mutex
+./pprofd record offcpu --pid $waits --seconds 5 --heap off --format top >/tmp/offcpu 2>&1
+check "sleeps are seen" grep -q 'nap\|nanosleep' /tmp/offcpu
+kill $waits
 for kind in sigaltstack drap throw; do
 	./shapes $kind 120 &
 	target=$!

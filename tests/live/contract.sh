@@ -12,8 +12,8 @@ BASE=${1:?usage: $0 http://host:port}
 BASE=${BASE%/}
 P=$BASE/debug/pprof
 GO=${GO:-0}
-ROWS="allocs cmdline goroutine heap profile threadcreate"
-[ "$GO" = 1 ] || ROWS="$ROWS growth"
+ROWS="allocs block cmdline goroutine heap mutex profile threadcreate"
+[ "$GO" = 1 ] || ROWS="$ROWS growth offcpu wall"
 TMP=$(mktemp -d) || exit 2
 trap 'rm -rf "$TMP"' EXIT
 n_ok=0
@@ -145,7 +145,7 @@ index() {
 		probe "index description $row" 200 \
 			"^<li><div class=profile-name>$row: </div> .+</li>$" "$P/"
 	done
-	for row in cmdline profile; do
+	for row in cmdline profile $([ "$GO" = 1 ] || echo wall); do
 		probe "index counts no $row" 200 "^<tr><td>0</td><td><a href='$row" "$P/"
 	done
 	ask "$P/"
@@ -405,6 +405,54 @@ threadcreate() {
 
 growth() {
 	cumulative growth faults space count bytes
+}
+
+# The text of block and mutex. $2: its first word, $3: a line of its own, or none
+contention_text() {
+	local name=$1 d
+
+	H=("$TEXT" "$NOSNIFF" '!^X-Go-Pprof' '!^Content-Disposition')
+	for d in 2 1; do
+		probe "$name debug=$d" 200 "^--- $2:\$" "$P/$name?debug=$d"
+		check "$name debug=$d begins with its heads" "$(head -3 "$TMP/body" | tr '\n' '|')" \
+			cmp -s <(sed -nE '1,2p;3{/^sampling/s/=[0-9]+$/=N/p}' "$TMP/body") \
+			<(printf -- "--- $2:\ncycles/second=N\n$3" | sed "s/second=N/second=$(sed -n 's/^cycles.second=//p' "$TMP/body")/")
+	done
+	check "$name has rows and frames only" "$(contention_lines | head -1)" \
+		[ -z "$(contention_lines)" ]
+	[ "$GO" = 1 ] || probe "$name counts nanoseconds" 200 '^cycles/second=1000000000$' "$P/$name?debug=1"
+}
+
+contention_lines() {
+	tail -n +3 "$TMP/body" | grep -avE \
+		'^$|^sampling period=[0-9]+$|^[0-9]+ [0-9]+ @( 0x[0-9a-f]+)*$|^#|^# pprofd: '
+}
+
+block() {
+	cumulative block contentions delay count nanoseconds
+	contention_text block contention ''
+}
+
+mutex() {
+	cumulative mutex contentions delay count nanoseconds
+	contention_text mutex mutex 'sampling period=N\n'
+}
+
+offcpu() {
+	cumulative offcpu off_cpu nanoseconds
+}
+
+wall() {
+	local path
+
+	for path in "$P/wall" "$BASE/debug/fgprof"; do
+		H=("$BINARY" "$NOSNIFF" '^Content-Disposition: attachment; filename="[a-z]+"$' '!^X-Go-Pprof')
+		timed "$path?seconds=1"
+		check "${path#"$BASE"} lasts its seconds" "$took ms" [ "$took" -ge 1000 -a "$took" -lt 20000 ]
+		probe "${path#"$BASE"}" 200 gz "$path?seconds=1"
+		check "${path#"$BASE"} has its types" 'strings are missing' has_strings samples count time nanoseconds
+		still_waits "${path#"$BASE"} by default is long" "$path"
+	done
 }
 
 # In the profile that was asked for last.

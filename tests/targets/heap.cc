@@ -2,11 +2,12 @@
 
 /* heap.cc - allocates at named sites, and keeps account of each.
  *
- *   heap SECONDS [THREADS] [RATE]
+ *   heap SECONDS [THREADS] [RATE] [LEAK]
  *
  * Says "ready" and waits for a line or the end of its input before it begins. RATE is in rounds a second and thread (0: as fast as can be). On SIGUSR1 it prints, a line a site,
  * "truth SITE ALLOCS BYTES LIVE LIVE-BYTES", and "truth total ..." last; at that moment nothing is
- * in flight. Objects of site D are freed by another thread than the one that allocated them. */
+ * in flight. Objects of site D are freed by another thread than the one that allocated them. With LEAK, in
+ * KiB a second, nothing leaks but what one of the threads allocates at site_leak, with content. */
 
 #include <atomic>
 #include <chrono>
@@ -26,8 +27,8 @@ struct site {
 };
 
 static site sites[] = { { "site_a" }, { "site_b" }, { "site_c" }, { "site_d" }, { "site_e" },
-			{ "site_f" } };
-enum { A, B, C, D, E, F };
+			{ "site_f" }, { "site_leak" } };
+enum { A, B, C, D, E, F, LEAK };
 
 static void got(int s, long n)
 {
@@ -91,7 +92,15 @@ SITE void *site_f(void)
 	return p;
 }
 
+SITE char *site_leak(void)
+{
+	char *p = new char[1024];
+	KEEP;
+	return p;
+}
+
 static std::atomic<bool> pause_all, stop_all;
+static double leak_rate; /* objects of site_leak a second */
 static std::atomic<int> n_paused;
 static std::mutex exchange_lock;
 static std::vector<void *> exchange;
@@ -138,7 +147,11 @@ static void one_round(unsigned &seed, std::vector<kept> &held, kept &grown, unsi
 	}
 	if (i % 10 == 0) {
 		got(C, 4096);
-		site_c(4096);
+		char *p = site_c(4096);
+		if (leak_rate > 0) {
+			delete[] p;
+			gone(C, 4096);
+		}
 	}
 	if (i % 50 == 0)
 		swap_large();
@@ -156,8 +169,20 @@ static void one_round(unsigned &seed, std::vector<kept> &held, kept &grown, unsi
 	gone(F, 3000);
 }
 
+static void leak(std::chrono::steady_clock::time_point began, unsigned long &n)
+{
+	std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began;
+
+	for (; (double)n < leak_rate * passed.count(); n++) {
+		got(LEAK, 1024);
+		snprintf(site_leak(), 1024, "object %lu is not needed any more", n);
+	}
+}
+
 static void work(unsigned number, long rate)
 {
+	auto began = std::chrono::steady_clock::now();
+	unsigned long n_leaked = 0;
 	std::vector<kept> held;
 	kept grown = { nullptr, 0 };
 	unsigned seed = number;
@@ -171,6 +196,8 @@ static void work(unsigned number, long rate)
 			n_paused--;
 		}
 		one_round(seed, held, grown, i);
+		if (number == 1 && leak_rate > 0)
+			leak(began, n_leaked);
 		if (rate)
 			std::this_thread::sleep_for(std::chrono::microseconds(1000000 / rate));
 	}
@@ -184,6 +211,8 @@ static void print_truth(int n_threads)
 	while (n_paused < n_threads)
 		std::this_thread::sleep_for(std::chrono::milliseconds(1));
 	for (site &s : sites) {
+		if (&s == &sites[LEAK] && leak_rate <= 0)
+			continue;
 		printf("truth %s %ld %ld %ld %ld\n", s.name, s.allocs.load(), s.bytes.load(),
 		       s.live.load(), s.live_bytes.load());
 		t[0] += s.allocs, t[1] += s.bytes, t[2] += s.live, t[3] += s.live_bytes;
@@ -196,6 +225,7 @@ int main(int argc, char **argv)
 {
 	int seconds = argc > 1 ? atoi(argv[1]) : 10, n = argc > 2 ? atoi(argv[2]) : 2;
 	long rate = argc > 3 ? atol(argv[3]) : 500;
+	leak_rate = argc > 4 ? atof(argv[4]) : 0;
 	std::vector<std::thread> threads;
 	sigset_t set;
 

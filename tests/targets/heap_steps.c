@@ -7,6 +7,7 @@
  *   churn N SIZE	N times malloc and free, at site_churn
  *   pairs SECONDS	the same as fast as can be; answers "done PAIRS CPU-NS"
  *   bound N		realloc(NULL), (p, smaller), (p, 0) and failures, N times, at site_odd
+ *   forked N	a child prints the ns of a pair, N times, 100 ms apart: "done NS NS ..."
  *   open PATH | exec | fork N | quit
  */
 
@@ -114,6 +115,30 @@ static int fork_child(long n)
 	return status;
 }
 
+/* The ns of a pair in a child, n times. */
+static void fork_pairs(long n)
+{
+	int status;
+	pid_t pid;
+
+	printf("done");
+	fflush(stdout);
+	pid = fork();
+	for (long i = 0; !pid && i < n; i++) {
+		long began = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+		for (int k = 0; k < 2000; k++)
+			site_churn(32);
+		printf(" %ld", (clock_ns(CLOCK_THREAD_CPUTIME_ID) - began) / 2000);
+		fflush(stdout);
+		usleep(100000);
+	}
+	if (!pid)
+		_exit(0);
+	waitpid(pid, &status, 0);
+	printf("\n");
+}
+
 int main(int argc, char **argv)
 {
 	char line[4096], word[16], text[4000];
@@ -153,6 +178,8 @@ int main(int argc, char **argv)
 			return 0;
 		if (!strcmp(word, "pairs"))
 			pairs(a);
+		else if (!strcmp(word, "forked"))
+			fork_pairs(a);
 		else
 			printf("done\n");
 	}

@@ -45,11 +45,12 @@ static inline int world_setup(void **state)
 	w->c.pool.control = &w->state.control;
 	h->loaded = true;
 	h->n_cpus = N_CPUS;
-	h->hit_ns = 1000;
+	h->hit_ns = h->shared_ns = 1000;
 	h->budget = 0.02;
 	h->states = calloc(PP_MAX_PROCESSES, sizeof(*h->states));
 	h->cpus = calloc((size_t)N_CPUS * PP_MAX_PROCESSES, sizeof(*h->cpus));
 	h->keys = calloc(1u << PP_LIVE_BUCKET_BITS, sizeof(*h->keys));
+	h->turns = calloc((size_t)PP_MAX_PROCESSES * PP_N_TURNS, sizeof(*h->turns));
 	h->live = calloc((size_t)PP_LIVE_WAYS << PP_LIVE_BUCKET_BITS, sizeof(*h->live));
 	w->t = &w->c.targets[0];
 	w->c.n_targets = 1;
@@ -61,7 +62,7 @@ static inline int world_setup(void **state)
 	w->t->heap.level = HEAP_ALL;
 	if (vec_push(&w->t->images, image) < 0 || capture_new(profile_find("heap"), &w->capture) < 0)
 		return -1;
-	return h->states && h->cpus && h->keys && h->live ? 0 : -1;
+	return h->states && h->cpus && h->keys && h->live && h->turns ? 0 : -1;
 }
 
 static inline int world_teardown(void **state)
@@ -73,6 +74,7 @@ static inline int world_teardown(void **state)
 	free(h->cpus);
 	free(h->keys);
 	free(h->live);
+	free(h->turns);
 	close(w->t->pidfd);
 	vec_deinit(&w->t->images);
 	vec_deinit(&w->t->heap.functions);

@@ -437,6 +437,34 @@ static void test_one_callee_an_address_is_answered(void **state)
 	assert_int_equal(x->n_frames, 3);
 }
 
+static int ask_variables(struct fixture *x, uint32_t n)
+{
+	static uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES + 1] = { 0x1234 };
+	struct symbolizer_object o = object();
+
+	start(x);
+	return end(x,
+		   symbolizer_ask_variables(&x->s, &o, DEMANGLE_SIMPLE, addresses, n, on_frame, x));
+}
+
+static void test_one_variable_an_address_is_answered(void **state)
+{
+	struct fixture *x = *state;
+	struct frames f = { .n = 0 };
+
+	put_frame(&f, (struct symbolizer_frame){ .index = 1, .n_name = 1, .shown = 0x1230 }, "v");
+	ANSWER(x, SYMBOLIZER_FRAME, .data = f.bytes, .n = f.n);
+	ANSWER(x, SYMBOLIZER_END);
+	assert_int_equal(ask_variables(x, 2), 0);
+	assert_int_equal(x->type, SYMBOLIZER_VARIABLES);
+	assert_int_equal(x->first_address, 0x1234);
+	assert_int_equal(x->n_frames, 1);
+	assert_string_equal(x->last_name, "v");
+	assert_int_equal(ask_variables(x, SYMBOLIZER_MAX_ADDRESSES + 1), -EINVAL);
+	ANSWER(x, SYMBOLIZER_FRAME, .data = f.bytes, .n = f.n, .times = 1u << 30);
+	assert_int_equal(ask_variables(x, 2), -EBADMSG);
+}
+
 static void test_endless_frames_are_given_up(void **state)
 {
 	struct fixture *x = *state;
@@ -568,6 +596,7 @@ int main(void)
 		TEST(test_rows_of_odd_records_are_refused),
 		TEST(test_endless_rows_are_given_up),
 		TEST(test_one_callee_an_address_is_answered),
+		TEST(test_one_variable_an_address_is_answered),
 		TEST(test_endless_frames_are_given_up),
 		TEST(test_malformed_frames_are_refused),
 		TEST(test_frame_at_the_end_may_lack_its_padding),

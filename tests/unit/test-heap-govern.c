@@ -12,6 +12,8 @@
 
 #include "tests/unit/heap_world.h"
 
+#define BATCH_NS (PP_HEAP_BATCH * 1000)
+
 /* Uses CPU time, in which n hits happen. */
 static void work(struct world *w, int64_t ns, uint64_t n_hits)
 {
@@ -21,6 +23,7 @@ static void work(struct world *w, int64_t ns, uint64_t n_hits)
 		;
 	on_cpu(w, 0)->n_hits += n_hits;
 	w->c.heap.states[SLOT].n_hits += n_hits;
+	w->c.heap.states[SLOT].spent_ns += n_hits * (uint64_t)w->c.heap.hit_ns;
 }
 
 static const struct pp_heap *marks(const struct world *w)
@@ -47,9 +50,10 @@ static void test_it_begins_with_all_and_a_limit(void **state)
 
 	begin(w);
 	assert_true(marks(w)->flags & PP_HEAP_FREES);
-	/* half of what 5 s of CPU time allow: 50 ms, 50,000 hits */
-	assert_true(marks(w)->stop_at >= 50000 && marks(w)->stop_at <= 50000 + 2 * PP_HEAP_BATCH);
-	assert_true(marks(w)->notify_at > 20000 && marks(w)->notify_at < marks(w)->stop_at);
+	/* half of what 5 s of CPU time allow: 50 ms */
+	assert_int_equal(marks(w)->hit_ns, 1000);
+	assert_true(marks(w)->stop_at >= 50000000 && marks(w)->stop_at <= 50000000 + 2 * BATCH_NS);
+	assert_true(marks(w)->notify_at > 20000000 && marks(w)->notify_at < marks(w)->stop_at);
 	assert_int_equal(heap_due(w->t), 0);
 }
 
@@ -135,14 +139,66 @@ static void test_a_window_when_its_time_has_come(void **state)
 	work(w, 1000000, 0);
 	heap_govern(&w->c, w->t);
 	assert_true(heap_of(w)->window);
-	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_ALLOC);
+	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_ALLOC | BROKER_SIDE_FREE);
+	assert_int_equal(marks(w)->flags, PP_HEAP_FREES | PP_HEAP_WINDOW | PP_HEAP_PROBED);
 	assert_int_equal(heap_due(w->t), 0); /* the kernel tells when it is enough */
-	assert_true(marks(w)->stop_at > marks(w)->n_hits);
+	assert_true(marks(w)->stop_at > marks(w)->spent_ns);
 	work(w, 1000000, 60000);
 	heap_govern(&w->c, w->t);
 	assert_false(heap_of(w)->window);
 	assert_int_equal(heap_of(w)->sides, 0);
+	assert_int_equal(marks(w)->flags, 0);
 	assert_true(heap_due(w->t) > monotonic_ns());
+}
+
+/* Over before there was anything to see: no reason to think that it has become cheap. */
+static void test_a_window_that_was_spent_at_once(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	work(w, 5000000, 500000);
+	heap_govern(&w->c, w->t);
+	w->t->heap.budget.resume_ns = monotonic_ns();
+	w->t->heap.budget.credit_ns = 3000000;
+	work(w, 1000000, 0);
+	heap_govern(&w->c, w->t);
+	assert_true(heap_of(w)->window);
+	w->t->heap.budget.credit_ns = 0;
+	work(w, 1000000, 10);
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->level, HEAP_OFF);
+	assert_false(heap_of(w)->window);
+}
+
+/* A debt is paid before the next window. */
+static void test_no_window_on_debt(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	work(w, 5000000, 500000);
+	heap_govern(&w->c, w->t);
+	w->t->heap.budget.resume_ns = monotonic_ns();
+	work(w, 1000000, 0);
+	heap_govern(&w->c, w->t);
+	assert_false(heap_of(w)->window);
+	assert_true(heap_due(w->t) > monotonic_ns());
+}
+
+/* What samples cost besides their hits is on the account, but no measure of how many calls there are. */
+static void test_samples_are_charged(void **state)
+{
+	struct world *w = *state;
+	double before;
+
+	begin(w);
+	before = heap_of(w)->budget.credit_ns;
+	w->c.heap.states[SLOT].spent_ns += 10000000;
+	work(w, 1000000, 0);
+	heap_govern(&w->c, w->t);
+	assert_true(heap_of(w)->budget.credit_ns < before - 9000000);
+	assert_int_equal(heap_of(w)->level, HEAP_ALL);
 }
 
 static void test_the_account_is_bounded(void **state)
@@ -154,7 +210,7 @@ static void test_the_account_is_bounded(void **state)
 	work(w, 1000000, 0);
 	heap_govern(&w->c, w->t);
 	assert_true(heap_of(w)->budget.credit_ns <= 0.02 * 5e9);
-	assert_true(marks(w)->stop_at <= 100000 + 2 * PP_HEAP_BATCH);
+	assert_true(marks(w)->stop_at <= 100000000 + 2 * BATCH_NS);
 }
 
 static void test_the_process_samples_itself(void **state)
@@ -179,6 +235,30 @@ static void test_only_allocations_are_wanted(void **state)
 	heap_govern(&w->c, w->t);
 	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_ALLOC);
 	assert_false(marks(w)->flags & PP_HEAP_FREES);
+}
+
+/* Others that probe the same file make a hit dearer. */
+static void test_what_a_hit_costs_among_others(void **state)
+{
+	struct world *w = *state;
+	struct heap_function f = { .object = 7 };
+	unsigned n;
+
+	w->c.heap.shared_ns = 1700;
+	w->c.n_targets = 4;
+	for (unsigned i = 0; i < 4; i++) {
+		w->c.targets[i].heap.sides = i < 3 ? BROKER_SIDE_ALLOC : 0;
+		f.object = i == 2 ? 8 : 7;
+		assert_int_equal(vec_push(&w->c.targets[i].heap.functions, f), 0);
+	}
+	assert_true(fabs(heap_hit_ns(&w->c, &w->c.targets[0], &n) - 1100) < 1e-6);
+	assert_int_equal(n, 1);
+	assert_true(fabs(heap_hit_ns(&w->c, &w->c.targets[3], &n) - 1200) < 1e-6);
+	assert_int_equal(n, 2);
+	assert_true(fabs(heap_hit_ns(&w->c, &w->c.targets[2], &n) - 1000) < 1e-6);
+	assert_int_equal(n, 0);
+	for (unsigned i = 1; i < 4; i++)
+		vec_deinit(&w->c.targets[i].heap.functions);
 }
 
 /* When frees are seen again, what was live before may have gone unseen. */
@@ -229,9 +309,13 @@ int main(void)
 		TEST(test_then_allocations),
 		TEST(test_a_late_notice_opens_no_window),
 		TEST(test_a_window_when_its_time_has_come),
+		TEST(test_a_window_that_was_spent_at_once),
+		TEST(test_no_window_on_debt),
+		TEST(test_samples_are_charged),
 		TEST(test_the_account_is_bounded),
 		TEST(test_the_process_samples_itself),
 		TEST(test_only_allocations_are_wanted),
+		TEST(test_what_a_hit_costs_among_others),
 		TEST(test_a_new_epoch),
 		TEST(test_exec),
 	};

@@ -84,16 +84,16 @@ static void capture(struct world *w, struct heap_question q)
 
 static void test_scale(void **state)
 {
-	assert_true(fabs(heap_scale(PP_HEAP_RATE) - 1.5819767) < 1e-6);
-	assert_true(fabs(heap_scale(1) / PP_HEAP_RATE - 1) < 1e-5);
-	assert_true(fabs(heap_scale(1e12) - 1) < 1e-9);
-	assert_true(heap_scale(0) == 0);
+	assert_true(fabs(heap_scale(PP_HEAP_RATE, 0) - 1.5819767) < 1e-6);
+	assert_true(fabs(heap_scale(1, 0) / PP_HEAP_RATE - 1) < 1e-5);
+	assert_true(fabs(heap_scale(1e12, 0) - 1) < 1e-9);
+	assert_true(heap_scale(0, 0) == 0);
 }
 
 static void test_estimates_are_scaled_by_size(void **state)
 {
 	struct world *w = *state;
-	double scale = heap_scale(3000);
+	double scale = heap_scale(3000, 0);
 
 	allocated(w, 1, 10, 3000);
 	hold(w, 1, 3000);
@@ -145,7 +145,7 @@ static void test_sizes_of_a_class_are_not_mixed_up(void **state)
 	for (int i = 0; i < 2; i++) {
 		const struct capture_sample *s = &w->capture->samples.data[i];
 		bool large = s->values[2] < 100;
-		double scale = large ? heap_scale((1 << 20) + 4096) : heap_scale(100);
+		double scale = large ? heap_scale((1 << 20) + 4096, 0) : heap_scale(100, 0);
 
 		if (large)
 			assert_true(fabs((double)s->values[3] - 2 * scale * ((1 << 20) + 4096)) < 1000);
@@ -214,7 +214,7 @@ static void test_difference(void **state)
 {
 	struct world *w = *state;
 	struct heap_question q = { 0 };
-	double scale = heap_scale(3000);
+	double scale = heap_scale(3000, 0);
 	struct heap_reading before, after;
 	struct pp_live *freed;
 
@@ -238,7 +238,7 @@ static void test_difference(void **state)
 static void test_peak(void **state)
 {
 	struct world *w = *state;
-	double scale = heap_scale(3000);
+	double scale = heap_scale(3000, 0);
 	struct pp_live *freed;
 
 	allocated(w, 1, 10, 3000);
@@ -334,7 +334,7 @@ static void test_sums(void **state)
 	assert_int_equal(sums.alloc_objects, 100);
 	assert_int_equal(sums.alloc_space, 5000 + (1u << 30));
 	assert_int_equal(sums.live_objects, 1);
-	assert_true(fabs((double)sums.live_space - heap_scale(1 << 20) * (1 << 20)) < 2);
+	assert_true(fabs((double)sums.live_space - heap_scale(1 << 20, 0) * (1 << 20)) < 2);
 	assert_true(sums.tables > 0);
 	heap_reading_deinit(&r);
 }
@@ -380,11 +380,54 @@ static void test_text_of_equal_columns(void **state)
 	bytes_deinit(&out);
 }
 
+/* A stack's held objects are believed while its frees show in their bytes. */
+static void test_held_objects_that_may_be_gone(void **state)
+{
+	static const struct {
+		unsigned freed, changed;
+		bool believed;
+	} rows[] = { { 0, 0, true }, { 0, 40, true }, { 1, 0, false }, { 1, 10, true }, { 2, 3, false },
+		     { 3, 150, true }, { 10, 100, false }, { 100, 4000, true }, { 100, 1000, false } };
+	struct world *w = *state;
+	const struct heap_question q = { 0 };
+
+	w->t->heap.level = HEAP_OFF;
+	w->t->heap.n_windows = 1;
+	w->t->heap.epoch_ns = monotonic_ns() - 102 * NS_PER_S;
+	w->t->heap.windows_ns = 2 * NS_PER_S;
+	w->c.heap.keys[0].key[0] = PP_LIVE_KEY(0x1000ull, SLOT);
+	w->c.heap.live[0] = (struct pp_live){ .born = (uint64_t)(monotonic_ns() - 20 * NS_PER_S),
+					      .size = 1 << 20, .stack = 77, .target = IMAGE,
+					      .print = PP_PRINT_SEEN };
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct heap_reading r;
+
+		w->c.heap.turns[PP_TURN_ROW(SLOT, 77ull, 0)] =
+			(struct pp_turn){ 77, rows[i].freed, rows[i].changed };
+		assert_int_equal(heap_read(&w->c, w->t, &q, &r), 0);
+		assert_int_equal(r.unsure > 0, !rows[i].believed);
+		assert_int_equal(r.lost, rows[i].believed); /* it has no row here */
+		heap_reading_deinit(&r);
+	}
+	w->c.heap.live[0].print = PP_PRINT_TAKEN; /* not found the same yet */
+	w->c.heap.turns[PP_TURN_ROW(SLOT, 77ull, 0)] = (struct pp_turn){ 0 };
+	for (int i = 0; i < 2; i++) {
+		struct heap_reading r;
+
+		assert_int_equal(heap_read(&w->c, w->t, &q, &r), 0);
+		assert_true(r.lost == 0 && r.unsure <= 0);
+		heap_reading_deinit(&r);
+		w->c.heap.live[0].print = PP_PRINT_SEEN; /* too young */
+		w->c.heap.live[0].born = (uint64_t)(monotonic_ns() - 5 * NS_PER_S);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_scale),
+		TEST(test_held_objects_that_may_be_gone),
 		TEST(test_estimates_are_scaled_by_size),
 		TEST(test_raw_for_clients_that_scale),
 		TEST(test_sizes_of_a_class_are_not_mixed_up),

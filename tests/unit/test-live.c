@@ -18,6 +18,7 @@
 
 static struct pp_live_bucket *keys;
 static struct pp_live *live;
+static struct pp_turn turns[PP_MAX_PROCESSES * PP_N_TURNS];
 
 static int setup(void **state)
 {
@@ -27,6 +28,7 @@ static int setup(void **state)
 	live = calloc(N_SLOTS, sizeof(*live));
 	NATIVE_MAP(pp_live_key, keys, N_BUCKETS);
 	NATIVE_MAP(pp_live, live, N_SLOTS);
+	NATIVE_MAP(pp_turn, turns, PP_MAX_PROCESSES * PP_N_TURNS);
 	return keys && live ? 0 : -1;
 }
 

@@ -26,6 +26,8 @@ struct fixture {
 	int fds[PP_N_MAPS];
 	unsigned n_stacks, n_words; /* used of the current half */
 	unsigned n_counts;
+	struct pp_wait_bucket *keys;
+	struct pp_wait *waits;
 };
 
 static int file(size_t n)
@@ -48,6 +50,10 @@ static int setup(void **state)
 	x->fds[PP_MAP_WORD] = file(2 * HALF_WORDS * 8ul);
 	x->fds[PP_MAP_COUNT] = file(2 * N_COUNTS * sizeof(struct pp_count));
 	x->fds[PP_MAP_STATE] = file(sizeof(struct pp_state));
+	x->keys = calloc(1u << PP_WAIT_BUCKET_BITS, sizeof(*x->keys));
+	x->waits = calloc(POOL_N_WAITS, sizeof(*x->waits));
+	if (!x->keys || !x->waits)
+		return -1;
 	*state = x;
 	return pool_init(&x->p, &sizes, x->fds);
 }
@@ -61,6 +67,8 @@ static int teardown(void **state)
 	totals_deinit(&x->kept);
 	for (int i = 0; i < PP_N_MAPS; i++)
 		close_fd(&x->fds[i]);
+	free(x->keys);
+	free(x->waits);
 	free(x);
 	return 0;
 }
@@ -413,6 +421,214 @@ static void test_half_made_pool_is_taken_down(void **state)
 	}
 }
 
+/* A wait in a slot of the open ones, of a stack of this half. */
+static struct pp_wait *wait_at(struct fixture *x, uint32_t slot, uint32_t row, uint64_t hash)
+{
+	struct pp_wait *w = &x->waits[slot];
+
+	x->p.wait_keys = x->keys;
+	x->p.waits = x->waits;
+	x->keys[slot / PP_WAIT_WAYS].key[slot % PP_WAIT_WAYS] = 1ull << 32 | (slot + 1);
+	*w = (struct pp_wait){ .began = 1000, .stack = hash, .epoch = x->p.control->epoch, .row = row,
+			       .item = 202, .target = 3, .weight = 1, .slot = 5, .tid = slot + 1 };
+	return w;
+}
+
+static const struct total *kept_row(struct fixture *x, uint32_t i)
+{
+	assert_true(i < x->kept.rows.n);
+	return &x->kept.rows.data[i];
+}
+
+static void check_kept_words(struct fixture *x, uint32_t i, const uint64_t *words, uint32_t n)
+{
+	uint32_t got;
+	const uint64_t *w = stacks_words(&x->kept.stacks, kept_row(x, i)->stack, &got);
+
+	assert_int_equal(got, n);
+	assert_memory_equal(w, words, n * 8);
+}
+
+static void check_kept_marker(struct fixture *x, uint32_t i, unsigned end)
+{
+	const uint64_t marker = PP_MARKER(end, 0);
+
+	check_kept_words(x, i, &marker, 1);
+}
+
+static void test_open_waits_are_read_as_they_are(void **state)
+{
+	struct fixture *x = *state;
+	struct pp_wait *w = wait_at(x, POOL_N_WAITS - 1, 1, 7), got;
+
+	assert_false(pool_wait(&x->p, 0, &got));
+	assert_true(pool_wait(&x->p, POOL_N_WAITS - 1, &got));
+	assert_memory_equal(&got, w, sizeof(got));
+	w->began = 0; /* it is just being written */
+	assert_false(pool_wait(&x->p, POOL_N_WAITS - 1, &got));
+	w->began = 1000;
+	x->keys[POOL_N_WAITS / PP_WAIT_WAYS - 1].key[PP_WAIT_WAYS - 1] = 0; /* it has gone */
+	assert_false(pool_wait(&x->p, POOL_N_WAITS - 1, &got));
+}
+
+static void test_waits_of_no_process_are_refused(void **state)
+{
+	struct fixture *x = *state;
+	struct pp_wait *w = wait_at(x, 17, 1, 7), got;
+
+	w->slot = PP_MAX_PROCESSES - 1;
+	assert_true(pool_wait(&x->p, 17, &got));
+	w->slot = PP_MAX_PROCESSES;
+	assert_false(pool_wait(&x->p, 17, &got));
+	w->slot = UINT32_MAX;
+	assert_false(pool_wait(&x->p, 17, &got));
+}
+
+static void test_open_wait_has_the_row_that_counts_it(void **state)
+{
+	struct fixture *x = *state;
+	struct pp_wait *w = wait_at(x, 17, stack(x, frames, 3), 7);
+	struct pp_count *c = count(x, w->row, "", 1, 50);
+	const uint64_t name[2] = { 7, 0x1000 };
+	uint32_t i;
+
+	w->named = 0x1000;
+	i = pool_wait_row(&x->p, &x->kept, w);
+	assert_int_equal(kept_row(x, i)->target, 3);
+	assert_int_equal(kept_row(x, i)->collector, PP_WAIT);
+	assert_int_equal(kept_row(x, i)->item, 202);
+	assert_memory_equal(x->kept.names.data[kept_row(x, i)->name].text, name, sizeof(name));
+	check_kept_words(x, i, frames, 3);
+	c->collector = PP_WAIT; /* it ends */
+	c->item = 202;
+	memcpy(c->name, name, sizeof(name));
+	pool_fold(&x->p, &x->t, &x->kept);
+	assert_int_equal(x->kept.rows.n, 1);
+	assert_int_equal(kept_row(x, i)->v[1], 50);
+	assert_int_equal(x->p.n_bad, 0);
+}
+
+static void test_wait_without_a_stack_says_why(void **state)
+{
+	struct fixture *x = *state;
+	struct pp_wait *w = wait_at(x, 17, PP_NO_STACK(PP_END_EXEC), PP_NO_STACK(PP_END_EXEC));
+
+	check_kept_marker(x, pool_wait_row(&x->p, &x->kept, w), PP_END_EXEC);
+	x->p.control->epoch += 3;
+	check_kept_marker(x, pool_wait_row(&x->p, &x->kept, w), PP_END_EXEC);
+	assert_int_equal(x->p.n_bad, 0);
+}
+
+static void test_flip_keeps_the_stacks_of_open_waits(void **state)
+{
+	static const uint64_t others[] = { PP_FRAME(3, 100), PP_FRAME(3, 200) };
+	struct fixture *x = *state;
+	struct pp_wait *w = wait_at(x, 17, stack(x, frames, 3), 7);
+	const uint64_t name[2] = { 7, 0 };
+	struct pp_count *c;
+	uint32_t i;
+
+	for (int k = 0; k < 3; k++) { /* the half is written anew, by others */
+		flip(x);
+		stack(x, others, 2);
+	}
+	assert_true(x->waits[17].row == w->row && x->waits[17].epoch == 0);
+	i = pool_wait_row(&x->p, &x->kept, w);
+	check_kept_words(x, i, frames, 3);
+	c = count(x, PP_NO_STACK(PP_END_BY_HASH), "", 2, 90);
+	c->collector = PP_WAIT;
+	c->item = 202;
+	memcpy(c->name, name, sizeof(name));
+	pool_fold(&x->p, &x->t, &x->kept);
+	assert_int_equal(x->kept.rows.n, 1);
+	assert_int_equal(kept_row(x, i)->v[0], 2);
+	assert_int_equal(kept_row(x, i)->v[1], 90);
+	assert_int_equal(x->p.n_bad, 0);
+}
+
+static void test_flip_keeps_nothing_of_other_epochs(void **state)
+{
+	struct fixture *x = *state;
+	struct pp_wait *w = wait_at(x, 17, stack(x, frames, 3), 7);
+
+	w->epoch = 2; /* the row is one of this half, but of another time */
+	flip(x);
+	assert_int_equal(x->kept.rows.n, 0);
+}
+
+/* The stack of one process's wait serves another item, lock and process with the same one. */
+static void test_rows_by_hash_find_their_stacks(void **state)
+{
+	struct fixture *x = *state;
+	const uint64_t name[2] = { 7, 0x2000 }, unknown[2] = { 8, 0 };
+	struct pp_count *c;
+
+	pool_wait_row(&x->p, &x->kept, wait_at(x, 17, stack(x, frames, 3), 7));
+	c = count(x, PP_NO_STACK(PP_END_BY_HASH), "", 1, 10);
+	c->collector = PP_WAIT;
+	memcpy(c->name, name, sizeof(name));
+	c = count(x, PP_NO_STACK(PP_END_BY_HASH), "", 1, 20);
+	c->collector = PP_WAIT;
+	memcpy(c->name, unknown, sizeof(unknown));
+	pool_fold(&x->p, &x->t, &x->kept);
+	assert_int_equal(x->kept.rows.n, 3);
+	check_kept_words(x, 1, frames, 3);
+	assert_int_equal(kept_row(x, 1)->v[1], 10);
+	check_kept_marker(x, 2, PP_END_TABLE_FULL);
+	assert_int_equal(kept_row(x, 2)->v[1], 20); /* counted all the same */
+	assert_int_equal(x->p.n_bad, 1);
+}
+
+/* A wait that begins before a flip and ends while it is under way is counted by hash in the new half, and
+ * has no record any more: its stack is still in the old half. */
+static void test_waits_that_end_during_a_flip_have_their_stacks(void **state)
+{
+	struct fixture *x = *state;
+	const uint64_t name[2] = { 0x123456789abcdef1, 0 };
+	uint32_t row = stack(x, frames, 3);
+	struct pp_count *c = &x->p.counts[N_COUNTS];
+
+	x->p.stacks[row - 1].hash = 0;
+	row = (uint32_t)(name[0] & (N_STACKS - 1));
+	x->p.stacks[row] = x->p.stacks[0];
+	x->p.stacks[row].hash = name[0];
+	*c = (struct pp_count){ .tag = PP_CLAIMED | PP_FILLED, .target = 3, .collector = PP_WAIT,
+				.stack = PP_NO_STACK(PP_END_BY_HASH), .v = { 1, 10 } };
+	memcpy(c->name, name, sizeof(name));
+	flip(x);
+	pool_fold(&x->p, &x->t, &x->kept);
+	assert_int_equal(x->kept.rows.n, 1);
+	check_kept_words(x, 0, frames, 3);
+	assert_int_equal(x->p.n_bad, 0);
+}
+
+static void test_waits_with_nonsense_in_them_are_counted(void **state)
+{
+	static const uint32_t rows[] = { 0,	     N_STACKS + 1, 2 * N_STACKS, 2 * N_STACKS + 1,
+					 0x7fffffff, 0xfffffeff };
+	struct fixture *x = *state;
+	struct pp_wait *w = wait_at(x, 17, 0, 7);
+	unsigned n = sizeof(rows) / sizeof(rows[0]);
+
+	for (unsigned i = 0; i < n; i++) {
+		w->row = rows[i];
+		check_kept_marker(x, pool_wait_row(&x->p, &x->kept, w), PP_END_TABLE_FULL);
+	}
+	assert_int_equal(x->p.n_bad, n);
+	w->row = stack(x, frames, 3);
+	w->stack = 9;
+	w->epoch = UINT64_MAX; /* neither this one nor one that is over */
+	check_kept_marker(x, pool_wait_row(&x->p, &x->kept, w), PP_END_TABLE_FULL);
+	assert_int_equal(x->p.n_bad, n + 1);
+	w->epoch = x->p.control->epoch;
+	for (unsigned i = 0; i < n; i++) {
+		w->row = rows[i];
+		flip(x); /* nothing to keep, nothing to read past */
+		w->epoch = x->p.control->epoch;
+	}
+	assert_int_equal(x->kept.rows.n, 2);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -436,6 +652,15 @@ int main(void)
 		TEST(test_pool_is_used_from_a_quarter_on),
 		TEST(test_statistics_are_read),
 		TEST(test_half_made_pool_is_taken_down),
+		TEST(test_open_waits_are_read_as_they_are),
+		TEST(test_waits_of_no_process_are_refused),
+		TEST(test_open_wait_has_the_row_that_counts_it),
+		TEST(test_wait_without_a_stack_says_why),
+		TEST(test_flip_keeps_the_stacks_of_open_waits),
+		TEST(test_flip_keeps_nothing_of_other_epochs),
+		TEST(test_rows_by_hash_find_their_stacks),
+		TEST(test_waits_that_end_during_a_flip_have_their_stacks),
+		TEST(test_waits_with_nonsense_in_them_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

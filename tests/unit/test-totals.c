@@ -164,6 +164,106 @@ static void test_rows_and_names_are_bounded(void **state)
 	assert_int_equal(t->n_other, 1000);
 }
 
+static uint32_t lock_row(struct totals *t, uint32_t collector, uint64_t stack, uint64_t lock)
+{
+	const uint64_t name[2] = { stack, lock };
+
+	return totals_row(t, 1, collector, &stack, 1, (const char *)name);
+}
+
+static void test_too_many_locks_have_no_rows_of_their_own(void **state)
+{
+	struct totals *t = *state;
+	uint32_t early = lock_row(t, PP_WAIT, 1, 1), plain, heap;
+
+	for (uint64_t i = 2; t->rows.n < TOTALS_LOCK_ROWS; i++)
+		lock_row(t, PP_RELEASE, 1, i);
+	assert_int_equal(t->n_plain, 0);
+	plain = lock_row(t, PP_WAIT, 1, 0);
+	assert_int_equal(lock_row(t, PP_WAIT, 1, 77), plain);
+	assert_int_equal(t->n_plain, 1);
+	assert_int_equal(lock_row(t, PP_WAIT, 1, 1), early);
+	assert_int_not_equal(lock_row(t, PP_WAIT, 2, 77), plain); /* another stack has its own */
+	heap = lock_row(t, PP_HEAP, 1, 77);
+	assert_int_not_equal(lock_row(t, PP_HEAP, 1, 78), heap);
+	assert_int_equal(t->n_plain, 2);
+}
+
+static uint32_t item_row(struct totals *t, uint32_t collector, uint32_t item, const uint64_t *of, uint32_t n,
+			 uint64_t hash, uint64_t lock)
+{
+	const uint64_t name[2] = { hash, lock };
+
+	return totals_item_row(t, 1, collector, item, of, n, (const char *)name);
+}
+
+static void test_items_have_rows_of_their_own(void **state)
+{
+	struct totals *t = *state;
+	uint32_t last = (1u << 26) - 1, row = item_row(t, PP_WAIT, 202, words, 5, 7, 0);
+
+	assert_int_not_equal(item_row(t, PP_WAIT, 0, words, 5, 7, 0), row);
+	assert_int_not_equal(item_row(t, PP_WAIT, 202 | 1 << 24, words, 5, 7, 0), row);
+	assert_int_not_equal(item_row(t, PP_RELEASE, 202, words, 5, 7, 0), row);
+	assert_int_not_equal(item_row(t, PP_WAIT, 202, words, 5, 7, 0x1000), row);
+	assert_int_equal(item_row(t, PP_WAIT, 202, words, 5, 7, 0), row);
+	assert_int_equal(t->rows.n, 5);
+	assert_int_equal(t->rows.data[row].item, 202);
+	assert_int_equal(t->rows.data[2].item, 202 | 1 << 24);
+	row = item_row(t, PP_WAIT, last, words, 5, 7, 0);
+	assert_int_equal(t->rows.data[row].item, last);
+	assert_int_equal(t->rows.data[row].collector, PP_WAIT);
+	assert_int_equal(item_row(t, PP_WAIT, last, words, 5, 7, 0), row);
+	assert_int_equal(totals_row(t, 1, PP_WAIT, words, 5, t->names.data[0].text), 1); /* item 0 */
+}
+
+static uint32_t known_stack_of(const struct totals *t, uint64_t hash)
+{
+	uint32_t i = totals_known(t, hash);
+
+	return i == HASH_NONE ? HASH_NONE : t->rows.data[i].stack;
+}
+
+static void test_waits_are_known_by_the_hash_of_their_stack(void **state)
+{
+	struct totals *t = *state;
+	uint32_t row;
+
+	assert_int_equal(totals_known(t, 7), HASH_NONE);
+	row = item_row(t, PP_WAIT, 202, words, 5, 7, 0);
+	item_row(t, PP_WAIT, 202, words, 4, 9, 0x1000);
+	item_row(t, PP_RELEASE, 202, words, 3, 11, 0);
+	item_row(t, PP_HEAP, 0, words, 2, 13, 0);
+	assert_int_equal(totals_known(t, 7), row);
+	assert_int_equal(known_stack_of(t, 9), stacks_find(&t->stacks, words, 4));
+	assert_int_equal(totals_known(t, 0x1000), HASH_NONE);
+	assert_int_equal(totals_known(t, 11), HASH_NONE); /* a waiter's, and the stack is another's */
+	assert_int_equal(totals_known(t, 13), HASH_NONE);
+	item_row(t, PP_WAIT, 0, words, 5, 7, 0x2000);
+	assert_int_equal(totals_known(t, 7), row); /* the first stays */
+}
+
+static void test_many_waits_are_known(void **state)
+{
+	struct totals *t = *state;
+
+	for (uint64_t i = 1; i <= 5000; i++)
+		item_row(t, PP_WAIT, (uint32_t)i, &i, 1, i * 0x9e3779b97f4a7c15ull | 1, i & 1);
+	for (uint64_t i = 1; i <= 5000; i++)
+		assert_int_equal(totals_known(t, i * 0x9e3779b97f4a7c15ull | 1), i - 1);
+}
+
+static void test_cleared_totals_know_no_waits(void **state)
+{
+	struct totals *t = *state;
+
+	item_row(t, PP_WAIT, 202, words, 5, 7, 0);
+	totals_clear(t);
+	assert_int_equal(totals_known(t, 7), HASH_NONE);
+	assert_int_equal(item_row(t, PP_WAIT, 202, words, 5, 7, 0), 0);
+	assert_int_equal(totals_known(t, 7), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -171,12 +271,17 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_equal_keys_are_one_row),
 		TEST(test_rows_differ_by_each_part_of_the_key),
+		TEST(test_items_have_rows_of_their_own),
+		TEST(test_waits_are_known_by_the_hash_of_their_stack),
+		TEST(test_many_waits_are_known),
+		TEST(test_cleared_totals_know_no_waits),
 		TEST(test_rows_never_move),
 		TEST(test_snapshot_keeps_what_was),
 		TEST(test_cleared_totals_begin_anew),
 		TEST(test_new_stacks_past_the_limit_are_merged_and_counted),
 		TEST(test_known_stacks_past_the_limit_keep_their_rows),
 		TEST(test_rows_and_names_are_bounded),
+		TEST(test_too_many_locks_have_no_rows_of_their_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,9 +11,6 @@
 #include "daemon/serve/heap/heap.h"
 #include "daemon/serve/log.h"
 
-/* Each process that probes a file makes each hit of the others dearer. */
-#define MAX_TARGETS_A_FILE 8
-
 void heap_say(struct target_heap *h, const char *format, ...)
 {
 	va_list ap;
@@ -55,13 +52,15 @@ int heap_load(struct core *c)
 	h->sessions = answer.session;
 	h->n_cpus = answer.n_cpus;
 	h->hit_ns = answer.hit_ns ? answer.hit_ns : 1;
+	h->shared_ns = answer.shared_ns > h->hit_ns ? answer.shared_ns : h->hit_ns;
 	h->states = map(fds[PP_HEAP_MAP_STATE], PP_MAX_PROCESSES * sizeof(*h->states));
 	h->cpus = map(fds[PP_HEAP_MAP_CPU], (size_t)h->n_cpus * PP_MAX_PROCESSES * sizeof(*h->cpus));
 	h->keys = map(fds[PP_HEAP_MAP_KEY], sizeof(*h->keys) << PP_LIVE_BUCKET_BITS);
 	h->live = map(fds[PP_HEAP_MAP_LIVE], (PP_LIVE_WAYS * sizeof(*h->live)) << PP_LIVE_BUCKET_BITS);
+	h->turns = map(fds[PP_HEAP_MAP_TURN], PP_MAX_PROCESSES * PP_N_TURNS * sizeof(*h->turns));
 	for (int i = 0; i < PP_N_HEAP_MAPS; i++)
 		close_fd(&fds[i]);
-	if (!h->states || !h->cpus || !h->keys || !h->live) {
+	if (!h->states || !h->cpus || !h->keys || !h->live || !h->turns) {
 		set_error(c, "no memory for the heap's tables");
 		return -ENOMEM;
 	}
@@ -189,12 +188,40 @@ static unsigned targets_on(const struct core *c, const struct target *but, uint3
 	return n;
 }
 
+/* In between, the cost grows with their number: the kernel asks each of them whether the hit is its own. */
+double heap_hit_ns(const struct core *c, const struct target *t, unsigned *ret_others)
+{
+	const struct target_heap *h = &t->heap;
+	unsigned most = 0;
+
+	for (size_t i = 0; i < h->functions.n; i++) {
+		unsigned n;
+
+		if (i && h->functions.data[i].object == h->functions.data[i - 1].object)
+			continue;
+		n = targets_on(c, t, h->functions.data[i].object);
+		most = n > most ? n : most;
+	}
+	if (ret_others)
+		*ret_others = most;
+	return c->heap.hit_ns + (c->heap.shared_ns - c->heap.hit_ns) * most / (BROKER_MAX_SHARERS - 1);
+}
+
+/* Probes have come or gone: what a hit costs each target now. */
+static void tell_cost(struct core *c)
+{
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		__atomic_store_n(&c->heap.states[c->targets[i].index].hit_ns,
+				 (uint64_t)heap_hit_ns(c, &c->targets[i], NULL), __ATOMIC_SEQ_CST);
+}
+
 /* All functions of one file and side. 0, also where there are none. */
-static int attach_file(struct core *c, struct target *t, uint32_t object, uint32_t side)
+static int attach_file(struct core *c, struct target *t, uint32_t object, uint32_t side,
+		       uint32_t again)
 {
 	const struct target_mapping *m = mapping_of(t, object);
 	struct broker_probe probes[BROKER_MAX_PROBES];
-	struct broker_probes q = { .target = t->index, .side = side };
+	struct broker_probes q = { .target = t->index, .side = side | again };
 	char error[BROKER_MAX_TEXT] = "";
 	int r;
 
@@ -207,9 +234,9 @@ static int attach_file(struct core *c, struct target *t, uint32_t object, uint32
 	}
 	if (!q.n || !m)
 		return 0;
-	if (targets_on(c, t, object) >= MAX_TARGETS_A_FILE) {
+	if (targets_on(c, t, object) >= BROKER_MAX_SHARERS) {
 		heap_say(&t->heap, "%d other processes that use %s are probed already",
-			 MAX_TARGETS_A_FILE, objects_find(&c->objects, object)->name);
+			 BROKER_MAX_SHARERS, objects_find(&c->objects, object)->name);
 		return -EUSERS;
 	}
 	q.start = m->start;
@@ -221,15 +248,15 @@ static int attach_file(struct core *c, struct target *t, uint32_t object, uint32
 	return r;
 }
 
-static int attach(struct core *c, struct target *t, uint32_t side)
+static int attach(struct core *c, struct target *t, uint32_t side, uint32_t again)
 {
 	const struct target_heap *h = &t->heap;
 	int r = 0;
 
 	for (size_t i = 0; i < h->functions.n && r == 0; i++)
 		if (!i || h->functions.data[i].object != h->functions.data[i - 1].object)
-			r = attach_file(c, t, h->functions.data[i].object, side);
-	if (r < 0)
+			r = attach_file(c, t, h->functions.data[i].object, side, again);
+	if (r < 0 && !again)
 		broker_unprobe(&c->broker, t->index, side);
 	return r;
 }
@@ -261,7 +288,7 @@ static uint32_t wanted_sides(const struct core *c, const struct target_heap *h,
 		return BROKER_SIDE_TOLD;
 	if (h->source != HEAP_PROBES || (level == HEAP_OFF && !h->window))
 		return 0;
-	return level == HEAP_ALL && c->heap.mode == BROKER_HEAP_INUSE ?
+	return level != HEAP_ALLOCS && c->heap.mode == BROKER_HEAP_INUSE ?
 		       BROKER_SIDE_ALLOC | BROKER_SIDE_FREE :
 		       BROKER_SIDE_ALLOC;
 }
@@ -270,7 +297,33 @@ static void account(struct target_heap *h, int64_t now)
 {
 	if (h->since_ns)
 		h->covered_ns += now - h->since_ns;
+	if (h->since_ns && h->level == HEAP_OFF)
+		h->windows_ns += now - h->since_ns;
 	h->since_ns = h->sides ? now : 0;
+}
+
+/* The broker answers at once. Where the last look is not over yet, the next one finds the same. */
+void heap_look(struct core *c, struct target *t, bool begins)
+{
+	struct pp_heap *state = &c->heap.states[t->index];
+
+	if (begins)
+		__atomic_store_n(&state->window_ns, (uint64_t)monotonic_ns(), __ATOMIC_SEQ_CST);
+	if (t->heap.n_windows)
+		broker_look(&c->broker, t->index);
+}
+
+/* A new epoch: what was live before has left. */
+static void forget_live(struct core *c, struct target *t)
+{
+	struct pp_heap *state = &c->heap.states[t->index];
+
+	t->heap.epoch_ns = monotonic_ns();
+	t->heap.windows_ns = 0;
+	purge(c, t, t->heap.epoch_ns);
+	memset(&c->heap.turns[t->index * PP_N_TURNS], 0, PP_N_TURNS * sizeof(*c->heap.turns));
+	state->live_bytes = state->peak_at = 0;
+	state->n_held = 0;
 }
 
 /* The frees come first and go last: what is kept as live must be seen freed. */
@@ -280,6 +333,7 @@ void heap_apply(struct core *c, struct target *t, enum heap_level level)
 	struct pp_heap *state = &c->heap.states[t->index];
 	const uint32_t frees = BROKER_SIDE_FREE | BROKER_SIDE_TOLD;
 	uint32_t want = wanted_sides(c, h, level), gone = h->sides & ~want, come = want & ~h->sides;
+	uint64_t window = level == HEAP_OFF && h->window ? PP_HEAP_WINDOW : 0;
 	int64_t now = monotonic_ns();
 
 	if (gone & frees) {
@@ -289,19 +343,56 @@ void heap_apply(struct core *c, struct target *t, enum heap_level level)
 	if (gone)
 		broker_unprobe(&c->broker, t->index, gone);
 	h->sides &= ~gone;
+	if (level == HEAP_OFF && h->level != HEAP_OFF)
+		forget_live(c, t);
+	if (window)
+		__atomic_or_fetch(&state->flags, window, __ATOMIC_SEQ_CST);
+	else
+		__atomic_and_fetch(&state->flags, ~(uint64_t)PP_HEAP_WINDOW, __ATOMIC_SEQ_CST);
 	for (uint32_t side = BROKER_SIDE_TOLD; side; side /= 2) {
-		if (!(come & side) || attach(c, t, side) < 0)
+		if (!(come & side) || attach(c, t, side, 0) < 0)
 			continue;
 		h->sides |= side;
 		if (!(side & frees))
 			continue;
-		h->epoch_ns = monotonic_ns();
-		purge(c, t, h->epoch_ns);
-		state->live_bytes = state->peak_at = 0;
+		if (!window)
+			forget_live(c, t);
 		__atomic_or_fetch(&state->flags, PP_HEAP_FREES, __ATOMIC_SEQ_CST);
 	}
+	if (h->sides)
+		__atomic_or_fetch(&state->flags, PP_HEAP_PROBED, __ATOMIC_SEQ_CST);
+	else
+		__atomic_and_fetch(&state->flags, ~(uint64_t)PP_HEAP_PROBED, __ATOMIC_SEQ_CST);
+	if (gone || come)
+		tell_cost(c);
 	h->level = level;
 	account(h, now);
+}
+
+/* Attaching and detaching take a while: not for every child. */
+#define CLEAN_PAUSE_NS (500 * NS_PER_MS)
+
+void heap_forked(struct core *c, struct target *t)
+{
+	struct target_heap *h = &t->heap;
+	int64_t now = monotonic_ns();
+
+	h->clean_ns = now > h->cleaned_ns + CLEAN_PAUSE_NS ? now : h->cleaned_ns + CLEAN_PAUSE_NS;
+	if (h->clean_ns == now)
+		heap_clean(c, t);
+}
+
+/* Takes the probes out of the children that there are. */
+void heap_clean(struct core *c, struct target *t)
+{
+	struct target_heap *h = &t->heap;
+
+	__atomic_store_n(&c->heap.states[t->index].fork_noted, 0, __ATOMIC_SEQ_CST);
+	h->clean_ns = 0;
+	h->cleaned_ns = monotonic_ns();
+	for (uint32_t side = BROKER_SIDE_TOLD; side; side /= 2)
+		if (h->sides & side)
+			attach(c, t, side, BROKER_SIDE_AGAIN);
 }
 
 static void forget_image(struct core *c, struct target *t)

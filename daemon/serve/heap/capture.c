@@ -47,11 +47,11 @@ static int64_t size_of(const struct total *row, uint64_t item)
 	return (int64_t)(class & 31) << (class >> 5 & 63);
 }
 
-static void fill(const struct heap_question *q, bool in_use, uint64_t item,
+static void fill(const struct heap_question *q, bool in_use, bool scaled, uint64_t item,
 		 const struct heap_row *row, int64_t sign, int64_t values[CAPTURE_MAX_VALUES])
 {
-	double scale = row->allocs ? heap_scale((double)row->alloc_bytes / (double)row->allocs) : 0;
-	bool weighed = item & PP_SIZE_WEIGHED, raw = q->raw && !weighed;
+	double scale = row->allocs ? heap_scale((double)row->alloc_bytes / (double)row->allocs, item) : 0;
+	bool weighed = item & PP_SIZE_WEIGHED, raw = q->raw && !weighed && !scaled;
 	double objects = weighed ? (double)row->allocs / 65536 : (double)row->allocs * scale;
 	double bytes = (double)row->alloc_bytes * (weighed ? 1 : scale);
 
@@ -113,18 +113,36 @@ static int add_unseen(const struct target *t, struct capture *to)
 	return s.stack == HASH_NONE ? -ENOMEM : capture_add(to, s);
 }
 
+static void say_held(const struct pp_heap *state, struct capture *to)
+{
+	capture_comment(to, "in use: objects that were sampled in windows (every %u bytes) at least %lld s ago, not "
+			"freed while probes were on, and found unchanged since, at their first and last bytes: "
+			"what is held and untouched. %llu are looked at; %llu have changed, %llu held nothing "
+			"but zeros and are left out",
+			PP_HEAP_WINDOW_RATE, (long long)(HEAP_HELD_NS / NS_PER_S),
+			(unsigned long long)state->n_held, (unsigned long long)state->n_changed,
+			(unsigned long long)state->n_blank);
+	if (state->n_held_full)
+		capture_comment(to, "lost: %llu objects of windows found no room: in use shows the older ones",
+				(unsigned long long)state->n_held_full);
+}
+
 static void say_level(const struct core *c, const struct target *t, struct capture *to)
 {
 	const struct target_heap *h = &t->heap;
 	int64_t now = monotonic_ns();
+	unsigned n_others;
+	char shared[64];
+	double hit_ns;
 	double covered = (double)(h->covered_ns + (h->since_ns ? now - h->since_ns : 0)) / 1e9;
 
 	if (h->source != HEAP_PROBES)
 		return;
 	if (h->level == HEAP_OFF)
 		capture_comment(to, "limit: the process allocates too often to be watched all the time within "
-				"--max-overhead; probes were on for %.1f s in all: read alloc_* as a shape, "
-				"not as a level; in use is not known", covered);
+				"--max-overhead; probes were on for %.1f s in all, in %u windows: read alloc_* "
+				"as a shape, not as a level; %s", covered, h->n_windows,
+				heap_holds(c, t) ? "so is what is in use" : "in use is not known");
 	else if (h->level == HEAP_ALLOCS && c->heap.mode == BROKER_HEAP_INUSE)
 		capture_comment(to, "limit: frees are too many to be watched within --max-overhead; in use "
 				"is as it was when they were last seen");
@@ -133,11 +151,24 @@ static void say_level(const struct core *c, const struct target *t, struct captu
 	else if (h->n_gaps)
 		capture_comment(to, "in use: objects allocated since %.0f s; frees of older ones went unseen",
 				(double)(now - h->epoch_ns) / 1e9);
-	capture_comment(to, "cost: %llu probe hits of some %.2f us",
-			(unsigned long long)c->heap.states[t->index].n_hits, c->heap.hit_ns / 1000);
+	if (heap_holds(c, t))
+		say_held(&c->heap.states[t->index], to);
+	hit_ns = heap_hit_ns(c, t, &n_others);
+	snprintf(shared, sizeof(shared), " (%u other processes probe the same file)", n_others);
+	capture_comment(to, "cost: %llu probe hits of some %.2f us%s; with their samples %.1f ms in all",
+			(unsigned long long)c->heap.states[t->index].n_hits, hit_ns / 1000,
+			n_others ? shared : "", (double)c->heap.states[t->index].spent_ns / 1e6);
 	if (h->n_changes)
 		capture_comment(to, "limit: what is probed was changed %u times to stay within "
 				"--max-overhead", h->n_changes);
+}
+
+static void say_forks(const struct pp_heap *state, struct capture *to)
+{
+	if (state->n_forks)
+		capture_comment(to, "cost: %llu children were forked while probes were on; the probes were taken out of "
+				"those that lived on, soon after; what they have cost until then is not counted",
+				(unsigned long long)state->n_forks);
 }
 
 /* Functions of the allocator that no probe stands on: their calls are not in the profile. */
@@ -153,6 +184,13 @@ static void say_refused(const struct target *t, struct capture *to)
 					p->function >= ALLOCATOR_USDT_ALLOC ? "otel_memory:" : "", p->name,
 					symbolizer_probe_text(p->status));
 	}
+}
+
+static void say_unsure(const struct heap_reading *r, struct capture *to)
+{
+	if (r->unsure > 0)
+		capture_comment(to, "in use: %.0f bytes are left out, of stacks whose old objects were seen freed "
+				"oftener than their bytes had told", r->unsure);
 }
 
 static void say_losses(const struct core *c, const struct target *t, const struct heap_reading *r,
@@ -173,7 +211,7 @@ static int add_rows(struct core *c, const struct target *t, const struct heap_qu
 		    const struct heap_reading *before, const struct heap_reading *after,
 		    struct capture *to)
 {
-	bool in_use = heap_knows_in_use(t) || q->peak;
+	bool in_use = heap_knows_in_use(t) || heap_holds(c, t) || q->peak, scaled = heap_scales(t);
 	const struct totals *totals = &c->kept;
 	int r = 0;
 
@@ -184,9 +222,9 @@ static int add_rows(struct core *c, const struct target *t, const struct heap_qu
 		const uint64_t *words;
 		uint32_t n;
 
-		fill(q, in_use, item, &after->rows[i], 1, values);
+		fill(q, in_use, scaled, item, &after->rows[i], 1, values);
 		if (before && i < before->n)
-			fill(q, in_use, item, &before->rows[i], -1, values);
+			fill(q, in_use, scaled, item, &before->rows[i], -1, values);
 		words = stacks_words(&totals->stacks, row->stack, &n);
 		if ((values[0] || values[1] || values[2] || values[3]) &&
 		    !(n && inside_allocator(&t->heap, words[0])))
@@ -210,6 +248,9 @@ int heap_capture(struct core *c, struct target *t, const struct heap_question *q
 	pthread_mutex_unlock(&c->lock);
 	if (c->heap.loaded && c->heap.states)
 		say_losses(c, t, after, to);
+	if (c->heap.loaded && c->heap.states)
+		say_forks(&c->heap.states[t->index], to);
+	say_unsure(after, to);
 	if (q->peak && t->heap.peak.taken_ns)
 		capture_comment(to, "in use as it was %.0f s ago, when it was most (within a sixteenth)",
 				(double)(monotonic_ns() - t->heap.peak.taken_ns) / 1e9);

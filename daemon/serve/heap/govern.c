@@ -14,6 +14,8 @@
 #define BETTER_AFTER_NS (10 * NS_PER_S)
 #define MIN_PAUSE_NS (1 * NS_PER_S)
 #define MAX_PAUSE_NS (10 * NS_PER_S)
+#define LEAST_WINDOW_NS (2 * NS_PER_MS) /* in the account: less is over before both sides are probed */
+#define LEAST_HITS 1024 /* of a window, to conclude from */
 #define NO_MARK UINT64_MAX
 
 /* The kernel's name for the CPU clock of a process (posix-timers.h: MAKE_PROCESS_CPUCLOCK with
@@ -49,15 +51,16 @@ struct lately {
 	double cpu_ns; /* of the target, without what the hits cost; never 0 */
 	double hits;
 	double overhead; /* what the hits cost, as a part of cpu_ns */
+	double spent_ns; /* with what samples cost besides */
 };
 
-static struct lately between(const struct core *c, double cpu_ns, double hits)
+static struct lately between(double hit_ns, double cpu_ns, double hits, double spent_ns)
 {
-	struct lately l = { .cpu_ns = cpu_ns - hits * c->heap.hit_ns, .hits = hits };
+	struct lately l = { .cpu_ns = cpu_ns - spent_ns, .hits = hits, .spent_ns = spent_ns };
 
 	if (l.cpu_ns < cpu_ns / 50 || l.cpu_ns < 1) /* the cost of a hit is not known that well */
 		l.cpu_ns = cpu_ns / 50 + 1;
-	l.overhead = hits * c->heap.hit_ns / l.cpu_ns;
+	l.overhead = hits * hit_ns / l.cpu_ns;
 	return l;
 }
 
@@ -67,19 +70,22 @@ static struct lately look(struct core *c, struct target *t)
 	struct heap_counters now;
 	struct lately l = { .cpu_ns = 1 };
 	int64_t cpu_ns = cpu_time(t);
+	uint64_t spent_ns = __atomic_load_n(&c->heap.states[t->index].spent_ns, __ATOMIC_RELAXED);
 	double limit = c->heap.budget * ACCOUNT_NS;
 
 	count(&c->heap, t, &now);
 	if (!b->looked_ns)
 		b->credit_ns = limit / 2;
 	else
-		l = between(c, (double)(cpu_ns - b->cpu_ns), (double)(now.n_hits - b->hits));
-	b->credit_ns += SPENT * c->heap.budget * l.cpu_ns - l.hits * c->heap.hit_ns;
+		l = between(heap_hit_ns(c, t, NULL), (double)(cpu_ns - b->cpu_ns), (double)(now.n_hits - b->hits),
+			    (double)(spent_ns - b->spent_ns));
+	b->credit_ns += SPENT * c->heap.budget * l.cpu_ns - l.spent_ns;
 	if (b->credit_ns > limit)
 		b->credit_ns = limit;
 	b->looked_ns = monotonic_ns();
 	b->cpu_ns = cpu_ns;
 	b->hits = now.n_hits;
+	b->spent_ns = spent_ns;
 	return l;
 }
 
@@ -87,9 +93,12 @@ static struct lately look(struct core *c, struct target *t)
 static void set_marks(const struct core *c, const struct target *t)
 {
 	struct pp_heap *state = &c->heap.states[t->index];
-	double left = t->heap.budget.credit_ns / c->heap.hit_ns;
-	uint64_t hits = __atomic_load_n(&state->n_hits, __ATOMIC_RELAXED);
+	double hit_ns = heap_hit_ns(c, t, NULL);
+	uint64_t spent = __atomic_load_n(&state->spent_ns, __ATOMIC_RELAXED);
+	uint64_t batch = (uint64_t)(PP_HEAP_BATCH * hit_ns);
+	double left = t->heap.budget.credit_ns;
 
+	__atomic_store_n(&state->hit_ns, (uint64_t)hit_ns, __ATOMIC_SEQ_CST);
 	if (isinf(c->heap.budget) || t->heap.source == HEAP_TOLD) {
 		__atomic_store_n(&state->notify_at, NO_MARK, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&state->stop_at, NO_MARK, __ATOMIC_SEQ_CST);
@@ -97,8 +106,14 @@ static void set_marks(const struct core *c, const struct target *t)
 	}
 	if (left < 0)
 		left = 0;
-	__atomic_store_n(&state->stop_at, hits + (uint64_t)left + PP_HEAP_BATCH, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&state->notify_at, hits + (uint64_t)(left / 2) + 4 * PP_HEAP_BATCH, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&state->stop_at, spent + (uint64_t)left + batch, __ATOMIC_SEQ_CST);
+	left = (left - (t->heap.window ? t->heap.budget.tail_ns : 0)) / 2;
+	if (left < 0)
+		left = 0;
+	/* nothing is learnt from the hits of probes that are going */
+	__atomic_store_n(&state->notify_at,
+			 t->heap.level != HEAP_OFF || t->heap.window ? spent + (uint64_t)left + 4 * batch : NO_MARK,
+			 __ATOMIC_SEQ_CST);
 }
 
 static const char *const level_names[] = {
@@ -112,12 +127,16 @@ static void begin_level(struct target_heap *h)
 {
 	h->budget.base_cpu_ns = h->budget.cpu_ns;
 	h->budget.base_hits = h->budget.hits;
+	h->budget.base_spent_ns = h->budget.spent_ns;
 }
 
-static struct lately of_level(const struct core *c, const struct target_heap *h)
+static struct lately of_level(const struct core *c, const struct target *t)
 {
-	return between(c, (double)(h->budget.cpu_ns - h->budget.base_cpu_ns),
-		       (double)(h->budget.hits - h->budget.base_hits));
+	const struct target_heap *h = &t->heap;
+
+	return between(heap_hit_ns(c, t, NULL), (double)(h->budget.cpu_ns - h->budget.base_cpu_ns),
+		       (double)(h->budget.hits - h->budget.base_hits),
+		       (double)(h->budget.spent_ns - h->budget.base_spent_ns));
 }
 
 static void change(struct core *c, struct target *t, enum heap_level level, double rate)
@@ -128,7 +147,7 @@ static void change(struct core *c, struct target *t, enum heap_level level, doub
 		h->n_changes++;
 		log_line("process %d: its allocator is probed %s from now on (%.0f calls in a second of "
 			 "its CPU time, %.2f us each)",
-			 t->pid, level_names[level], rate * NS_PER_S, c->heap.hit_ns / 1000);
+			 t->pid, level_names[level], rate * NS_PER_S, heap_hit_ns(c, t, NULL) / 1000);
 	}
 	h->budget.better_ns = 0;
 	heap_apply(c, t, level);
@@ -166,15 +185,45 @@ static enum heap_level affordable(const struct core *c, const struct target_heap
 static void step_down(struct core *c, struct target *t)
 {
 	struct target_heap *h = &t->heap;
-	struct lately l = of_level(c, h);
+	struct lately l = of_level(c, t);
 	enum heap_level level = affordable(c, h, &l);
+	bool was;
 
+	if (h->window && l.hits < LEAST_HITS) /* spent before all probes were there: nothing is known */
+		level = HEAP_OFF;
 	if (level >= h->level && !h->window) /* it cannot have been: the rates are those of a burst */
 		level = h->level == HEAP_ALL ? HEAP_ALLOCS : HEAP_OFF;
 	if (level == HEAP_ALL)
 		level = HEAP_ALLOCS; /* frees come back when it has been quiet for a while */
+	was = h->window;
 	h->window = false;
 	change(c, t, level, l.hits / l.cpu_ns);
+	if (was && level == HEAP_OFF)
+		heap_look(c, t, false);
+	h->budget.ended_ns = level == HEAP_OFF ? h->budget.spent_ns : 0;
+}
+
+/* The next window ends so much earlier. */
+static void learn_tail(const struct core *c, struct heap_budget *b)
+{
+	double most = c->heap.budget * ACCOUNT_NS / 2;
+
+	b->tail_ns = (b->tail_ns + (double)(b->spent_ns - b->ended_ns)) / 2;
+	if (b->tail_ns > most)
+		b->tail_ns = most;
+}
+
+static void begin_window(struct core *c, struct target *t)
+{
+	struct target_heap *h = &t->heap;
+
+	learn_tail(c, &h->budget);
+	heap_look(c, t, true); /* what the last window has left must have stayed as it was */
+	h->window = true;
+	h->n_windows++;
+	heap_apply(c, t, HEAP_OFF);
+	look(c, t); /* what comes from here on is the window's */
+	begin_level(h);
 }
 
 /* Frees are seen again when that could have been afforded for a while. */
@@ -182,7 +231,7 @@ static void step_up(struct core *c, struct target *t)
 {
 	struct target_heap *h = &t->heap;
 	struct heap_budget *b = &h->budget;
-	struct lately l = of_level(c, h);
+	struct lately l = of_level(c, t);
 
 	if (affordable(c, h, &l) != HEAP_ALL)
 		b->better_ns = 0;
@@ -199,13 +248,13 @@ static void consider(struct core *c, struct target *t, const struct lately *l, d
 	struct target_heap *h = &t->heap;
 	struct heap_budget *b = &h->budget;
 
-	if (h->sides && b->credit_ns < PP_HEAP_BATCH * c->heap.hit_ns * 2) {
+	double least = PP_HEAP_BATCH * heap_hit_ns(c, t, NULL) * 2 + (h->window ? b->tail_ns : 0);
+
+	if (h->sides && b->credit_ns < least) {
 		step_down(c, t);
-	} else if (h->level == HEAP_OFF && !h->window && b->looked_ns >= b->resume_ns) {
-		h->window = true;
-		heap_apply(c, t, HEAP_OFF);
-		look(c, t); /* what comes from here on is the window's */
-		begin_level(h);
+	} else if (h->level == HEAP_OFF && !h->window && b->looked_ns >= b->resume_ns &&
+		   b->credit_ns >= b->tail_ns + LEAST_WINDOW_NS) {
+		begin_window(c, t);
 	} else if (h->level == HEAP_ALLOCS && c->heap.mode == BROKER_HEAP_INUSE) {
 		step_up(c, t);
 	}
@@ -221,6 +270,8 @@ void heap_govern(struct core *c, struct target *t)
 	int64_t before = h->budget.looked_ns;
 	struct lately l;
 
+	if (h->clean_ns && monotonic_ns() >= h->clean_ns)
+		heap_clean(c, t);
 	if (!c->heap.loaded || (h->source != HEAP_PROBES && h->source != HEAP_TOLD) ||
 	    !target_alive(t)) {
 		h->budget.resume_ns = 0;
@@ -232,6 +283,7 @@ void heap_govern(struct core *c, struct target *t)
 		set_marks(c, t);
 		heap_apply(c, t, HEAP_ALL);
 		begin_level(h);
+		set_marks(c, t); /* now that there are probes */
 		return;
 	}
 	consider(c, t, &l, (double)(h->budget.looked_ns - before));
@@ -240,5 +292,9 @@ void heap_govern(struct core *c, struct target *t)
 
 int64_t heap_due(const struct target *t)
 {
-	return t->heap.budget.resume_ns;
+	const struct target_heap *h = &t->heap;
+
+	return !h->clean_ns || (h->budget.resume_ns && h->budget.resume_ns < h->clean_ns) ?
+		       h->budget.resume_ns :
+		       h->clean_ns;
 }

@@ -31,9 +31,11 @@ struct heap {
 	struct pp_heap_cpu *cpus;
 	struct pp_live_bucket *keys;
 	struct pp_live *live;
+	struct pp_turn *turns;
 	enum broker_heap_mode mode;
 	double budget; /* of the target's CPU time; 0: no probes; infinite: no limit */
-	double hit_ns; /* CPU time that one hit costs the target, as the broker has measured it */
+	double hit_ns; /* CPU time that one hit costs a target, as the broker has measured it */
+	double shared_ns; /* the same where BROKER_MAX_SHARERS probe a file */
 	char error[BROKER_MAX_TEXT];
 };
 
@@ -46,7 +48,8 @@ enum heap_source {
 
 /* How much is probed. */
 enum heap_level {
-	HEAP_OFF,     /* too dear: probes come for short windows only */
+	HEAP_OFF,     /* too dear: probes come for short windows only, sampled finely; objects that
+		       * stay are held to be in use while they look the same */
 	HEAP_ALLOCS,  /* allocations; frees are too dear */
 	HEAP_ALL,
 };
@@ -68,9 +71,11 @@ struct heap_budget {
 	double credit_ns;   /* what hits may still cost */
 	int64_t looked_ns;  /* when; 0: never. These as they were then: */
 	int64_t cpu_ns;	    /* of the target */
-	uint64_t hits;
+	uint64_t hits, spent_ns;
 	int64_t base_cpu_ns; /* likewise, where the present level or window began */
-	uint64_t base_hits;
+	uint64_t base_hits, base_spent_ns;
+	double tail_ns; /* what hits still cost, of late, from the end of a window until the probes are gone */
+	uint64_t ended_ns;  /* spent_ns when the last window ended, or the level */
 	int64_t resume_ns;  /* HEAP_OFF: when to look again; else 0 */
 	int64_t better_ns;  /* since when a higher level could be afforded; 0: it could not */
 };
@@ -79,7 +84,9 @@ struct heap_budget {
 struct target_heap {
 	enum heap_source source;
 	enum heap_level level;
-	bool window;	/* HEAP_OFF: allocations are probed for a moment */
+	bool window;	/* HEAP_OFF: all is probed for a moment */
+	uint32_t n_windows;
+	int64_t windows_ns; /* how long they were, since epoch_ns */
 	uint32_t sides; /* enum broker_side: attached now */
 	VEC(struct heap_function) functions;
 	struct heap_budget budget;
@@ -89,6 +96,7 @@ struct target_heap {
 	uint32_t n_gaps;    /* times that frees went unseen */
 	int64_t covered_ns, since_ns; /* time with probes on; since when they are, 0: off */
 	uint32_t n_changes; /* of level */
+	int64_t clean_ns, cleaned_ns; /* when children are to be rid of probes, 0: not; when they last were */
 	uint64_t functions_of; /* exec_id that `functions` were found for */
 	struct heap_peak peak;
 	char why[200];
@@ -107,10 +115,17 @@ void heap_govern(struct core *c, struct target *t);
 void heap_count(const struct core *c, const struct target *t, struct heap_counters *ret);
 /* More is live than ever: that is kept. The scan lock is held. */
 void heap_peak(struct core *c, struct target *t);
+/* The target has forked. The scan lock is held. */
+void heap_forked(struct core *c, struct target *t);
 /* When heap_govern wants to be called, 0: by notices only. */
 int64_t heap_due(const struct target *t);
 /* Attaches or detaches to reach what the level wants. */
 void heap_apply(struct core *c, struct target *t, enum heap_level level);
+/* What a hit costs the target now: with those that share its files, how many others at most. */
+double heap_hit_ns(const struct core *c, const struct target *t, unsigned *ret_others);
+/* A window begins, or has ended: what is held is looked at. */
+void heap_look(struct core *c, struct target *t, bool begins);
+void heap_clean(struct core *c, struct target *t);
 void heap_say(struct target_heap *h, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* One reading of what a target has allocated and holds: rows in the order of core.kept. */
@@ -124,6 +139,7 @@ struct heap_reading {
 	size_t n;
 	struct heap_row *rows;
 	int64_t lost, lost_bytes; /* live objects whose row is not there */
+	double unsure; /* bytes of held objects that may be gone unseen: left out */
 	struct heap_counters counters;
 };
 
@@ -168,8 +184,13 @@ int heap_text(struct core *c, struct target *t, const struct heap_totals *totals
 int64_t heap_period(const struct target *t);
 /* False: what was in use once has not been watched since. */
 bool heap_knows_in_use(const struct target *t);
+/* In use are the objects of windows that have been found the same. */
+bool heap_holds(const struct core *c, const struct target *t);
+#define HEAP_HELD_NS (10 * NS_PER_S) /* how old they are at least */
+/* Samples are of more than one rate: clients must not scale them. */
+bool heap_scales(const struct target *t);
 /* The process has ended: probes are let go, its heap is written to --keep-dir. */
 void heap_last_word(struct core *c, struct target *t);
 
-/* 1 / P(sampled) of an object of this size. */
-double heap_scale(double size);
+/* 1 / P(sampled) of an object of this size, of a row with this item (name[1]). */
+double heap_scale(double size, uint64_t item);

@@ -131,7 +131,7 @@ static void add_sample(struct bytes *out, const struct capture *c, const struct 
 int heap_text(struct core *c, struct target *t, const struct heap_totals *totals,
 	      const struct capture *capture, const struct naming *n, struct bytes *ret)
 {
-	uint64_t rate = t->heap.source == HEAP_TOLD ? 2 : 2 * PP_HEAP_RATE;
+	uint64_t rate = heap_scales(t) ? 2 : 2 * PP_HEAP_RATE;
 	_cleanup_(freep) struct capture_sample *sorted = NULL;
 	struct bytes out = { 0 };
 	struct status status;

@@ -12,9 +12,9 @@ struct row_name {
 	uint64_t stack, item;
 };
 
-double heap_scale(double size)
+double heap_scale(double size, uint64_t item)
 {
-	double p = -expm1(-size / PP_HEAP_RATE);
+	double p = -expm1(-size / (item & PP_SIZE_WINDOW ? PP_HEAP_WINDOW_RATE : PP_HEAP_RATE));
 
 	return p > 0 ? 1 / p : 0;
 }
@@ -27,6 +27,17 @@ int64_t heap_period(const struct target *t)
 bool heap_knows_in_use(const struct target *t)
 {
 	return t->heap.source != HEAP_PROBES || t->heap.level != HEAP_OFF;
+}
+
+bool heap_holds(const struct core *c, const struct target *t)
+{
+	return t->heap.source == HEAP_PROBES && t->heap.level == HEAP_OFF && t->heap.n_windows &&
+	       c->heap.mode == BROKER_HEAP_INUSE;
+}
+
+bool heap_scales(const struct target *t)
+{
+	return t->heap.source == HEAP_TOLD || t->heap.n_windows;
 }
 
 static struct row_name name_of(const struct totals *t, const struct total *row)
@@ -96,19 +107,57 @@ static bool read_slot(const struct heap *h, const struct target *t, uint32_t ima
 	ret->weight = __atomic_load_n(&e->weight, __ATOMIC_RELAXED);
 	ret->stack = __atomic_load_n(&e->stack, __ATOMIC_RELAXED);
 	ret->target = __atomic_load_n(&e->target, __ATOMIC_RELAXED);
+	ret->print = __atomic_load_n(&e->print, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return ret->born && ret->born == __atomic_load_n(&e->born, __ATOMIC_RELAXED) &&
 	       ret->target == image;
 }
 
+/* Whether the bytes of a stack's objects tell when they are gone. Old objects end while probes are on as
+ * often as at any other time: of those that were seen freed there must be as many more that were found
+ * changed as the time without probes was longer. Else others come to lie where they lay, and look alike. */
+#define TELLING 0.5 /* of the frees that bytes show, at least */
+#define CHANCE 0.05
+
+/* P(n or more) where so many are expected. */
+static double poisson_tail(uint32_t n, double expected)
+{
+	double term = exp(-expected), below = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		below += term;
+		term *= expected / (i + 1);
+	}
+	return 1 - below;
+}
+
+static bool is_telling(const struct heap *h, const struct target *t, uint64_t stack)
+{
+	double on = (double)t->heap.windows_ns;
+	double part = on / ((double)(monotonic_ns() - t->heap.epoch_ns) - on + 1);
+
+	for (uint32_t i = 0; i < PP_TURN_TRIES; i++) {
+		const struct pp_turn *e = &h->turns[PP_TURN_ROW(t->index, stack, i)];
+
+		if (e->stack != stack)
+			continue;
+		return e->n_changed * part >= TELLING * e->n_freed ||
+		       poisson_tail(e->n_freed, (e->n_changed + 1) * part) > CHANCE;
+	}
+	return true;
+}
+
 static void add_live(const struct find *f, const struct pp_live *e, struct heap_reading *to)
 {
 	struct find_key k = { { e->stack, pp_size_class(e->size) }, e->target };
-	double scale = heap_scale((double)e->size);
+	double scale;
 	uint32_t i;
 
 	if (e->weight)
 		k.name.item |= PP_SIZE_WEIGHED;
+	if (e->print)
+		k.name.item |= PP_SIZE_WINDOW;
+	scale = heap_scale((double)e->size, k.name.item);
 	i = hash_get(&f->index, find_hash(&k), find_equal, &k, f);
 	if (i == HASH_NONE || i >= to->n) {
 		to->lost++;
@@ -130,14 +179,18 @@ static int read_live(const struct core *c, const struct target *t, const struct 
 		     struct live_objects *to)
 {
 	uint32_t image = t->images.n ? t->images.data[t->images.n - 1] : 0;
-	uint64_t now = (uint64_t)monotonic_ns();
+	uint64_t now = (uint64_t)monotonic_ns(), age = (uint64_t)q->min_age_ns;
 
+	if (heap_holds(c, t) && age < HEAP_HELD_NS)
+		age = HEAP_HELD_NS;
 	for (size_t slot = 0; slot < (size_t)PP_LIVE_WAYS << PP_LIVE_BUCKET_BITS; slot++) {
 		struct pp_live e;
 
 		if (!read_slot(&c->heap, t, image, slot, &e) || e.born < (uint64_t)t->heap.epoch_ns)
 			continue;
-		if (q->min_age_ns && e.born + (uint64_t)q->min_age_ns > now)
+		if (age && e.born + age > now)
+			continue;
+		if (e.print && (e.print & PP_PRINT_SEEN) != PP_PRINT_SEEN)
 			continue;
 		if (vec_push(&to->all, e) < 0)
 			return -ENOMEM;
@@ -170,8 +223,14 @@ static int read_all(struct core *c, const struct target *t, const struct live_ob
 
 	if (r == 0)
 		r = index_rows(t, &f);
-	for (size_t i = 0; i < live->all.n && r == 0; i++)
-		add_live(&f, &live->all.data[i], to);
+	for (size_t i = 0; i < live->all.n && r == 0; i++) {
+		const struct pp_live *e = &live->all.data[i];
+
+		if (!e->print || is_telling(&c->heap, t, e->stack))
+			add_live(&f, e, to);
+		else
+			to->unsure += (double)e->size * heap_scale((double)e->size, PP_SIZE_WINDOW);
+	}
 	hash_deinit(&f.index);
 	return r;
 }

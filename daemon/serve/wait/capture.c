@@ -15,6 +15,8 @@ struct waiting {
 	uint32_t stack;	 /* of the capture */
 	uint32_t waiter; /* likewise: the stack that tells the kind */
 	uint64_t lock;	 /* an address with a name, or 0 */
+	uint32_t image;	 /* that has it there */
+	uint32_t object; /* the name: a string of the capture; 0: none */
 	int64_t v[2];
 };
 
@@ -49,6 +51,7 @@ static int add_row(struct core *c, size_t i, struct waiting w, struct capture *t
 	memcpy(name, c->kept.names.data[row->name].text, sizeof(name));
 	w.item = row->item; /* of a release: what the waiter does */
 	w.lock = name[1];
+	w.image = row->target;
 	w.stack = w.waiter = add_stack(c, (uint32_t)i, to);
 	if (row->collector == PP_RELEASE) {
 		known = totals_known(&c->kept, name[0]);
@@ -82,6 +85,37 @@ static int collect(struct core *c, const struct target *t, const struct wait_rea
 			r = add_row(c, i, w, to, rows);
 	}
 	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+/* The names of locks that are variables. */
+static int name_objects(struct core *c, const struct target *t, struct capture *to, struct rows *rows)
+{
+	_cleanup_(freep) uint64_t *words = calloc(rows->all.n + 1, sizeof(*words));
+	_cleanup_(freep) char **names = calloc(rows->all.n + 1, sizeof(*names));
+	int r;
+
+	if (!words || !names)
+		return -ENOMEM;
+	pthread_mutex_lock(&c->lock);
+	c->n_windows++; /* keeps the files while they are asked about */
+	for (size_t i = 0; i < rows->all.n; i++)
+		if (rows->all.data[i].lock)
+			words[i] = wait_data_word(t, rows->all.data[i].image, rows->all.data[i].lock);
+	pthread_mutex_unlock(&c->lock);
+	r = namer_variables(c, words, rows->all.n, names);
+	pthread_mutex_lock(&c->lock);
+	c->n_windows--;
+	pthread_mutex_unlock(&c->lock);
+	for (size_t i = 0; i < rows->all.n && r == 0; i++) {
+		struct waiting *w = &rows->all.data[i];
+
+		w->object = names[i] ? capture_string(to, names[i], strlen(names[i])) : 0;
+		if (w->object == HASH_NONE)
+			r = -ENOMEM;
+	}
+	for (size_t i = 0; i < rows->all.n; i++)
+		free(names[i]);
 	return r;
 }
 
@@ -146,17 +180,22 @@ static bool belongs(const struct profile *p, enum wait_kind k, const struct wait
 static int add_sample(struct capture *to, const struct waiting *w, enum wait_kind k)
 {
 	struct capture_sample s = { .stack = w->stack, .values = { w->v[0], w->v[1] } };
-	struct capture_label l = { 0 };
+	struct capture_label l[2] = { 0 };
 	int r;
 
 	if (to->profile->n_values == 1) { /* offcpu */
 		s.values[0] = w->v[1];
 		s.values[1] = 0;
-		r = put_label(to, &l, "reason", wait_reason(w->item));
+		r = put_label(to, &l[0], "reason", wait_reason(w->item));
 	} else {
-		r = put_label(to, &l, "lock", wait_kind_name(k));
+		r = put_label(to, &l[0], "lock", wait_kind_name(k));
 	}
-	s.labels = r == 0 ? capture_label_set(to, &l, 1) : HASH_NONE;
+	if (r == 0 && w->object) {
+		l[1].key = capture_string(to, "object", strlen("object"));
+		l[1].value = w->object;
+		r = l[1].key == HASH_NONE ? -ENOMEM : 0;
+	}
+	s.labels = r == 0 ? capture_label_set(to, l, w->object ? 2 : 1) : HASH_NONE;
 	return s.labels == HASH_NONE ? -ENOMEM : capture_add(to, s);
 }
 
@@ -197,6 +236,9 @@ static void say_losses(const struct core *c, const struct target *t, const struc
 			(unsigned long long)pool_statistic(&c->pool, PP_STAT_NO_SCRATCH),
 			(unsigned long long)s->n_lock_full, (unsigned long long)s->n_lock_busy,
 			(unsigned long long)c->kept.n_other);
+	if (s->n_unseen)
+		capture_comment(to, "%llu times the kernel did not tell that a thread was back on a CPU: known when it "
+				"left it again", (unsigned long long)s->n_unseen);
 	if (rows->unknown[0])
 		capture_comment(to, "left out: %lld releases of futexes whose kind no name tells, %.3f s",
 				(long long)rows->unknown[0], (double)rows->unknown[1] / 1e9);
@@ -235,6 +277,18 @@ static void say(struct core *c, const struct target *t, const struct rows *rows,
 			"; waits that began before pprofd attached count from then on, and nobody is charged with them");
 }
 
+static void say_objects(struct core *c, const struct target *t, struct capture *to)
+{
+	const struct wait_data *d = &t->wait_data;
+
+	pthread_mutex_lock(&c->lock);
+	capture_comment(to, "objects: locks in the data of %u files are told apart; of %u not (it is in more than "
+			"%d places); forgotten: %llu files; too many locks: %llu rows",
+			d->n_files - d->n_left_out, d->n_left_out, PP_WAIT_RANGES,
+			(unsigned long long)d->n_forgotten, (unsigned long long)c->kept.n_plain);
+	pthread_mutex_unlock(&c->lock);
+}
+
 static int add_samples(struct capture *to, const struct naming *n, struct rows *rows)
 {
 	int r = 0;
@@ -256,15 +310,19 @@ int wait_capture(struct core *c, const struct target *t, const struct wait_readi
 	struct rows rows = { 0 };
 	int r = collect(c, t, before, after, to, &rows);
 
-	(void)objects;
+	objects = objects && to->profile->n_values > 1;
 	if (r == 0)
 		r = namer_run(c, t, to, &n);
+	if (r == 0 && objects)
+		r = name_objects(c, t, to, &rows);
 	if (r == 0 && to->profile->n_values > 1)
 		r = name_callees(c, to, &rows, &n);
 	if (r == 0)
 		r = add_samples(to, &n, &rows);
 	if (r == 0)
 		say(c, t, &rows, after->n_open, to);
+	if (r == 0 && objects)
+		say_objects(c, t, to);
 	if (r == 0)
 		r = capture_merge(to);
 	vec_deinit(&rows.all);

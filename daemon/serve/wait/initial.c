@@ -63,7 +63,7 @@ static uint32_t claim(struct waits *w, uint32_t host_tid)
 static bool keep_stack(struct core *c, const struct dump *d, const struct dump_thread *t,
 		       const struct pp_wait *w)
 {
-	uint64_t name[2] = { w->stack, 0 };
+	uint64_t name[2] = { w->stack, w->named };
 	uint32_t row;
 
 	pthread_mutex_lock(&c->lock);
@@ -73,16 +73,23 @@ static bool keep_stack(struct core *c, const struct dump *d, const struct dump_t
 	return row != HASH_NONE;
 }
 
+static __u32 *open_count(struct core *c, uint32_t host_tid)
+{
+	return &c->waits.filter->open[host_tid % (sizeof(c->waits.filter->open) / sizeof(__u32))];
+}
+
 static bool put(struct core *c, const struct target *target, const struct dump *d,
 		const struct dump_thread *t)
 {
 	struct pp_wait w = { .began = (uint64_t)d->began_ns, .row = PP_NO_STACK(PP_END_BY_HASH),
 			     .item = wait_item(&t->t), .target = d->image, .weight = 1, .slot = target->index,
-			     .tid = t->t.host_tid };
+			     .tid = t->t.host_tid, .ran = t->t.ran };
 	struct pp_wait *to;
 	uint32_t slot;
 
 	w.stack = hash_of(c, d, t);
+	if (t->t.call == FUTEX_CALL && wait_data_watched(&c->waits.states[target->index], t->t.argument))
+		w.named = t->t.argument;
 	if (!keep_stack(c, d, t, &w))
 		return false;
 	slot = claim(&c->waits, t->t.host_tid);
@@ -91,6 +98,7 @@ static bool put(struct core *c, const struct target *target, const struct dump *
 	to = &c->waits.open[slot - 1];
 	w.began = 0;
 	*to = w;
+	__atomic_add_fetch(open_count(c, w.tid), 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&to->began, (uint64_t)d->began_ns, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&c->waits.states[target->index].n_open, 1, __ATOMIC_SEQ_CST);
 	return true;
@@ -105,6 +113,7 @@ static void take_back(struct core *c, const struct target *target, const struct 
 		if (w->tid != host_tid || !__atomic_compare_exchange_n(&w->began, &began, 0, false,
 								       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			continue;
+		__atomic_sub_fetch(open_count(c, host_tid), 1, __ATOMIC_SEQ_CST);
 		__atomic_store_n(&c->waits.keys[slot / PP_WAIT_WAYS].key[slot % PP_WAIT_WAYS], 0,
 				 __ATOMIC_SEQ_CST);
 		__atomic_sub_fetch(&c->waits.states[target->index].n_open, 1, __ATOMIC_SEQ_CST);

@@ -5,6 +5,7 @@
  * whoever calls his functions by what they do. */
 
 #include <fnmatch.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -90,7 +91,7 @@ bool wait_may_be_sync(uint32_t item)
 }
 
 struct pattern {
-	const char *name; /* as fnmatch has it */
+	const char *name; /* as fnmatch has it, with ?(>): Rust's v0 names are <std::sync::Once>::call */
 	enum wait_kind kind;
 };
 
@@ -107,14 +108,16 @@ static const struct pattern patterns[] = {
 	{ "pthread_once", WAIT_ONCE }, { "__pthread_once*", WAIT_ONCE }, { "call_once", WAIT_ONCE },
 	{ "__cxa_guard_acquire", WAIT_ONCE }, { "__lll_lock_wait*", WAIT_MUTEX },
 	/* Rust */
-	{ "*::Mutex::lock_contended*", WAIT_MUTEX }, { "*::futex::Mutex::*", WAIT_MUTEX },
-	{ "*::RawMutex::lock_slow*", WAIT_MUTEX }, { "*::RawRwLock::*", WAIT_RWLOCK },
-	{ "*::RwLock::*", WAIT_RWLOCK }, { "*::Condvar::wait*", WAIT_COND }, { "*::Once::*", WAIT_ONCE },
+	{ "*::Mutex?(>)::lock_contended*", WAIT_MUTEX }, { "*::futex::Mutex?(>)::*", WAIT_MUTEX },
+	{ "*::RawMutex?(>)::lock_slow*", WAIT_MUTEX }, { "*::RawRwLock?(>)::*", WAIT_RWLOCK },
+	{ "*::RwLock?(>)::*", WAIT_RWLOCK }, { "*::Condvar?(>)::wait*", WAIT_COND }, { "*::Once?(>)::*", WAIT_ONCE },
 	{ "*::mpmc::*", WAIT_QUEUE }, { "*::mpsc::*", WAIT_QUEUE }, { "*crossbeam_channel::*", WAIT_QUEUE },
-	{ "*::JoinHandle*::join*", WAIT_JOIN }, { "*::Barrier::wait*", WAIT_BARRIER },
+	{ "*::JoinHandle*::join*", WAIT_JOIN }, { "*::Barrier?(>)::wait*", WAIT_BARRIER },
 	/* C++ */
 	{ "absl::*CondVar::*", WAIT_COND }, { "absl::*Mutex::Await*", WAIT_COND },
-	{ "absl::*Mutex::*", WAIT_MUTEX }, { "folly::SharedMutex*", WAIT_RWLOCK },
+	{ "absl::*Mutex::*Lock", WAIT_MUTEX }, /* Block, LockSlowLoop: conditions come through them too */
+	{ "absl::*Mutex::LockSlow", WAIT_MUTEX }, { "absl::*Mutex::LockSlowWithDeadline", WAIT_MUTEX },
+	{ "absl::*Mutex::lock*", WAIT_MUTEX }, { "folly::SharedMutex*", WAIT_RWLOCK },
 	{ "std::*latch*::*wait*", WAIT_BARRIER }, { "std::*barrier*::*", WAIT_BARRIER },
 	{ "std::*semaphore*::*", WAIT_SEM }, { "std::*semaphore_base*", WAIT_SEM },
 	{ "std::*shared_mutex*::*lock*", WAIT_RWLOCK }, { "std::*condition_variable*::wait*", WAIT_COND },
@@ -140,20 +143,33 @@ static const struct pattern words[] = {
 static enum wait_kind look_up(const struct pattern *p, size_t n, const char *name)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!fnmatch(p[i].name, name, 0))
+		if (!fnmatch(p[i].name, name, FNM_EXTMATCH))
 			return p[i].kind;
 	return WAIT_NONE;
 }
 
+/* glibc from 2.25 on, by the name of its file: libc.so.6 since 2.34. */
+static bool is_new_glibc(const char *file)
+{
+	const char *base = strrchr(file, '/');
+
+	base = base ? base + 1 : file;
+	if (!strncmp(base, "libc-2.", 7))
+		return atoi(base + 7) >= 25;
+	if (!strncmp(base, "libpthread-2.", 13))
+		return atoi(base + 13) >= 25;
+	return !strncmp(base, "libc.so.6", 9);
+}
+
 /* glibc takes the mutex again inside pthread_cond_wait; that wait is the mutex's. It can be told by the
- * operation: condition variables wait with a bit set there. */
+ * operation: its condition variables wait with a bit set since 2.25. */
 static bool takes_mutex_again(uint32_t item, const struct naming *n, uint32_t location)
 {
 	const struct naming_location *l = &n->locations.data[location];
 	const char *file = l->mapping ? n->mappings.data[l->mapping - 1].file : "";
 
 	return PP_WAIT_CALL(item) == SYS_futex && PP_WAIT_OP(item) == FUTEX_WAIT &&
-	       (strstr(file, "/libc.so.6") || strstr(file, "/libc-2.") || strstr(file, "/libpthread"));
+	       is_new_glibc(file);
 }
 
 /* What the name of a function at this location, or of one that ended in a jump to it, tells. */

@@ -44,16 +44,17 @@ static int load(struct core *c)
 	w->open = map(fds[PP_WAIT_MAP_OPEN], (PP_WAIT_WAYS * sizeof(*w->open)) << PP_WAIT_BUCKET_BITS);
 	w->states = map(fds[PP_WAIT_MAP_STATE], PP_MAX_PROCESSES * sizeof(*w->states));
 	w->cpus = map(fds[PP_WAIT_MAP_CPU], (size_t)w->n_cpus * PP_MAX_PROCESSES * sizeof(*w->cpus));
+	w->filter = map(fds[PP_WAIT_MAP_FILTER], sizeof(*w->filter));
 	for (int i = 0; i < PP_N_WAIT_MAPS; i++)
 		close_fd(&fds[i]);
-	if (!w->keys || !w->open || !w->states || !w->cpus) {
+	if (!w->filter || !w->keys || !w->open || !w->states || !w->cpus) {
 		snprintf(w->error, sizeof(w->error), "no memory for the tables of waits");
 		return -ENOMEM;
 	}
 	return 0;
 }
 
-static void set_limits(struct core *c, const struct target *t)
+void wait_limit(struct core *c, const struct target *t)
 {
 	struct pp_wait_state *s = &c->waits.states[t->index];
 
@@ -75,7 +76,13 @@ void wait_load(struct core *c)
 	r = load(c);
 	if (r == 0) {
 		for (uint32_t i = 0; i < c->n_targets; i++)
-			set_limits(c, &c->targets[i]);
+			wait_limit(c, &c->targets[i]);
+		pthread_mutex_lock(&c->scan_lock);
+		wait_filter(c);
+		w->mapped = true;
+		for (uint32_t i = 0; i < c->n_targets; i++)
+			wait_data_follow(c, &c->targets[i]);
+		pthread_mutex_unlock(&c->scan_lock);
 		pthread_mutex_lock(&c->lock);
 		c->pool.wait_keys = w->keys;
 		c->pool.waits = w->open;
@@ -108,7 +115,7 @@ static int list_open(const struct core *c, const struct target *t, struct open_w
 		if (!pool_wait(&c->pool, slot, &w) || w.ended || w.slot != t->index ||
 		    !target_has_image(t, w.target))
 			continue;
-		w.pad = slot;
+		w.walk = slot; /* from here on: where it is, later its row */
 		if (vec_push(&to->all, w) < 0)
 			return -ENOMEM;
 	}
@@ -163,23 +170,13 @@ static bool keep_open(const struct core *c, struct open_waits *o, uint64_t now)
 		const struct pp_wait *was = &o->all.data[i];
 		struct pp_wait w;
 
-		if (pool_wait(&c->pool, was->pad, &w) && w.began == was->began && w.tid == was->tid && !w.ended)
+		if (pool_wait(&c->pool, was->walk, &w) && w.began == was->began && w.tid == was->tid && !w.ended)
 			o->all.data[out++] = *was;
 		else
 			gone |= now - was->began > (uint64_t)SHORT_NS;
 	}
 	o->all.n = out;
 	return gone;
-}
-
-static void add_open(struct core *c, const struct pp_wait *w, uint64_t now, struct wait_reading *to)
-{
-	uint32_t i = pool_wait_row(&c->pool, &c->kept, w);
-
-	if (i == HASH_NONE || i >= to->n || now <= w->began)
-		return;
-	to->v[i][0] += w->weight;
-	to->v[i][1] += (int64_t)((now - w->began) * w->weight);
 }
 
 /* What is open is listed before the counts are read, and looked at again afterwards: so that a wait is in
@@ -198,10 +195,18 @@ static int read_both(struct core *c, const struct target *t, struct open_waits *
 	return r;
 }
 
-static int read_rows(struct core *c, const struct open_waits *open, uint64_t now, struct wait_reading *to)
+static void add_open(const struct pp_wait *w, uint64_t now, struct wait_reading *to)
+{
+	if (w->walk == HASH_NONE || w->walk >= to->n || now <= w->began)
+		return;
+	to->v[w->walk][0] += w->weight;
+	to->v[w->walk][1] += (int64_t)((now - w->began) * w->weight);
+}
+
+static int read_rows(struct core *c, struct open_waits *open, uint64_t now, struct wait_reading *to)
 {
 	for (size_t i = 0; i < open->all.n; i++) /* rows are made first: they may be new */
-		pool_wait_row(&c->pool, &c->kept, &open->all.data[i]);
+		open->all.data[i].walk = pool_wait_row(&c->pool, &c->kept, &open->all.data[i]);
 	to->n = c->kept.rows.n;
 	to->n_open = open->all.n;
 	to->v = malloc((to->n + 1) * sizeof(*to->v));
@@ -210,7 +215,7 @@ static int read_rows(struct core *c, const struct open_waits *open, uint64_t now
 	for (size_t i = 0; i < to->n; i++)
 		memcpy(to->v[i], c->kept.rows.data[i].v, sizeof(to->v[i]));
 	for (size_t i = 0; i < open->all.n; i++)
-		add_open(c, &open->all.data[i], now, to);
+		add_open(&open->all.data[i], now, to);
 	return 0;
 }
 
@@ -270,10 +275,21 @@ void wait_reading_deinit(struct wait_reading *r)
 	*r = (struct wait_reading){ 0 };
 }
 
-void wait_follow(struct core *c, const struct target *t)
+void wait_filter(struct core *c)
 {
-	if (c->waits.loaded)
-		set_limits(c, t);
+	uint8_t slots[sizeof(c->waits.filter->slot)] = { 0 };
+
+	if (!c->waits.filter)
+		return;
+	for (uint32_t i = 0; i < c->n_targets; i++) {
+		uint8_t *at = &slots[c->targets[i].host_tgid & 0xffff];
+
+		if (c->targets[i].published)
+			*at = *at ? PP_WAIT_SEVERAL : (uint8_t)(c->targets[i].index + 1);
+	}
+	for (size_t i = 0; i < sizeof(slots); i++) /* one that stays is never absent for a moment */
+		if (c->waits.filter->slot[i] != slots[i])
+			__atomic_store_n(&c->waits.filter->slot[i], slots[i], __ATOMIC_SEQ_CST);
 }
 
 uint64_t wait_count(struct core *c, const struct target *t, const struct profile *p)

@@ -6,7 +6,7 @@
  *
  * Owns the mappings of the waits' tables. Files: read.c loads, and reads at one moment; initial.c
  * finds those who wait already; kind.c tells what a
- * wait is for; capture.c makes profiles. Four profiles come of it: block and mutex (synchronisation only, as
+ * wait is for; data.c tells which locks can have a name; capture.c makes profiles. Four profiles come of it: block and mutex (synchronisation only, as
  * Go has them), offcpu (everything), and wall's part that is not CPU time. */
 
 #include <stdbool.h>
@@ -30,12 +30,14 @@ struct wait_shown {
 /* The tables, once the programs are loaded; core.lock guards what changes afterwards. */
 struct waits {
 	bool loaded;
+	bool mapped; /* scan_lock: the tables are there */
 	enum broker_wait_mode mode;
 	uint32_t n_cpus;
 	struct pp_wait_bucket *keys;
 	struct pp_wait *open;
 	struct pp_wait_state *states;
 	struct pp_wait_cpu *cpus;
+	struct pp_wait_filter *filter;
 	int64_t armed_ns; /* realtime; 0: not */
 	struct wait_shown *shown; /* by row of core.kept: the most that an answer has said */
 	size_t n_shown;
@@ -46,8 +48,10 @@ struct waits {
 void wait_load(struct core *c);
 /* Threads that wait already are taken to wait from now on. Takes the locks in turn. */
 void wait_initial(struct core *c, struct target *t);
-/* A target's settings, after a scan. The scan lock is held. */
-void wait_follow(struct core *c, const struct target *t);
+/* What its waits may cost; the tables are there. */
+void wait_limit(struct core *c, const struct target *t);
+/* A target that the kernel knows by another number now: which events are its. The scan lock is held. */
+void wait_filter(struct core *c);
 
 /* One reading: rows in the order of core.kept, open waits added up to now. */
 struct wait_reading {
