@@ -71,10 +71,12 @@ enum pp_end {
 	PP_END_BEFORE,	  /* not a walk's: memory that was there before us */
 	PP_END_BY_HASH,	  /* not a walk's: the stack that has this hash, of an earlier epoch */
 	PP_END_ANOTHER,	  /* not a walk's: a process that is not a target did it */
+	PP_END_RUNNING,	  /* not a walk's: a thread that runs, whose stack cannot be had */
+	PP_END_CREATED_BEFORE, /* not a walk's: threads that were there before us */
 	PP_N_ENDS,
 };
 
-enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_N_COLLECTORS };
+enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_CREATE, PP_N_COLLECTORS };
 
 #define PP_GROWTH_KEEP 16 /* one page fault of so many is looked at */
 
@@ -164,7 +166,8 @@ struct pp_count {
 	__u32 pad;
 	__u64 name[2];	 /* the collector's own: PP_CPU and PP_GROWTH: the thread's comm; PP_HEAP: the
 			  * stack's hash and the size class; PP_WAIT: the stack's hash and the lock if it
-			  * has a name; PP_RELEASE: the hash of a waiter's stack, and the same */
+			  * has a name; PP_RELEASE: the hash of a waiter's stack, and the same;
+			  * PP_CREATE: the stack's hash */
 	__s64 v[2];
 };
 _Static_assert(sizeof(struct pp_count) == 64, "one cache line");

@@ -129,6 +129,7 @@ struct task_struct {
 	struct files_struct *files;
 	unsigned in_iowait : 1;
 	unsigned int __state;
+	unsigned long sas_ss_sp, sas_ss_size;
 	int on_cpu, exit_state;
 	unsigned long nvcsw, nivcsw;
 	struct sched_info sched_info;

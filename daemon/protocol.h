@@ -40,6 +40,7 @@ enum broker_request {
 	BROKER_THREADS,	   /* uint32_t target -> fd that gives struct pp_thread and stack of each thread when it
 			    * is read; an error's answer bears its text */
 	BROKER_STACK,	   /* struct broker_stack -> bytes of that thread's stack, at most PP_THREAD_STACK */
+	BROKER_CREATED,	   /* -> fd of an ARRAY of struct pp_created, once PP_CREATE is armed */
 	BROKER_WAIT,	   /* loads the programs that see threads wait -> struct broker_wait; fds: maps in
 			    * the order of enum pp_wait_map; else as BROKER_HEAP */
 	BROKER_LOOK,	   /* uint32_t target: its held objects are looked at (broker/held.h), soon;
@@ -129,6 +130,7 @@ struct broker_stack {
 	uint32_t tid;	 /* as our namespace calls it */
 	uint64_t sp;	 /* where its stack pointer was; if it has moved, there are none */
 	uint64_t offset; /* from there, below BROKER_MAX_STACK */
+	uint64_t from;	 /* not 0: from the stack pointer that stands there instead, on its signal stack */
 };
 #define BROKER_MAX_STACK (1u << 20)
 

@@ -13,14 +13,16 @@ static uint32_t start_text(const struct options *o, char *to, size_t max)
 {
 	static const char *const formats[] = { [FORMAT_PPROF] = "pprof",
 					       [FORMAT_TOP] = "top",
-					       [FORMAT_FOLDED] = "folded" };
+					       [FORMAT_FOLDED] = "folded",
+					       [FORMAT_DUMP] = "dump" };
 	size_t n = 0;
 
 	if (o->record) {
 		n += (size_t)snprintf(to, max, "%s", o->profile) + 1;
 		if (n < max)
-			n += (size_t)snprintf(to + n, max - n, "seconds=%u&format=%s", o->seconds,
-					      formats[o->format]) + 1;
+			n += (size_t)(o->now ? snprintf(to + n, max - n, "format=%s", formats[o->format]) :
+					       snprintf(to + n, max - n, "seconds=%u&format=%s", o->seconds,
+							formats[o->format])) + 1;
 		return n <= max ? (uint32_t)n : 0;
 	}
 	for (unsigned i = 0; i < o->n_hosts; i++) {
@@ -248,12 +250,14 @@ static void answer_stack(struct broker *b, struct answer *a)
 {
 	const struct broker_stack *given = record_payload(a->r, struct broker_stack);
 	struct broker_stack q = { .target = UINT32_MAX };
+	struct pp_more m;
 	int n = -EINVAL;
 
 	if (given)
 		q = *given;
+	m = (struct pp_more){ q.sp, q.offset, q.from };
 	if (q.target < b->n_processes && q.offset < BROKER_MAX_STACK)
-		n = kernel_stack(b->kernel, &b->processes[q.target], q.tid, q.sp, q.offset, a->r->data);
+		n = kernel_stack(b->kernel, &b->processes[q.target], q.tid, &m, a->r->data);
 	a->r->status = n < 0 ? n : 0;
 	a->r->n = n < 0 ? 0 : (uint32_t)n;
 }
@@ -419,6 +423,10 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_STACK:
 		answer_stack(b, &a);
+		break;
+	case BROKER_CREATED:
+		r.n = 0;
+		give_fd(&a, kernel_created(b->kernel));
 		break;
 	case BROKER_WAIT:
 		answer_wait(b, &a);

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,12 +31,12 @@ static const char *const map_names[PP_N_MAPS] = {
 };
 
 struct kernel {
-	struct bpf_object *cpu, *task, *growth, *threads; /* the last two: once they have been asked for */
+	struct bpf_object *cpu, *task, *growth, *threads, *create; /* the last three: once they have been asked for */
 	const char *btf;
 	int maps[PP_N_MAPS], slabs, query; /* borrowed from the objects */
 	uint64_t clock_period_ns;
 	struct pp_config config;
-	struct bpf_link *on_mmap, *identify, *on_fault;
+	struct bpf_link *on_mmap, *identify, *on_fault, *on_create;
 	VEC(int) events; /* armed: one a CPU */
 };
 
@@ -205,6 +206,7 @@ void kernel_free(struct kernel *k)
 		return;
 	kernel_disarm(k, PP_CPU);
 	kernel_disarm(k, PP_GROWTH);
+	kernel_disarm(k, PP_CREATE);
 	bpf_object__close(k->growth);
 	bpf_object__close(k->threads);
 	bpf_link__destroy(k->identify);
@@ -275,25 +277,31 @@ int kernel_identify(struct kernel *k, struct process *p)
 	return 0;
 }
 
-/* Whoever reads a thread's number reads it in our namespace. */
-static int load_threads(struct kernel *k)
+/* Whoever reads a thread's number reads it in our namespace. pp_query of the task object is another one. */
+static int set_namespace(struct bpf_object *o)
 {
 	struct pp_identity_query query = { 0 };
 	uint32_t zero = 0;
 	struct stat st;
+
+	if (stat("/proc/self/ns/pid", &st) < 0)
+		return -errno;
+	query.namespace_inode = (uint32_t)st.st_ino;
+	return bpf_map_update_elem(bpf_object__find_map_fd_by_name(o, "pp_query"), &zero, &query, BPF_ANY) < 0 ?
+		       -errno : 0;
+}
+
+static int load_threads(struct kernel *k)
+{
 	int r;
 
 	if (k->threads)
 		return 0;
-	if (stat("/proc/self/ns/pid", &st) < 0)
-		return -errno;
-	query.namespace_inode = (uint32_t)st.st_ino;
 	r = open_object(k, bpf_object_threads, bpf_object_threads_size, &k->threads);
-	if (r == 0) /* pp_query of the task object is another */
+	if (r == 0)
 		r = bpf_object__load(k->threads);
 	if (r == 0)
-		r = bpf_map_update_elem(bpf_object__find_map_fd_by_name(k->threads, "pp_query"), &zero, &query,
-					BPF_ANY);
+		r = set_namespace(k->threads);
 	if (r < 0) {
 		bpf_object__close(k->threads);
 		k->threads = NULL;
@@ -330,10 +338,9 @@ int kernel_threads(struct kernel *k, const struct process *p, char *error)
 	return r;
 }
 
-int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, uint64_t sp, uint64_t offset,
+int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, const struct pp_more *q,
 		 unsigned char *to)
 {
-	struct pp_more question = { sp, offset };
 	_cleanup_(closep) int fd = -1;
 	char path[64];
 	uint32_t zero = 0;
@@ -343,7 +350,7 @@ int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, uint64
 	snprintf(path, sizeof(path), "/proc/%d/task/%u", (int)p->pid, tid);
 	if (r == 0 && (!process_alive(p) || access(path, F_OK) < 0)) /* a thread of this process, no other */
 		r = -ESRCH;
-	if (r == 0 && bpf_map_update_elem(bpf_object__find_map_fd_by_name(k->threads, "pp_more"), &zero, &question,
+	if (r == 0 && bpf_map_update_elem(bpf_object__find_map_fd_by_name(k->threads, "pp_more"), &zero, q,
 					  BPF_ANY) < 0)
 		r = -errno;
 	if (r == 0)
@@ -407,6 +414,47 @@ static int arm_growth(struct kernel *k, char *error)
 	return r;
 }
 
+static int load_create(struct kernel *k)
+{
+	int r = open_object(k, bpf_object_create, bpf_object_create_size, &k->create);
+
+	if (r == 0)
+		r = kernel_adopt(k, k->create);
+	if (r == 0)
+		r = bpf_object__load(k->create);
+	if (r == 0)
+		r = set_namespace(k->create);
+	if (r < 0) {
+		bpf_object__close(k->create);
+		k->create = NULL;
+	}
+	return r;
+}
+
+static int arm_create(struct kernel *k, char *error)
+{
+	int r = k->create ? 0 : load_create(k);
+
+	if (r == 0 && !k->on_create) {
+		k->on_create = bpf_program__attach(
+			bpf_object__find_program_by_name(k->create, "pp_on_create"));
+		r = k->on_create ? 0 : -errno;
+	}
+	if (r < 0)
+		diagnose_load(k->btf, r, error, KERNEL_MAX_TEXT);
+	return r;
+}
+
+int kernel_created(struct kernel *k)
+{
+	int fd;
+
+	if (!k->create)
+		return -EINVAL;
+	fd = fcntl(bpf_object__find_map_fd_by_name(k->create, "pp_created"), F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
+}
+
 static int arm_cpu(struct kernel *k, char *error)
 {
 	int n = libbpf_num_possible_cpus(), r = 0;
@@ -436,6 +484,8 @@ int kernel_arm(struct kernel *k, enum pp_collector c, char *error)
 {
 	if (c == PP_CPU)
 		return arm_cpu(k, error);
+	if (c == PP_CREATE)
+		return arm_create(k, error);
 	return c == PP_GROWTH ? arm_growth(k, error) : -EINVAL;
 }
 
@@ -444,6 +494,12 @@ void kernel_disarm(struct kernel *k, enum pp_collector c)
 	if (c == PP_GROWTH) {
 		bpf_link__destroy(k->on_fault);
 		k->on_fault = NULL;
+	}
+	if (c == PP_CREATE) {
+		bpf_link__destroy(k->on_create);
+		k->on_create = NULL;
+		bpf_object__close(k->create); /* its table is of no use to the next serve */
+		k->create = NULL;
 	}
 	if (c != PP_CPU)
 		return;

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "bpf/event.h"
+#include "bpf/threads.h"
 #include "daemon/broker/process.h"
 
 struct kernel;
@@ -55,11 +56,14 @@ const char *kernel_btf(const struct kernel *k);
 int kernel_threads(struct kernel *k, const struct process *p, char *error);
 /* At most PP_THREAD_STACK bytes of a thread's stack at sp + offset; how many, 0: it has moved, or there are
  * none; -errno. */
-int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, uint64_t sp, uint64_t offset,
+int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, const struct pp_more *q,
 		 unsigned char *to);
 
 /* Loads what PP_GROWTH needs, which takes a moment: another thread may do it, once, before it is armed. */
 int kernel_prepare_growth(struct kernel *k);
+
+/* A descriptor of the table of who created a thread, a new one; -EINVAL: PP_CREATE is not armed. */
+int kernel_created(struct kernel *k);
 
 /* Attaches or detaches a collector's programs. 0 or -errno, with `error` as above. */
 int kernel_arm(struct kernel *k, enum pp_collector c, char *error);

@@ -115,7 +115,7 @@ static int open_output(struct broker *b, struct options *o)
 	if (!o->record)
 		return 0;
 	if (o->format == FORMAT_AUTO)
-		o->format = !o->output && isatty(STDOUT_FILENO) ? FORMAT_TOP : FORMAT_PPROF;
+		o->format = o->output || !isatty(STDOUT_FILENO) ? FORMAT_PPROF : o->now ? FORMAT_DUMP : FORMAT_TOP;
 	b->finish = eventfd(0, EFD_CLOEXEC);
 	b->output = o->output ? open(o->output, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) :
 				fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -169,6 +169,7 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	kernel_disarm(b->kernel, PP_CPU);
 	kernel_disarm(b->kernel, PP_GROWTH);
+	kernel_disarm(b->kernel, PP_CREATE);
 	waits_free(TAKE_PTR(b->waits));
 	uprobes_free(TAKE_PTR(b->uprobes));
 	uprobes_loading_free(TAKE_PTR(b->loading));

@@ -49,10 +49,10 @@ static const struct argp_option serving[] = {
 };
 
 static const struct argp_option recording[] = {
-	{ "seconds", 's', "N", 0, "length of the window, 1 to 3600 (default 10)", 0 },
+	{ "seconds", 's', "N", 0, "length of the window, 1 to 3600 (default 10; of goroutine none: as it is now)", 0 },
 	{ "output", 'o', "FILE", 0, "write the profile there", 0 },
 	{ "format", KEY_FORMAT, "FORMAT", 0,
-	  "pprof, top or folded (default: top to a terminal, else pprof)", 0 },
+	  "pprof, top, folded, or of goroutine dump (default to a terminal: top, of goroutine dump; else pprof)", 0 },
 	{ 0 },
 };
 
@@ -193,15 +193,16 @@ static void parse_format(struct options *o, const char *arg)
 {
 	static const char *const names[] = { [FORMAT_PPROF] = "pprof",
 					     [FORMAT_TOP] = "top",
-					     [FORMAT_FOLDED] = "folded" };
+					     [FORMAT_FOLDED] = "folded",
+					     [FORMAT_DUMP] = "dump" };
 
-	for (int f = FORMAT_PPROF; f <= FORMAT_FOLDED; f++) {
+	for (int f = FORMAT_PPROF; f <= FORMAT_DUMP; f++) {
 		if (!strcmp(arg, names[f])) {
 			o->format = (enum options_format)f;
 			return;
 		}
 	}
-	bad_usage("--format %s: pprof, top or folded is wanted", arg);
+	bad_usage("--format %s: pprof, top, folded or dump is wanted", arg);
 }
 
 static error_t parse_recording(int key, char *arg, struct argp_state *state)
@@ -213,6 +214,7 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 		begin(state);
 		return 0;
 	case 's':
+		o->now = false;
 		o->seconds = number(arg, "seconds", OPTIONS_MAX_SECONDS);
 		return 0;
 	case 'o':
@@ -231,6 +233,7 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 			bad_usage("which profile? For example: pprofd record profile");
 		if (o->n_pids > 1)
 			bad_usage("one process at a time");
+		o->now = o->now && !strcmp(o->profile, "goroutine");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -261,7 +264,7 @@ static const struct argp recording_argp = {
 
 void options_parse(int argc, char **argv, struct options *ret)
 {
-	struct options o = { .hz = 100, .seconds = 10, .max_overhead = 20000 };
+	struct options o = { .hz = 100, .seconds = 10, .now = true, .max_overhead = 20000 };
 	const struct argp *argp = &serving_argp;
 
 	argv[0] = (char *)"pprofd";

@@ -17,7 +17,7 @@
 
 enum { EXIT_BAD_USAGE = 2 };
 
-enum options_format { FORMAT_AUTO, FORMAT_PPROF, FORMAT_TOP, FORMAT_FOLDED };
+enum options_format { FORMAT_AUTO, FORMAT_PPROF, FORMAT_TOP, FORMAT_FOLDED, FORMAT_DUMP };
 
 struct options {
 	pid_t pids[BROKER_MAX_TARGETS];
@@ -37,6 +37,7 @@ struct options {
 	bool record;
 	const char *profile;
 	unsigned seconds;
+	bool now; /* no window: the threads as they are */
 	const char *output;
 	enum options_format format;
 };

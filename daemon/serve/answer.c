@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/serve/asking.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/kept.h"
 #include "daemon/serve/contention.h"
@@ -19,13 +20,6 @@
 #include "daemon/serve/text.h"
 
 #define MAX_CMDLINE (2u << 20)
-
-struct asking {
-	struct answers *a;
-	struct target *target;
-	const struct http_request *q;
-	struct http_response *ret;
-};
 
 static void not_found(struct http_response *ret)
 {
@@ -42,7 +36,7 @@ static void method_not_allowed(struct http_response *ret)
 	bytes_puts(&ret->body, "Method Not Allowed\n");
 }
 
-static void gone(const struct asking *s)
+void asking_gone(const struct asking *s)
 {
 	http_error(s->ret, 404, "process %d (%s) has ended", s->target->pid, s->target->comm);
 }
@@ -58,7 +52,7 @@ static void answer_cmdline(const struct asking *s)
 
 	if (fd < 0) {
 		if (fd == -ESRCH)
-			gone(s);
+			asking_gone(s);
 		else
 			http_error(s->ret, 500, "cannot read the command line: %s", strerror(-fd));
 		return;
@@ -117,7 +111,7 @@ static int64_t window_seconds(const struct query *q)
 	return v < ANSWER_MAX_SECONDS ? v : ANSWER_MAX_SECONDS;
 }
 
-static void encode(const struct asking *s, const struct capture *capture, const struct naming *n,
+void asking_encode(const struct asking *s, const struct capture *capture, const struct naming *n,
 		   const char *suffix)
 {
 	const char *format = query_get(&s->q->query, "format");
@@ -144,7 +138,7 @@ static void answer_result(const struct asking *s, const struct session *session,
 {
 	switch (r) {
 	case SESSION_GONE:
-		gone(s);
+		asking_gone(s);
 		return;
 	case SESSION_NO_KERNEL:
 		http_error(s->ret, 500, "Could not enable CPU profiling: BPF programs are not loaded");
@@ -162,7 +156,7 @@ static void answer_result(const struct asking *s, const struct session *session,
 	http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));
 }
 
-static bool known_format(const char *format)
+bool asking_known_format(const char *format)
 {
 	return !format || !strcmp(format, "pprof") || !strcmp(format, "top") ||
 	       !strcmp(format, "folded");
@@ -192,12 +186,12 @@ static void capture_window(struct asking *s, const struct profile *p)
 	if (r < 0)
 		http_error(s->ret, 500, "failed to name the profile: %s", strerror(-r));
 	else
-		encode(s, capture, &n, "");
+		asking_encode(s, capture, &n, "");
 	naming_free(&n);
 }
 
 /* Go's serveDeltaProfile: "seconds" must be a number, and goes with no text. */
-static bool delta_seconds(const struct asking *s, int64_t *ret)
+bool asking_delta_seconds(const struct asking *s, int64_t *ret)
 {
 	const char *text = query_get(&s->q->query, "seconds");
 
@@ -217,7 +211,7 @@ static bool delta_seconds(const struct asking *s, int64_t *ret)
 	return true;
 }
 
-static bool wait_delta(const struct asking *s, int64_t seconds)
+bool asking_wait_delta(const struct asking *s, int64_t seconds)
 {
 	int64_t until = monotonic_ns() + seconds * NS_PER_S;
 
@@ -249,7 +243,7 @@ static void encode_heap(const struct asking *s, const struct heap_reading *readi
 		s->ret->status = 200;
 		s->ret->kind = HTTP_TEXT;
 	} else if (r == 0) {
-		encode(s, capture, &n, capture->delta ? "-delta" : "");
+		asking_encode(s, capture, &n, capture->delta ? "-delta" : "");
 	}
 	if (r < 0)
 		http_error(s->ret, 500, "failed to write the profile: %s", strerror(-r));
@@ -267,7 +261,7 @@ static void heap_answer(const struct asking *s, const struct profile *p,
 
 	if (r == 0 && seconds)
 		r = heap_read(c, s->target, q, &before);
-	if (r == 0 && !wait_delta(s, seconds))
+	if (r == 0 && !asking_wait_delta(s, seconds))
 		return;
 	if (r == 0)
 		r = heap_read(c, s->target, q, &after);
@@ -284,8 +278,6 @@ static void heap_answer(const struct asking *s, const struct profile *p,
 	encode_heap(s, &after, capture, q->raw);
 }
 
-static bool known_format(const char *format);
-
 static void answer_heap(const struct asking *s, const struct profile *p)
 {
 	const struct query *query = &s->q->query;
@@ -295,9 +287,9 @@ static void answer_heap(const struct asking *s, const struct profile *p)
 				   .unseen = query_number(query, "unseen") > 0 };
 	int64_t seconds, min_age = 0;
 
-	if (!delta_seconds(s, &seconds))
+	if (!asking_delta_seconds(s, &seconds))
 		return;
-	if (!known_format(query_get(query, "format"))) {
+	if (!asking_known_format(query_get(query, "format"))) {
 		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
 		return;
 	}
@@ -309,7 +301,7 @@ static void answer_heap(const struct asking *s, const struct profile *p)
 	if (!target_alive(s->target)) {
 		s->ret->exited = target_kept(s->a->core, s->target);
 		if (!s->ret->exited) {
-			gone(s);
+			asking_gone(s);
 			return;
 		}
 		seconds = 0; /* nothing will change */
@@ -332,7 +324,7 @@ static void kept_answer(const struct asking *s, const struct profile *p, int64_t
 
 	if (r == 0 && seconds)
 		r = kept_read(c, &before);
-	if (r == 0 && !wait_delta(s, seconds))
+	if (r == 0 && !asking_wait_delta(s, seconds))
 		return;
 	if (r == 0)
 		r = kept_capture(c, s->target, &before, capture);
@@ -350,7 +342,7 @@ static void kept_answer(const struct asking *s, const struct profile *p, int64_t
 		s->ret->status = 200;
 		s->ret->kind = HTTP_TEXT;
 	} else if (r == 0) {
-		encode(s, capture, &n, seconds ? "-delta" : "");
+		asking_encode(s, capture, &n, seconds ? "-delta" : "");
 	}
 	if (r < 0)
 		http_error(s->ret, 500, "failed to name the profile: %s", strerror(-r));
@@ -363,7 +355,7 @@ static void encode_wait(const struct asking *s, const struct capture *capture, c
 	int r = 0;
 
 	if (!text) {
-		encode(s, capture, n, capture->delta ? "-delta" : "");
+		asking_encode(s, capture, n, capture->delta ? "-delta" : "");
 		return;
 	}
 	r = capture->profile->n_values == 2 ? contention_text(capture, n, &s->ret->body) :
@@ -386,7 +378,7 @@ static void wait_answer(const struct asking *s, const struct profile *p, int64_t
 
 	if (r == 0 && seconds)
 		r = wait_read(c, s->target, &before);
-	if (r == 0 && !wait_delta(s, seconds))
+	if (r == 0 && !asking_wait_delta(s, seconds))
 		return;
 	if (r == 0)
 		r = wait_read(c, s->target, &after);
@@ -408,14 +400,16 @@ static void answer_kept(const struct asking *s, const struct profile *p)
 {
 	int64_t seconds;
 
-	if (!delta_seconds(s, &seconds))
+	if (!asking_delta_seconds(s, &seconds))
 		return;
-	if (!known_format(query_get(&s->q->query, "format")))
+	if (!asking_known_format(query_get(&s->q->query, "format")))
 		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
 	else if (!target_alive(s->target))
-		gone(s);
+		asking_gone(s);
 	else if (!core_wait_kernel(s->a->core))
 		http_error(s->ret, 500, "BPF programs are not loaded");
+	else if (p->collector == PP_CREATE)
+		answer_created(s, p, seconds);
 	else if (p->collector == PP_GROWTH)
 		kept_answer(s, p, seconds);
 	else
@@ -424,7 +418,7 @@ static void answer_kept(const struct asking *s, const struct profile *p)
 
 static void answer_window(struct asking *s, const struct profile *p)
 {
-	if (!known_format(query_get(&s->q->query, "format"))) {
+	if (!asking_known_format(query_get(&s->q->query, "format"))) {
 		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
 		return;
 	}
@@ -464,6 +458,8 @@ static void answer_profile(struct asking *s, const char *name)
 		answer_window(s, p);
 	else if (p->arm == PROFILE_SYMBOL)
 		answer_symbol(s);
+	else if (p->arm == PROFILE_THREADS)
+		answer_threads(s, p);
 	else if (p->arm == PROFILE_CUMULATIVE && p->collector == PP_HEAP)
 		answer_heap(s, p);
 	else if (p->arm == PROFILE_CUMULATIVE)
@@ -477,8 +473,12 @@ static uint64_t count_of(void *context, const struct profile *p)
 {
 	const struct asking *s = context;
 
+	if (p->arm == PROFILE_THREADS)
+		return answer_count_threads(s);
 	if (p->arm != PROFILE_CUMULATIVE)
 		return 0;
+	if (p->collector == PP_CREATE)
+		return created_count(s->a->core, s->target);
 	if (p->collector == PP_WAIT || p->collector == PP_RELEASE)
 		return wait_count(s->a->core, s->target, p);
 	return kept_count(s->a->core, s->target, p->collector);

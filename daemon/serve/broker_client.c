@@ -180,14 +180,17 @@ int broker_threads(struct broker_client *b, uint32_t target)
 	return ask_fd(b, BROKER_THREADS, &target, sizeof(target));
 }
 
-int broker_stack(struct broker_client *b, uint32_t target, uint32_t tid, uint64_t sp, uint64_t offset,
-		 uint8_t to[PP_THREAD_STACK])
+int broker_created(struct broker_client *b)
 {
-	struct broker_stack q = { target, tid, sp, offset };
+	return ask_fd(b, BROKER_CREATED, NULL, 0);
+}
+
+int broker_stack(struct broker_client *b, const struct broker_stack *q, uint8_t to[PP_THREAD_STACK])
+{
 	int r;
 
 	pthread_mutex_lock(&b->lock);
-	r = ask(b, BROKER_STACK, &q, sizeof(q));
+	r = ask(b, BROKER_STACK, q, sizeof(*q));
 	if (r == 0 && b->record.n > PP_THREAD_STACK)
 		r = -EBADMSG;
 	if (r == 0) {

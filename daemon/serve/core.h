@@ -4,6 +4,7 @@
 /* core.h - what serve is made of, as one value that is passed along.
  *
  * Owns every part. Locks, in the order in which they are taken:
+ *   dump_lock        one reading of all threads at a time, which may take many MB
  *   scan_lock        one scan of a process at a time; tables, every target's mapping list
  *   lock             totals, pool, images, counters; short, never held while waiting for anything
  *                    but the grace period of a flip
@@ -24,6 +25,7 @@
 #include "daemon/serve/ring.h"
 #include "daemon/serve/table.h"
 #include "daemon/serve/target.h"
+#include "daemon/serve/threads/created.h"
 #include "daemon/serve/totals.h"
 #include "daemon/serve/wait/wait.h"
 
@@ -36,6 +38,7 @@ struct core {
 	int stop_fd; /* readable: the daemon ends */
 	uint64_t secret; /* of addresses that must tell nothing */
 
+	pthread_mutex_t dump_lock;
 	pthread_mutex_t scan_lock;
 	struct tables tables;
 	struct target targets[BROKER_MAX_TARGETS];
@@ -63,6 +66,7 @@ struct core {
 	struct heap heap; /* scan_lock; its tables never change once `loaded` says, under both
 			   * locks, that they are there */
 	struct waits waits;
+	struct created created; /* lock */
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;
 	int wake_fd; /* eventfd: the watcher looks again */

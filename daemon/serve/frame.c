@@ -22,6 +22,8 @@ static const char *const texts[PP_N_ENDS] = {
 	[PP_END_BEFORE] = "allocated before pprofd attached",
 	[PP_END_BY_HASH] = "broken: STACK_FORGOTTEN",
 	[PP_END_ANOTHER] = "another process",
+	[PP_END_RUNNING] = "running",
+	[PP_END_CREATED_BEFORE] = "created before pprofd attached",
 };
 
 const char *frame_end_text(unsigned end)

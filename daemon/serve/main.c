@@ -194,6 +194,7 @@ static void scan_targets(struct core *c)
 	}
 	malloc_trim(0);
 	wait_load(c);
+	created_start(c);
 	start_heap(c);
 	start_kept(c, PP_GROWTH);
 }
@@ -237,6 +238,8 @@ static void start_for(struct core *c, const char *name)
 	pthread_mutex_unlock(&c->scan_lock);
 	if (p->collector == PP_HEAP)
 		start_heap(c);
+	else if (p->collector == PP_CREATE)
+		created_start(c);
 	else if (p->collector != PP_GROWTH)
 		wait_load(c);
 	else

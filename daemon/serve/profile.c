@@ -41,6 +41,15 @@ const struct profile profiles[] = {
 			"separated by NUL bytes.",
 	},
 	{
+		.name = "goroutine",
+		.arm = PROFILE_THREADS,
+		.n_values = 1,
+		.values = { { "goroutine", "count" } },
+		.period_type = { "goroutine", "count" },
+		.help = "Stack traces of all current threads. Use debug=2 as a query parameter to see each with its "
+			"state, in the format of an unrecovered panic.",
+	},
+	{
 		.name = "growth",
 		.arm = PROFILE_CUMULATIVE,
 		.collector = PP_GROWTH,
@@ -98,6 +107,15 @@ const struct profile profiles[] = {
 		.help = "Maps given program counters to function names. Counters can be specified in a "
 			"GET raw query or POST body, multiple counters are separated by '+'. They are "
 			"those that profiles show.",
+	},
+	{
+		.name = "threadcreate",
+		.arm = PROFILE_CUMULATIVE,
+		.collector = PP_CREATE,
+		.n_values = 1,
+		.values = { { "threadcreate", "count" } },
+		.period_type = { "threadcreate", "count" },
+		.help = "Stack traces that led to the creation of threads, since pprofd attached.",
 	},
 	{
 		.name = "wall",

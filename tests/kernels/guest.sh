@@ -30,6 +30,27 @@ check "large ones too" grep -q 'site_d.*heap.cc:' /tmp/allocs
 head -n 2 /tmp/growth
 check "growth is seen" grep -q 'site_c\|one_round' /tmp/growth
 kill $heap
+./threads deadlock 3 >/dev/null &
+threads=$!
+sleep 1
+./pprofd record goroutine --pid $threads --format dump >/tmp/dump 2>&1
+head -n 1 /tmp/dump
+check "a deadlock is found" grep -q '^# pprofd: deadlock: ' /tmp/dump
+check "every thread has its stack" [ "$(grep -c '^take_two(' /tmp/dump)" = 3 ]
+kill $threads
+./threads states altstack >/dev/null &
+threads=$!
+sleep 1
+./pprofd record goroutine --pid $threads --format dump >/tmp/dump 2>&1
+check "a stack below a signal stack" grep -q '^in_altstack(' /tmp/dump
+kill $threads
+./threads churn 20 >/dev/null &
+threads=$!
+sleep 1
+./pprofd record threadcreate --pid $threads --seconds 5 --format top >/tmp/created 2>&1
+head -n 2 /tmp/created
+check "creators are seen" grep -q ' churn' /tmp/created
+kill $threads
 (sleep 3; echo begin; sleep 300) | ./waits mutex 4 >/dev/null &
 waits=$!
 sleep 1

@@ -66,7 +66,8 @@ make_root() {
 	for applet in $(busybox --list | grep -vx busybox); do ln -sf busybox "$work/root/bin/$applet"; done
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$work/root/etc/passwd"
 	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
-	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes tests/targets/heap tests/targets/waits; do
+	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes tests/targets/heap \
+		tests/targets/threads tests/targets/waits; do
 		put "$build/$program"
 		cp "$build/$program" "$work/root/t/"
 	done

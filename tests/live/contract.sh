@@ -12,7 +12,7 @@ BASE=${1:?usage: $0 http://host:port}
 BASE=${BASE%/}
 P=$BASE/debug/pprof
 GO=${GO:-0}
-ROWS="allocs block cmdline heap mutex profile"
+ROWS="allocs block cmdline goroutine heap mutex profile threadcreate"
 [ "$GO" = 1 ] || ROWS="$ROWS growth offcpu wall"
 TMP=$(mktemp -d) || exit 2
 trap 'rm -rf "$TMP"' EXIT
@@ -352,6 +352,55 @@ heap() {
 allocs() {
 	cumulative allocs alloc_objects alloc_space inuse_objects inuse_space count bytes space
 	heap_text allocs
+}
+
+# What goroutine and threadcreate have in common: the text of counts. $1: the name
+count_text() {
+	local name=$1 v bad
+
+	H=("$TEXT" "$NOSNIFF" '!^X-Go-Pprof' '!^Content-Disposition')
+	for v in 1 +1 01; do
+		probe "$name debug=$v" 200 "^$name profile: total [1-9][0-9]*\$" "$P/$name?debug=${v/+/%2B}"
+	done
+	check "$name begins with its total" "$(head -n 1 "$TMP/body")" \
+		[ "$(head -n 1 "$TMP/body" | cut -d' ' -f1-3)" = "$name profile: total" ]
+	probe "$name debug=1 has groups" 200 '^[1-9][0-9]* @( 0x[0-9a-f]+)+$' "$P/$name?debug=1"
+	probe "$name debug=1 has frames" 200 "^#	0x[0-9a-f]+	+.*\+0x[0-9a-f]+	+.*:[0-9]+\$" "$P/$name?debug=1"
+	bad=$(grep -avE '^#|^$|^[1-9][0-9]* @( 0x[0-9a-f]+)+$' "$TMP/body" | tail -n +2 | head -n 1)
+	check "$name debug=1 has no other lines" "$bad" [ -z "$bad" ]
+	check "$name debug=1 adds up" "$(head -n 1 "$TMP/body")" [ \
+		"$(sed -n 's/^\([0-9]*\) @.*/\1/p' "$TMP/body" | awk '{ n += $1 } END { print n }')" = \
+		"$(sed -n '1s/.* //p' "$TMP/body")" ]
+	probe "HEAD $name?debug=1" 200 '' -I "$P/$name?debug=1"
+}
+
+goroutine() {
+	local bad v
+
+	cumulative goroutine goroutine count
+	count_text goroutine
+	H=("$TEXT" "$NOSNIFF" '!^X-Go-Pprof' '!^Content-Disposition')
+	for v in 2 3; do
+		probe "goroutine debug=$v has headers" 200 '^goroutine [0-9]+ \[.+\]:$' "$P/goroutine?debug=$v"
+		probe "goroutine debug=$v has calls" 200 '^[^	].*\(.*\)$' "$P/goroutine?debug=$v"
+		probe "goroutine debug=$v has places" 200 '^	.+:[0-9]+( \+0x[0-9a-f]+)?$' "$P/goroutine?debug=$v"
+		bad=$(grep -avE '^# pprofd: |^$|^goroutine [0-9]+ \[|^[^	].*\(.*\)$|^	.+:[0-9]+( \+0x[0-9a-f]+)?$' \
+			"$TMP/body" | grep -avE '^created by |stack unavailable$' | head -n 1)
+		check "goroutine debug=$v has no other lines" "$bad" [ -z "$bad" ]
+	done
+	H=("${ERROR[@]}")
+	probe 'goroutine?debug=2&seconds=1: 400' 400 '=seconds and debug params are incompatible\n' \
+		"$P/goroutine?debug=2&seconds=1"
+	H=("$HTML")
+	probe 'index links the dump' 200 '^<a href="goroutine\?debug=2">full goroutine stack dump</a>$' "$P/"
+	probe 'index counts goroutines' 200 "^<tr><td>[1-9][0-9]*</td><td><a href='goroutine\?" "$P/"
+}
+
+threadcreate() {
+	cumulative threadcreate threadcreate count
+	count_text threadcreate
+	H=("$HTML")
+	probe 'index counts threads' 200 "^<tr><td>[1-9][0-9]*</td><td><a href='threadcreate\?" "$P/"
 }
 
 growth() {

@@ -540,7 +540,8 @@ static void test_table_of_profiles_is_sorted_and_complete(void **state)
 		assert_true(!i || strcmp(profiles[i - 1].name, p->name) < 0);
 		assert_true(strlen(p->help) > 20);
 		assert_true(p->n_values <= CAPTURE_MAX_VALUES);
-		assert_true((p->arm == PROFILE_INSTANT || p->arm == PROFILE_SYMBOL) == !p->collector);
+		assert_true((p->arm == PROFILE_INSTANT || p->arm == PROFILE_SYMBOL || p->arm == PROFILE_THREADS) ==
+			    !p->collector);
 		assert_true(!p->n_values == !p->period_type.type);
 		for (unsigned k = 0; k < p->n_values; k++)
 			assert_true(p->values[k].type && p->values[k].unit);

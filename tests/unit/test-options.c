@@ -155,7 +155,13 @@ static void test_everything_that_recording_knows(void **state)
 	assert_int_equal(x->o->seconds, 3600);
 	assert_int_equal(x->o->hz, 1);
 	assert_int_equal(x->o->format, FORMAT_FOLDED);
+	RUN(x, "record", "goroutine", "--pid", "5", "--format=dump");
+	assert_true(x->o->now);
+	assert_int_equal(x->o->format, FORMAT_DUMP);
+	RUN(x, "record", "goroutine", "--pid", "5", "--seconds=3");
+	assert_false(x->o->now);
 	RUN(x, "record", "profile", "--pid", "5", "--format=top");
+	assert_false(x->o->now);
 	assert_int_equal(x->o->format, FORMAT_TOP);
 	RUN(x, "record", "profile", "--pid", "5", "--format=pprof");
 	assert_int_equal(x->o->format, FORMAT_PPROF);

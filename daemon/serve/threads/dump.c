@@ -38,10 +38,12 @@ struct walking {
 	const struct target *t;
 };
 
-static uint32_t more(void *context, const struct pp_thread *t, uint64_t offset, uint8_t to[PP_THREAD_STACK])
+static uint32_t more(void *context, const struct pp_thread *t, uint64_t from, uint64_t offset,
+		     uint8_t to[PP_THREAD_STACK])
 {
 	const struct walking *w = context;
-	int n = broker_stack(&w->c->broker, w->t->index, t->tid, t->registers[7], offset, to);
+	struct broker_stack q = { w->t->index, t->tid, t->registers[7], offset, from };
+	int n = broker_stack(&w->c->broker, &q, to);
 
 	return n > 0 ? (uint32_t)n : 0;
 }
@@ -58,11 +60,12 @@ static int add(struct walking *w, const struct pp_thread *t, const uint8_t *stac
 		to->n_left_out++;
 		return 0;
 	}
-	if (stacks && !t->running && t->state && t->exec_id == w->t->exec_id)
+	if (stacks && !t->running && t->exec_id == w->t->exec_id)
 		d.n = walk_thread(&in, words);
 	if (to->words.n + d.n > UINT32_MAX || vec_reserve(&to->words, to->words.n + d.n) < 0)
 		return -ENOMEM;
-	memcpy(to->words.data + to->words.n, words, d.n * sizeof(*words));
+	if (d.n)
+		memcpy(to->words.data + to->words.n, words, d.n * sizeof(*words));
 	to->words.n += d.n;
 	return vec_push(&to->threads, d);
 }
@@ -85,25 +88,41 @@ static int parse(struct walking *w, const struct raw *raw, bool stacks, struct d
 	return r;
 }
 
-int dump_read(struct core *c, struct target *t, bool stacks, struct dump *ret)
+/* What has been read is walked with the mappings as they are after it. */
+static int walk_all(struct core *c, struct target *t, const struct raw *raw, bool stacks, struct dump *to)
 {
-	_cleanup_(closep) int fd = broker_threads(&c->broker, t->index);
 	struct walking w = { c, t };
-	struct dump d = { .began_ns = monotonic_ns() };
-	struct raw raw = { 0 };
-	int r = fd < 0 ? fd : read_all(fd, &raw);
+	int r = 0;
 
-	d.took_ns = monotonic_ns() - d.began_ns;
 	pthread_mutex_lock(&c->scan_lock);
-	if (r == 0 && stacks)
+	if (stacks)
 		r = target_scan(c, t, true) == TARGET_GONE ? -ESRCH : 0;
 	if (r == 0)
-		r = parse(&w, &raw, stacks, &d);
+		r = parse(&w, raw, stacks, to);
 	pthread_mutex_lock(&c->lock);
-	d.image = t->images.n ? t->images.data[t->images.n - 1] : 0;
+	to->image = t->images.n ? t->images.data[t->images.n - 1] : 0;
 	pthread_mutex_unlock(&c->lock);
 	pthread_mutex_unlock(&c->scan_lock);
+	return r;
+}
+
+int dump_read(struct core *c, struct target *t, bool stacks, struct dump *ret)
+{
+	_cleanup_(closep) int fd = -1;
+	struct dump d = { 0 };
+	struct raw raw = { 0 };
+	int r;
+
+	pthread_mutex_lock(&c->dump_lock);
+	d.began_ns = monotonic_ns();
+	r = fd = broker_threads(&c->broker, t->index);
+	if (r >= 0)
+		r = read_all(fd, &raw);
+	d.took_ns = monotonic_ns() - d.began_ns;
+	if (r == 0)
+		r = walk_all(c, t, &raw, stacks, &d);
 	vec_deinit(&raw.data);
+	pthread_mutex_unlock(&c->dump_lock);
 	if (r < 0)
 		dump_deinit(&d);
 	else

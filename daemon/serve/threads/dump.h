@@ -20,7 +20,7 @@ struct target;
 
 struct dump_thread {
 	struct pp_thread t;
-	uint32_t first, n; /* words of its stack; none: it runs */
+	uint32_t first, n; /* words of its stack; none: it runs, or has executed another program */
 };
 
 struct dump {
@@ -31,6 +31,6 @@ struct dump {
 	uint32_t image; /* that the words are of */
 };
 
-/* stacks: walk them. 0 or -errno; -ESRCH: it has ended. Takes the scan lock. */
+/* stacks: walk them. 0 or -errno; -ESRCH: it has ended. Takes the dump lock and the scan lock. */
 int dump_read(struct core *c, struct target *t, bool stacks, struct dump *ret);
 void dump_deinit(struct dump *d);

@@ -12,13 +12,21 @@
 
 #define MAX_STACK (1u << 20) /* bytes above the stack pointer that are looked at */
 
-/* The stack of the thread that is being walked, as far as it has been read. */
+/* One stack of the thread that is being walked, as far as it has been read. */
+struct region {
+	uint64_t base, from; /* from: as in walk_more_fn */
+	const uint8_t *first;
+	uint32_t n_first;
+	uint8_t *deep; /* more of it, in pieces that follow the first bytes */
+	uint32_t n_deep;
+	bool ended;
+};
+
+/* The one that it is on; and the one that it was on when a signal came. */
 struct memory {
 	const struct walk_input *in;
 	struct pt_regs registers;
-	uint8_t *deep; /* more of it, in pieces that follow thread->n_stack */
-	uint32_t n_deep;
-	bool ended;
+	struct region regions[2];
 };
 
 static __thread struct memory *memory;
@@ -49,45 +57,57 @@ static void *bpf_map_lookup_elem(const void *map, const void *key)
 }
 
 /* Reads on at the end of what there is. */
-static bool read_more(struct memory *m)
+static bool read_more(const struct walk_input *in, struct region *g)
 {
-	const struct pp_thread *t = m->in->thread;
-	uint64_t offset = (uint64_t)t->n_stack + m->n_deep;
+	uint64_t offset = (uint64_t)g->n_first + g->n_deep;
 	uint32_t n;
 	uint8_t *p;
 
-	if (m->ended || !m->in->more || offset >= MAX_STACK)
+	if (g->ended || !in->more || offset >= MAX_STACK)
 		return false;
-	p = realloc(m->deep, m->n_deep + PP_THREAD_STACK);
+	p = realloc(g->deep, g->n_deep + PP_THREAD_STACK);
 	if (!p)
 		return false;
-	m->deep = p;
-	n = m->in->more(m->in->context, t, offset, p + m->n_deep);
-	m->n_deep += n <= PP_THREAD_STACK ? n : 0;
-	m->ended = !n;
+	g->deep = p;
+	n = in->more(in->context, in->thread, g->from, offset, p + g->n_deep);
+	g->n_deep += n <= PP_THREAD_STACK ? n : 0;
+	g->ended = !n;
 	return n;
 }
 
-static bool read_at(struct memory *m, uint64_t offset, uint8_t *to, uint32_t n)
+static bool read_at(const struct walk_input *in, struct region *g, uint64_t at, uint8_t *to, uint32_t n)
 {
-	uint32_t n_first = m->in->thread->n_stack;
+	uint64_t offset = at - g->base;
 
-	while (offset + n > n_first + m->n_deep)
-		if (!read_more(m))
+	if (!g->base || offset >= MAX_STACK)
+		return false;
+	while (offset + n > g->n_first + g->n_deep)
+		if (!read_more(in, g))
 			return false;
 	for (uint32_t i = 0; i < n; i++)
-		to[i] = offset + i < n_first ? m->in->stack[offset + i] : m->deep[offset + i - n_first];
+		to[i] = offset + i < g->n_first ? g->first[offset + i] : g->deep[offset + i - g->n_first];
 	return true;
 }
 
+/* The registers of a signal frame, bp to ip, are what the walk reads in one piece of this size: the stack
+ * pointer among them may be that of another stack. */
+#define SIGNAL_WORDS 7
+#define SIGNAL_SP 5
+
 static long bpf_probe_read_user(void *to, uint32_t n, const void *from)
 {
-	uint64_t offset = (uintptr_t)from - memory->in->thread->registers[7];
+	struct region *g = memory->regions;
+	uint64_t at = (uintptr_t)from;
 
-	if (offset < MAX_STACK && read_at(memory, offset, to, n))
-		return 0;
-	memset(to, 0, n);
-	return -14; /* EFAULT, as in the kernel */
+	if (!read_at(memory->in, &g[0], at, to, n) && !read_at(memory->in, &g[1], at, to, n)) {
+		memset(to, 0, n);
+		return -14; /* EFAULT, as in the kernel */
+	}
+	if (n == SIGNAL_WORDS * 8 && !g[1].base) {
+		memcpy(&g[1].base, (uint8_t *)to + SIGNAL_SP * 8, 8);
+		g[1].from = at + SIGNAL_SP * 8;
+	}
+	return 0;
 }
 
 static struct task_struct *bpf_get_current_task_btf(void)
@@ -110,11 +130,14 @@ static void set_registers(struct pt_regs *g, const __u64 *r)
 uint32_t walk_thread(const struct walk_input *in, uint64_t words[PP_MAX_WORDS])
 {
 	struct memory m = { .in = in };
+	struct region *own = &m.regions[0];
 	struct pp_walk w = { .window_at = PP_NOWHERE };
 	struct pp_start s;
 	uint32_t n = 0;
 	int last = 0;
 
+	*own = (struct region){ .base = in->thread->registers[7], .first = in->stack,
+				.n_first = in->thread->n_stack };
 	memory = &m;
 	set_registers(&m.registers, in->thread->registers);
 	pp_start_registers(&s);
@@ -131,6 +154,7 @@ uint32_t walk_thread(const struct walk_input *in, uint64_t words[PP_MAX_WORDS])
 	if (w.end > PP_END_ZERO)
 		words[n++] = PP_MARKER(w.end, w.object);
 	memory = NULL;
-	free(m.deep);
+	free(m.regions[0].deep);
+	free(m.regions[1].deep);
 	return n;
 }

@@ -11,8 +11,8 @@
 #include "bpf/threads.h"
 #include "daemon/serve/table.h"
 
-/* Bytes of the thread's stack at sp + offset, as many as can be had, into `to`; how many, 0: none. */
-typedef uint32_t walk_more_fn(void *context, const struct pp_thread *t, uint64_t offset,
+/* Bytes of the thread's stack at sp + offset (from: not 0, the address on its signal stack of another sp), as many as can be had, into `to`; how many, 0: none. */
+typedef uint32_t walk_more_fn(void *context, const struct pp_thread *t, uint64_t from, uint64_t offset,
 			      uint8_t to[PP_THREAD_STACK]);
 
 struct walk_input {

@@ -19,7 +19,7 @@
 #define FUTEX_CALL 202 /* x86_64 */
 
 /* As the kernel's side does for those that it sees begin. */
-static uint32_t item_of(const struct pp_thread *t)
+uint32_t wait_item(const struct pp_thread *t)
 {
 	uint32_t item = t->call < PP_WAIT_NO_CALL ? (uint32_t)t->call : PP_WAIT_NO_CALL;
 
@@ -82,7 +82,7 @@ static bool put(struct core *c, const struct target *target, const struct dump *
 		const struct dump_thread *t)
 {
 	struct pp_wait w = { .began = (uint64_t)d->began_ns, .row = PP_NO_STACK(PP_END_BY_HASH),
-			     .item = item_of(&t->t), .target = d->image, .weight = 1, .slot = target->index,
+			     .item = wait_item(&t->t), .target = d->image, .weight = 1, .slot = target->index,
 			     .tid = t->t.host_tid, .ran = t->t.ran };
 	struct pp_wait *to;
 	uint32_t slot;
@@ -140,7 +140,7 @@ void wait_initial(struct core *c, struct target *t)
 	for (size_t i = 0; i < d.threads.n; i++) {
 		struct dump_thread *k = &d.threads.data[i];
 
-		if (k->n && !put(c, t, &d, k))
+		if (k->n && (!k->t.state || !put(c, t, &d, k)))
 			k->n = 0;
 	}
 	if (r == 0)

@@ -122,6 +122,44 @@ static int list_open(const struct core *c, const struct target *t, struct open_w
 	return 0;
 }
 
+static int by_tid(const void *a, const void *b)
+{
+	const struct wait_open *x = a, *y = b;
+
+	return (x->host_tid > y->host_tid) - (x->host_tid < y->host_tid);
+}
+
+int wait_list(struct core *c, const struct target *t, struct wait_list *ret)
+{
+	struct open_waits open = { 0 };
+	struct wait_list to = { 0 };
+	int r = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->waits.loaded)
+		r = list_open(c, t, &open);
+	pthread_mutex_unlock(&c->lock);
+	for (size_t i = 0; i < open.all.n && r == 0; i++)
+		r = vec_push(&to.all, ((struct wait_open){ open.all.data[i].tid, open.all.data[i].began }));
+	if (r == 0 && to.all.n)
+		qsort(to.all.data, to.all.n, sizeof(*to.all.data), by_tid);
+	vec_deinit(&open.all);
+	if (r < 0)
+		vec_deinit(&to.all);
+	else
+		*ret = to;
+	return r;
+}
+
+uint64_t wait_began(const struct wait_list *l, uint32_t host_tid)
+{
+	struct wait_open key = { .host_tid = host_tid }, *found = NULL;
+
+	if (l->all.n)
+		found = bsearch(&key, l->all.data, l->all.n, sizeof(key), by_tid);
+	return found ? found->began : 0;
+}
+
 /* Those that are still open stay in the list; whether a long one has gone. */
 static bool keep_open(const struct core *c, struct open_waits *o, uint64_t now)
 {

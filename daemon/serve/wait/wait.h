@@ -12,11 +12,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/vec.h"
 #include "bpf/wait.h"
 #include "daemon/protocol.h"
 
 struct core;
 struct target;
+struct pp_thread;
 struct capture;
 struct naming;
 struct profile;
@@ -61,6 +63,22 @@ struct wait_reading {
 /* Both take the core's lock. 0 or -ENOMEM. */
 int wait_read(struct core *c, const struct target *t, struct wait_reading *ret);
 void wait_reading_deinit(struct wait_reading *r);
+
+/* What a thread of a dump that is not on a CPU waits for, as the kernel's side says it in a count row's item. */
+uint32_t wait_item(const struct pp_thread *t);
+
+/* Waits that are not over: who, since when (ns, monotonic). */
+struct wait_open {
+	uint32_t host_tid;
+	uint64_t began;
+};
+struct wait_list {
+	VEC(struct wait_open) all; /* by host_tid */
+};
+/* None where waits are not looked at. Takes the core's lock. 0 or -ENOMEM; free it with vec_deinit. */
+int wait_list(struct core *c, const struct target *t, struct wait_list *ret);
+/* 0: it is not in the list. */
+uint64_t wait_began(const struct wait_list *l, uint32_t host_tid);
 
 enum wait_kind {
 	WAIT_NONE,   /* not for synchronisation */

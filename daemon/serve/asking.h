@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* asking.h - what answer.c and answer_threads.c share: one request in the making, and the steps that kinds of
+ * profiles have in common. */
+
+#include <stdbool.h>
+
+#include "daemon/serve/answer.h"
+#include "daemon/serve/capture.h"
+#include "daemon/serve/naming.h"
+#include "daemon/serve/profile.h"
+
+struct asking {
+	struct answers *a;
+	struct target *target;
+	const struct http_request *q;
+	struct http_response *ret;
+};
+
+void asking_gone(const struct asking *s);
+bool asking_known_format(const char *format);
+/* `seconds`, 0: none. False: it has been answered. */
+bool asking_delta_seconds(const struct asking *s, int64_t *ret);
+/* False: it has been answered. */
+bool asking_wait_delta(const struct asking *s, int64_t seconds);
+/* In the format that was asked for. */
+void asking_encode(const struct asking *s, const struct capture *capture, const struct naming *n,
+		   const char *suffix);
+
+void answer_threads(const struct asking *s, const struct profile *p);
+void answer_created(const struct asking *s, const struct profile *p, int64_t seconds);
+uint64_t answer_count_threads(const struct asking *s);

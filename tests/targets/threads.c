@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* threads.c WHAT [N] - threads that stand where the function's name says, for tests/live/threads.py. Says
+ * "thread NAME TID" of each, then "ready". */
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NOINLINE __attribute__((noinline, noclone))
+#define HERE __asm__ volatile("" ::: "memory") /* no jump to the last callee */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER, other = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t locks[8];
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_barrier_t barrier;
+static sem_t sem;
+static int pipes[2], sockets[2], deep_frames = 60;
+static atomic_int n_ready;
+
+static void say(const char *name)
+{
+	printf("thread %s %ld\n", name, (long)syscall(SYS_gettid));
+	fflush(stdout);
+	n_ready++;
+}
+
+static NOINLINE void in_mutex(void) { pthread_mutex_lock(&mutex); HERE; }
+static NOINLINE void in_cond(void)
+{
+	pthread_mutex_lock(&other);
+	pthread_cond_wait(&cond, &other);
+	HERE;
+}
+static NOINLINE void in_sem(void) { sem_wait(&sem); HERE; }
+static NOINLINE void in_rdlock(void) { pthread_rwlock_rdlock(&rwlock); HERE; }
+static NOINLINE void in_wrlock(void) { pthread_rwlock_wrlock(&rwlock); HERE; }
+static NOINLINE void in_barrier(void) { pthread_barrier_wait(&barrier); HERE; }
+static NOINLINE void in_sleep(void) { sleep(100000); HERE; }
+static NOINLINE void in_poll(void) { poll(NULL, 0, -1); HERE; }
+static NOINLINE void in_pipe(void) { char c; if (read(pipes[0], &c, 1) < 0) abort(); HERE; }
+static NOINLINE void in_socket(void) { char c; if (recv(sockets[0], &c, 1, 0) < 0) abort(); HERE; }
+static NOINLINE void in_pause(void) { pause(); HERE; }
+static NOINLINE void in_waitid(void)
+{
+	siginfo_t info;
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	waitid(P_PID, (id_t)pid, &info, WEXITED);
+	HERE;
+}
+static NOINLINE void in_vfork(void)
+{
+	pid_t pid = vfork();
+
+	if (!pid) { /* the parent waits for as long as this takes */
+		struct timespec t = { 100000, 0 };
+
+		syscall(SYS_nanosleep, &t, NULL);
+		_exit(0);
+	}
+	HERE;
+}
+static NOINLINE void in_clock(void) /* the vdso */
+{
+	struct timespec t;
+
+	for (;;)
+		clock_gettime(CLOCK_MONOTONIC, &t);
+}
+static NOINLINE void in_spin(void)
+{
+	for (;;)
+		HERE;
+}
+static NOINLINE void in_depth(int n)
+{
+	if (n)
+		in_depth(n - 1);
+	else
+		in_sleep();
+	HERE;
+}
+static NOINLINE void in_deep(void) { in_depth(deep_frames); HERE; }
+static NOINLINE void on_signal(int n) { (void)n; in_sleep(); HERE; }
+static NOINLINE void in_handler(void)
+{
+	struct sigaction a = { .sa_handler = on_signal };
+
+	sigaction(SIGUSR1, &a, NULL);
+	pthread_kill(pthread_self(), SIGUSR1);
+	HERE;
+}
+static NOINLINE void in_altstack(void)
+{
+	stack_t s = { .ss_sp = malloc(65536), .ss_size = 65536 };
+	struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
+
+	sigaltstack(&s, NULL);
+	sigaction(SIGUSR2, &a, NULL);
+	pthread_kill(pthread_self(), SIGUSR2);
+	HERE;
+}
+static pthread_t joined;
+static NOINLINE void in_join(void) { pthread_join(joined, NULL); HERE; }
+
+static const struct place {
+	const char *name;
+	void (*function)(void);
+} places[] = {
+	{ "mutex", in_mutex }, { "cond", in_cond }, { "sem", in_sem }, { "rdlock", in_rdlock },
+	{ "wrlock", in_wrlock }, { "barrier", in_barrier }, { "sleep", in_sleep }, { "poll", in_poll },
+	{ "pipe", in_pipe }, { "socket", in_socket }, { "pause", in_pause }, { "waitid", in_waitid }, { "join", in_join },
+	{ "spin", in_spin }, { "vdso", in_clock }, { "deep", in_deep }, { "handler", in_handler },
+	{ "altstack", in_altstack }, { "vfork", in_vfork },
+};
+#define N_PLACES (sizeof(places) / sizeof(places[0]))
+
+static void *at_place(void *argument)
+{
+	const struct place *p = argument;
+
+	pthread_setname_np(pthread_self(), p->name);
+	say(p->name);
+	p->function();
+	HERE;
+	return NULL;
+}
+
+static NOINLINE pthread_t create(void *(*function)(void *), void *argument)
+{
+	pthread_attr_t small;
+	pthread_t t;
+
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, 256 * 1024);
+	if (pthread_create(&t, &small, function, argument)) {
+		fprintf(stderr, "no thread: %s\n", strerror(errno));
+		exit(1);
+	}
+	return t;
+}
+
+static void wait_ready(int n)
+{
+	while (n_ready < n)
+		usleep(1000);
+	usleep(100000);
+	printf("ready\n");
+	fflush(stdout);
+}
+
+static void states(const char *which)
+{
+	int n = 0;
+
+	pthread_mutex_lock(&mutex);
+	pthread_rwlock_wrlock(&rwlock);
+	pthread_barrier_init(&barrier, NULL, 2);
+	joined = create(at_place, (void *)&places[6]);
+	n++;
+	for (size_t i = 0; i < N_PLACES; i++)
+		if (!which || !strcmp(which, places[i].name)) {
+			create(at_place, (void *)&places[i]);
+			n++;
+		}
+	wait_ready(n);
+	in_pause();
+}
+
+static void *many_thread(void *argument)
+{
+	(void)argument;
+	n_ready++;
+	in_cond();
+	return NULL;
+}
+
+static NOINLINE void many(int n)
+{
+	for (int i = 0; i < n; i++)
+		create(many_thread, NULL);
+	wait_ready(n);
+	in_pause();
+}
+
+/* Each takes its lock, and then the next one's. */
+static int n_locks;
+static void *take_two(void *argument)
+{
+	int i = (int)(long)argument;
+	char name[16];
+
+	snprintf(name, sizeof(name), "locker%d", i);
+	pthread_mutex_lock(&locks[i]);
+	say(name);
+	while (n_ready < n_locks)
+		usleep(1000);
+	pthread_mutex_lock(&locks[(i + 1) % n_locks]);
+	HERE;
+	return NULL;
+}
+
+static void deadlock(int n, int inherit)
+{
+	pthread_mutexattr_t a;
+
+	pthread_mutexattr_init(&a);
+	if (inherit)
+		pthread_mutexattr_setprotocol(&a, PTHREAD_PRIO_INHERIT);
+	n_locks = n;
+	for (int i = 0; i < n; i++)
+		pthread_mutex_init(&locks[i], &a);
+	for (long i = 0; i < n; i++)
+		create(take_two, (void *)i);
+	wait_ready(n);
+	in_pause();
+}
+
+static void *come_and_go(void *argument)
+{
+	(void)argument;
+	usleep(20000);
+	return NULL;
+}
+
+/* n are created every second, when it has been told to go. */
+static NOINLINE void churn(int n)
+{
+	wait_ready(0);
+	for (;;) {
+		pthread_t t = create(come_and_go, NULL);
+
+		pthread_detach(t);
+		usleep(1000000 / n);
+	}
+}
+
+static void *sleeper(void *argument)
+{
+	say(argument);
+	in_sleep();
+	return NULL;
+}
+
+static NOINLINE void parent_site(int n)
+{
+	for (int i = 0; i < n; i++)
+		create(sleeper, (void *)"child");
+}
+
+static void *parent_thread(void *argument)
+{
+	int n = *(int *)argument;
+
+	say("parent");
+	getchar();
+	parent_site(n);
+	wait_ready(n + 1);
+	in_sleep();
+	return NULL;
+}
+
+static void names(void)
+{
+	static const char *const odd[] = { "new\nline", "quo\"te\\", "a, b] [c", "\xff\xfe", "" };
+
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
+		pthread_setname_np(create(sleeper, (void *)"odd"), odd[i]);
+	wait_ready(5);
+	in_pause();
+}
+
+static void *holds_long(void *argument)
+{
+	(void)argument;
+	pthread_mutex_lock(&mutex);
+	say("holder");
+	in_sleep();
+	return NULL;
+}
+
+/* Its leader is gone; the others wait on. */
+static void zombie(void)
+{
+	create(sleeper, (void *)"left");
+	create(holds_long, NULL);
+	wait_ready(2);
+	pthread_exit(NULL);
+}
+
+/* A thread that runs and measures its own longest pause; prints it in us when asked by SIGUSR1. */
+static atomic_long longest;
+static void *spinner(void *argument)
+{
+	struct timespec a, b;
+
+	(void)argument;
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	for (;;) {
+		long ns;
+
+		clock_gettime(CLOCK_MONOTONIC, &b);
+		ns = (b.tv_sec - a.tv_sec) * 1000000000l + b.tv_nsec - a.tv_nsec;
+		if (ns > longest)
+			longest = ns;
+		a = b;
+	}
+	return NULL;
+}
+
+static void measured(int n)
+{
+	sigset_t set;
+	int s;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	for (int i = 0; i < n; i++)
+		create(many_thread, NULL);
+	create(spinner, NULL);
+	wait_ready(n);
+	while (!sigwait(&set, &s)) {
+		printf("longest %ld\n", longest / 1000);
+		fflush(stdout);
+		longest = 0;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "states";
+	int n = argc > 2 ? atoi(argv[2]) : 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (pipe(pipes) || socketpair(AF_UNIX, SOCK_STREAM, 0, sockets))
+		return 1;
+	if (!strcmp(what, "states"))
+		states(argc > 2 ? argv[2] : NULL);
+	else if (!strcmp(what, "deep"))
+		deep_frames = n, states("deep");
+	else if (!strcmp(what, "many"))
+		many(n);
+	else if (!strcmp(what, "deadlock"))
+		deadlock(n, argc > 3);
+	else if (!strcmp(what, "churn"))
+		churn(n);
+	else if (!strcmp(what, "names"))
+		names();
+	else if (!strcmp(what, "zombie"))
+		zombie();
+	else if (!strcmp(what, "measured"))
+		measured(n);
+	else if (!strcmp(what, "create"))
+		parent_thread(&n);
+	else
+		return 2;
+	return 0;
+}
