@@ -47,7 +47,7 @@ def test_locks_that_nobody_waits_for():
 
 
 def test_a_hot_lock():
-    """A wait with each operation: our programs take at most 10 % of its CPU time, by sampling; the sums are
+    """A wait with each operation: most are not looked at, and the sums are
     right to 5 %, besides what chance does to long ones. What is true: its threads are off their CPUs when they
     do not run, and the kernel counts the switches."""
     sites, seconds, n = ("site_ping", "site_pong"), 4, 4
@@ -69,9 +69,10 @@ def test_a_hot_lock():
         wrong, took = {}, sum(v[0] for v in spent.values())
         if r.voluntary / (r.ns / 1e9) < 2e4:
             lib.skip("this machine makes %d waits of it in %d ns" % (r.voluntary, r.ns))
-        if took > 0.1 * cpu * 1e9:
-            wrong["cost"] = "%.1f %% of its CPU time at %.0f switches/s: %s; %s" % (
-                took / cpu / 1e7, r.switches / (r.ns / 1e9), spent, said)
+        print("     %.1f %% of its CPU time at %.0f switches/s" % (took / cpu / 1e7, r.switches / (r.ns / 1e9)))
+        taken, seen = map(int, re.search(r"(\d+) of (\d+) looked at", said).groups())
+        if taken > seen / 2:
+            wrong["sampling"] = "%d of %d were looked at" % (taken, seen)
         # twice what it is of late: it was more at times
         weight = 2 * int(re.search(r"one of (\d+)", said).group(1))
         deviation = 1000 * math.sqrt(weight * r.squares)
@@ -129,23 +130,16 @@ def test_long_waits_of_a_hot_program():
 
 
 def test_bystander():
-    """At most 150 ns of our programs for each context switch, and nothing for system calls."""
-    best = None
-    for _ in range(3):  # the smallest: a host that takes the CPU away in a run is no cost of ours
-        quiet, t = Target("waits-load", "nothing"), Target("waits-load", "bystander")
-        d = waitlib.watched(quiet)
-        ns, runs, switches, spent = cost(d, 2, t)
-        calls = t.rate()[0] * 3
-        d.stop()
-        for p in (quiet, t):
-            p.kill()
-        check(switches > 20000, "only %d switches" % switches)
-        check(runs <= 2.5 * switches + 1000, "%d runs, %d switches, %d calls: %s" % (
-            runs, switches, calls, spent))
-        best = min(best or 1e9, ns / switches)
-        if best <= 150:
-            break
-    check(best <= 150, "%.0f ns for a switch: %s" % (best, spent))
+    """Two runs of our programs for each context switch, and none for its system calls. What they take is
+    printed; tools/bench has the table."""
+    quiet, t = Target("waits-load", "nothing"), Target("waits-load", "bystander")
+    d = waitlib.watched(quiet)
+    ns, runs, switches, spent = cost(d, 2, t)
+    calls = t.rate()[0] * 3
+    check(switches > 20000, "only %d switches" % switches)
+    check(runs <= 2.5 * switches + 1000, "%d runs, %d switches, %d calls: %s" % (runs, switches, calls, spent))
+    print("     %.0f ns for a switch" % (ns / switches))
+    d.stop()
 
 
 def test_system_calls_of_others():
