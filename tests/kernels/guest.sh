@@ -51,7 +51,7 @@ sleep 1
 head -n 2 /tmp/created
 check "creators are seen" grep -q ' churn' /tmp/created
 kill $threads
-(sleep 3; echo begin; sleep 300) | ./waits mutex 4 >/dev/null &
+(sleep 3; echo begin; sleep 300) 2>/dev/null | ./waits mutex 4 >/dev/null 2>&1 &
 waits=$!
 sleep 1
 for how in on strict; do
