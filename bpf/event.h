@@ -168,7 +168,7 @@ struct pp_count {
 			  * stack's hash and the size class; PP_WAIT: the stack's hash and the lock if it
 			  * has a name; PP_RELEASE: the hash of a waiter's stack, and the same;
 			  * PP_CREATE: the stack's hash */
-	__s64 v[2];
+	__s64 v[2];	 /* two sums: a reader may see an event in the first and not yet in the second */
 };
 _Static_assert(sizeof(struct pp_count) == 64, "one cache line");
 #define PP_NO_STACK(end) (0xffffff00u | (end)) /* enum pp_end: a stack of the marker alone */
@@ -220,7 +220,6 @@ struct pp_notice {
 /* Set once, before loading. */
 struct pp_config {
 	__u64 seed;	    /* of the stack hash: secret */
-	__u64 period_ns;    /* CPU time that one kept sample stands for */
 	__u32 keep;	    /* a tick is kept when a random u32 is below this */
 	__u32 n_stacks;	    /* rows of one half; powers of two */
 	__u32 n_counts;

@@ -185,7 +185,8 @@ PP_GLOBAL int pp_count_add(struct pp_key *k)
 		    e->name[0] != k->name[0] || e->name[1] != k->name[1])
 			continue;
 		__sync_fetch_and_add(&e->v[0], k->v[0]);
-		__sync_fetch_and_add(&e->v[1], k->v[1]);
+		if (k->v[1])
+			__sync_fetch_and_add(&e->v[1], k->v[1]);
 		return 0;
 	}
 	pp_bump(PP_STAT_LOST_COUNT);

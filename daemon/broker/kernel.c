@@ -68,9 +68,8 @@ static int configure(struct kernel *k, struct kernel_clock clock)
 	uint64_t keep;
 
 	k->clock_period_ns = NS_PER_S / (clock.clock_hz ? clock.clock_hz : clock_rate(clock.hz));
-	c->period_ns = NS_PER_S / clock.hz;
 	c->heap_rate = PP_HEAP_RATE;
-	keep = (k->clock_period_ns << 32) / c->period_ns;
+	keep = (k->clock_period_ns << 32) / (NS_PER_S / clock.hz);
 	c->keep = keep > UINT32_MAX ? UINT32_MAX : (uint32_t)keep;
 	if (n_cpus < 4)
 		n_cpus = 4;

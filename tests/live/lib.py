@@ -510,14 +510,20 @@ def run(namespace):
     for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(s, lambda *_: sys.exit(1))
     words = sys.argv[1:]
-    results = [_run_one(name, f) for name, f in list(namespace.items())
-               if name.startswith("test_") and callable(f) and
-               (not words or any(w in name for w in words))]
-    counts = {r: results.count(r) for r in ("ok", "FAIL", "skip")}
-    print("%(ok)d ok, %(FAIL)d failed, %(skip)d skipped" % counts)
+    tests = {name: f for name, f in namespace.items() if name.startswith("test_") and callable(f) and
+             (not words or any(w in name for w in words))}
+    results = {name: _run_one(name, f) for name, f in tests.items()}
+    # A claim that fails once and holds when it is tried again is not a pass: it is counted by its
+    # own name, with what it said, and summary.py lets few of them be. One a file is tried again.
+    failed = [name for name, r in results.items() if r == "FAIL"]
+    if len(failed) == 1 and not words and _run_one(failed[0], tests[failed[0]]) == "ok":
+        results[failed[0]] = "unstable"
+        print("unstable %s: failed above, held when tried again" % failed[0])
+    counts = {r: list(results.values()).count(r) for r in ("ok", "FAIL", "unstable", "skip")}
+    print("%(ok)d ok, %(FAIL)d failed, %(unstable)d unstable, %(skip)d skipped" % counts)
     if counts["FAIL"] or not results:
         sys.exit(1)
-    sys.exit(0 if counts["ok"] else 77)
+    sys.exit(0 if counts["ok"] or counts["unstable"] else 77)
 
 
 def together(*functions):

@@ -66,11 +66,12 @@ static void drop_kernel(const uint64_t **words, uint32_t *n)
 }
 
 static int add_sample(const struct session *s, struct capture *to, const struct total *row,
-		      const int64_t d[2])
+		      int64_t n_ticks)
 {
 	const struct totals *totals = &s->core->totals;
 	const char *name = totals->names.data[row->name].text;
-	struct capture_sample sample = { .values = { d[0], d[1] } };
+	int64_t ns = n_ticks * (int64_t)s->core->period_ns;
+	struct capture_sample sample = { .values = { n_ticks, ns } };
 	struct capture_label label = { 0 };
 	const uint64_t *words;
 	char shown[2 * TOTALS_NAME];
@@ -137,18 +138,18 @@ int cpu_capture(const struct session *s, const struct totals_before *before,
 
 	for (size_t i = 0; i < totals->rows.n && r == 0; i++) {
 		const struct total *row = &totals->rows.data[i];
-		int64_t d[2] = { row->v[0], row->v[1] };
+		int64_t d = row->v[0];
 		const uint64_t *words;
 		uint32_t n;
 
 		if (row->collector != PP_CPU || !target_has_image(s->target, row->target))
 			continue;
-		for (int k = 0; k < 2 && i < before->n; k++)
-			d[k] -= before->v[i][k];
-		if (!d[0] && !d[1])
+		if (i < before->n)
+			d -= before->v[i][0];
+		if (!d)
 			continue;
 		words = stacks_words(&totals->stacks, row->stack, &n);
-		tally_stack(&t, words, n, d[0]);
+		tally_stack(&t, words, n, d);
 		r = add_sample(s, to, row, d);
 	}
 	if (r < 0)
