@@ -76,7 +76,10 @@ enum pp_end {
 	PP_N_ENDS,
 };
 
-enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_CREATE, PP_N_COLLECTORS };
+enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_CREATE,
+		    PP_TRACE,	    /* not counted: trace.h */
+		    PP_TRACE_CALLS, /* likewise: its system calls */
+		    PP_N_COLLECTORS };
 
 #define PP_GROWTH_KEEP 16 /* one page fault of so many is looked at */
 

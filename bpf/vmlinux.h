@@ -149,4 +149,8 @@ struct bpf_iter__task {
 
 struct vm_unmapped_area_info;
 
+struct pcpu_hot { /* x86, 6.2 to 6.14 */
+	int preempt_count;
+};
+
 #pragma clang attribute pop

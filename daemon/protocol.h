@@ -14,6 +14,7 @@
 #include "base/record.h"
 #include "bpf/heap.h"
 #include "bpf/threads.h"
+#include "bpf/trace.h"
 #include "bpf/wait.h"
 
 enum broker_request {
@@ -43,6 +44,8 @@ enum broker_request {
 	BROKER_CREATED,	   /* -> fd of an ARRAY of struct pp_created, once PP_CREATE is armed */
 	BROKER_WAIT,	   /* loads the programs that see threads wait -> struct broker_wait; fds: maps in
 			    * the order of enum pp_wait_map; else as BROKER_HEAP */
+	BROKER_TRACE,	   /* loads the programs that trace; fds: maps in the order of enum pp_trace_map;
+			    * else as BROKER_HEAP. To disarm PP_TRACE unloads them */
 	BROKER_LOOK,	   /* uint32_t target: its held objects are looked at (broker/held.h), soon;
 			    * -EAGAIN: they still are */
 	BROKER_KEEP,	   /* uint32_t target -> fd of a new file in --keep-dir; -ENOENT: there is none */

@@ -175,19 +175,31 @@ static void answer_symbolizer(struct broker *b, struct answer *a)
 
 static int arm(struct broker *b, enum pp_collector c, char *error)
 {
-	if (c != PP_WAIT)
+	switch (c) {
+	case PP_WAIT:
+		if (!b->waits || waits_loaded(b->waits, error) < 0)
+			return -EINVAL;
+		return waits_arm(b->waits, b->processes, b->n_processes, error);
+	case PP_TRACE:
+	case PP_TRACE_CALLS:
+		if (!b->traces || traces_loaded(b->traces, error) < 0)
+			return -EINVAL;
+		return traces_arm(b->traces, c == PP_TRACE_CALLS, error);
+	default:
 		return kernel_arm(b->kernel, c, error);
-	if (!b->waits || waits_loaded(b->waits, error) < 0)
-		return -EINVAL;
-	return waits_arm(b->waits, b->processes, b->n_processes, error);
+	}
 }
 
 static void disarm(struct broker *b, enum pp_collector c)
 {
-	if (c != PP_WAIT)
-		kernel_disarm(b->kernel, c);
-	else if (b->waits)
+	if (c == PP_TRACE)
+		traces_free(TAKE_PTR(b->traces)); /* and its ring */
+	else if (c == PP_TRACE_CALLS && b->traces)
+		traces_disarm_calls(b->traces);
+	else if (c == PP_WAIT && b->waits)
 		waits_disarm(b->waits);
+	else if (c != PP_WAIT)
+		kernel_disarm(b->kernel, c);
 }
 
 static void answer_arm(struct broker *b, struct answer *a)
@@ -277,6 +289,20 @@ static void answer_wait(struct broker *b, struct answer *a)
 	a->r->n = sizeof(w);
 	for (int i = 0; i < PP_N_WAIT_MAPS; i++)
 		a->r->fds[a->r->n_fds++] = waits_map(b->waits, (enum pp_wait_map)i);
+}
+
+static void answer_trace(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = b->traces ? 0 : traces_begin(b->kernel, &b->traces);
+
+	if (r == 0)
+		r = traces_loaded(b->traces, error);
+	answer_text(a, r, error);
+	if (r < 0 && r != -EAGAIN)
+		traces_free(TAKE_PTR(b->traces)); /* the next one tries again */
+	for (int i = 0; i < PP_N_TRACE_MAPS && r == 0; i++)
+		a->r->fds[a->r->n_fds++] = traces_map(b->traces, (enum pp_trace_map)i);
 }
 
 static int probe(struct broker *b, const struct record *r, char *error)
@@ -430,6 +456,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_WAIT:
 		answer_wait(b, &a);
+		break;
+	case BROKER_TRACE:
+		answer_trace(b, &a);
 		break;
 	case BROKER_PROBE:
 		answer_probe(b, &a);

@@ -10,6 +10,7 @@
 #include "daemon/broker/uprobes.h"
 #include "daemon/broker/kernel.h"
 #include "daemon/broker/options.h"
+#include "daemon/broker/traces.h"
 #include "daemon/broker/waits.h"
 
 struct broker {
@@ -24,6 +25,7 @@ struct broker {
 	struct uprobes_loading *loading; /* NULL: not asked for yet */
 	struct uprobes *uprobes;	 /* NULL: not there yet */
 	struct waits *waits;		 /* NULL: not asked for yet */
+	struct traces *traces;		 /* NULL: nobody traces */
 	struct child serve, symbolizer;
 	bool ready, done;
 	int status; /* of the one-shot run */

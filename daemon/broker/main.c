@@ -170,6 +170,7 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	kernel_disarm(b->kernel, PP_CPU);
 	kernel_disarm(b->kernel, PP_GROWTH);
 	kernel_disarm(b->kernel, PP_CREATE);
+	traces_free(TAKE_PTR(b->traces));
 	waits_free(TAKE_PTR(b->waits));
 	uprobes_free(TAKE_PTR(b->uprobes));
 	uprobes_loading_free(TAKE_PTR(b->loading));
@@ -241,8 +242,10 @@ static void end(struct broker *b)
 			unlink(b->listeners[i].shown + 5);
 	if (b->options->output && b->status && fstat(b->output, &st) == 0 && st.st_size == 0)
 		unlink(b->options->output);
-	if (uprobes_are_loading(b->loading) || waits_are_loading(b->waits))
+	if (uprobes_are_loading(b->loading) || waits_are_loading(b->waits) ||
+	    traces_are_loading(b->traces))
 		return; /* the end of the process ends that, too, and nothing of it stays */
+	traces_free(b->traces);
 	waits_free(b->waits);
 	uprobes_free(b->uprobes);
 	uprobes_loading_free(b->loading);

@@ -460,6 +460,8 @@ static void answer_profile(struct asking *s, const char *name)
 		answer_symbol(s);
 	else if (p->arm == PROFILE_THREADS)
 		answer_threads(s, p);
+	else if (p->arm == PROFILE_TRACE)
+		answer_trace(s);
 	else if (p->arm == PROFILE_CUMULATIVE && p->collector == PP_HEAP)
 		answer_heap(s, p);
 	else if (p->arm == PROFILE_CUMULATIVE)

@@ -28,6 +28,7 @@ bool asking_wait_delta(const struct asking *s, int64_t seconds);
 void asking_encode(const struct asking *s, const struct capture *capture, const struct naming *n,
 		   const char *suffix);
 
+void answer_trace(const struct asking *s);
 void answer_threads(const struct asking *s, const struct profile *p);
 void answer_created(const struct asking *s, const struct profile *p, int64_t seconds);
 uint64_t answer_count_threads(const struct asking *s);

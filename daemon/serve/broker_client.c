@@ -175,6 +175,13 @@ int broker_wait(struct broker_client *b, struct broker_wait *ret, int ret_fds[PP
 	return ask_programs(b, BROKER_WAIT, ret, sizeof(*ret), ret_fds, PP_N_WAIT_MAPS, error);
 }
 
+int broker_trace(struct broker_client *b, int ret_fds[PP_N_TRACE_MAPS], char *error)
+{
+	char none;
+
+	return ask_programs(b, BROKER_TRACE, &none, 0, ret_fds, PP_N_TRACE_MAPS, error);
+}
+
 int broker_threads(struct broker_client *b, uint32_t target)
 {
 	return ask_fd(b, BROKER_THREADS, &target, sizeof(target));

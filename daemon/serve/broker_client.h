@@ -38,6 +38,8 @@ int broker_heap(struct broker_client *b, struct broker_heap *ret, int ret_fds[PP
 		char *error);
 /* Loads the programs that see threads wait. Likewise. */
 int broker_wait(struct broker_client *b, struct broker_wait *ret, int ret_fds[PP_N_WAIT_MAPS], char *error);
+/* Loads the programs that trace. Likewise. */
+int broker_trace(struct broker_client *b, int ret_fds[PP_N_TRACE_MAPS], char *error);
 /* Its descriptor gives the threads of the target when it is read. */
 int broker_threads(struct broker_client *b, uint32_t target);
 /* Of the table of who created a thread. */

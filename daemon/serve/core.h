@@ -27,6 +27,7 @@
 #include "daemon/serve/target.h"
 #include "daemon/serve/threads/created.h"
 #include "daemon/serve/totals.h"
+#include "daemon/serve/trace/record.h"
 #include "daemon/serve/wait/wait.h"
 
 enum core_kernel { CORE_LOADING, CORE_READY, CORE_FAILED };
@@ -67,6 +68,7 @@ struct core {
 			   * locks, that they are there */
 	struct waits waits;
 	struct created created; /* lock */
+	struct traces traces;
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;
 	int wake_fd; /* eventfd: the watcher looks again */

@@ -21,6 +21,7 @@
 #define STACK_SIZE ((size_t)512 * 1024) /* handlers encode protobuf and deflate on it */
 #define FAREWELL_NS (NS_PER_S / 2)	/* for answers to the requests that a stop ends */
 #define SLOWEST 16384			/* bytes a second that a client must take */
+#define STREAM_BLOCK ((size_t)32 * 1024)
 #define N_SEEN 16
 
 struct listener {
@@ -61,6 +62,9 @@ struct exchange {
 	bool keep;    /* surely MHD waits for another request on the connection */
 	bool old;     /* HTTP/1.0 */
 	bool post;
+	bool head;
+	struct bytes part; /* of a stream */
+	size_t n_sent;	   /* of the part */
 };
 
 static int64_t in_seconds(unsigned s)
@@ -82,6 +86,15 @@ void http_error(struct http_response *ret, unsigned status, const char *format, 
 	bytes_clear(&ret->body);
 	bytes_puts(&ret->body, text ? text : "out of memory");
 	bytes_puts(&ret->body, "\n");
+}
+
+void http_response_deinit(struct http_response *r)
+{
+	bytes_deinit(&r->body);
+	bytes_deinit(&r->location);
+	if (r->stream.free)
+		r->stream.free(r->stream.context);
+	r->stream = (struct http_stream){ 0 };
 }
 
 static void refuse(struct exchange *x, enum http_kind kind, unsigned status, const char *text)
@@ -159,6 +172,40 @@ static void finish_response(struct http_response *a)
 	}
 }
 
+/* MHD's reader: the next bytes of a stream. No deadline while nothing is there to be taken. */
+static ssize_t read_stream(void *context, uint64_t at, char *to, size_t max)
+{
+	struct exchange *x = context;
+	struct http *h = x->http;
+	const struct http_request q = { .client_fd = x->client->fd, .stop_fd = h->stop_fd };
+	size_t n;
+
+	(void)at;
+	if (x->n_sent == x->part.n) {
+		bytes_clear(&x->part);
+		x->n_sent = 0;
+		http_guard_set(h->guard, x->client, 0);
+		if (x->response.stream.read(x->response.stream.context, &q, &x->part) < 0)
+			return MHD_CONTENT_READER_END_WITH_ERROR;
+		if (!x->part.n)
+			return MHD_CONTENT_READER_END_OF_STREAM;
+	}
+	n = x->part.n - x->n_sent < max ? x->part.n - x->n_sent : max;
+	memcpy(to, x->part.data + x->n_sent, n);
+	x->n_sent += n;
+	http_guard_set(h->guard, x->client, in_seconds(h->limits.idle_timeout_s + (unsigned)(n / SLOWEST)));
+	return (ssize_t)n;
+}
+
+static struct MHD_Response *body_of(struct exchange *x)
+{
+	size_t n = x->response.body.n;
+
+	if (x->response.stream.read && x->response.status == 200 && !x->head)
+		return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, x, NULL);
+	return MHD_create_response_from_buffer(n, n ? x->response.body.data : (void *)"", MHD_RESPMEM_PERSISTENT);
+}
+
 /* Queues the answer. The body stays ours until the exchange ends: MHD would keep it for as long as
  * an idle connection lasts. */
 static enum MHD_Result answer(struct exchange *x)
@@ -170,8 +217,7 @@ static enum MHD_Result answer(struct exchange *x)
 
 	finish_response(&x->response);
 	n = x->response.body.n;
-	r = MHD_create_response_from_buffer(n, n ? x->response.body.data : (void *)"",
-					    MHD_RESPMEM_PERSISTENT);
+	r = body_of(x);
 	if (!r)
 		return MHD_NO;
 	add_headers(x, r);
@@ -290,6 +336,7 @@ static void run(struct exchange *x, const char *method)
 		http_error(&x->response, 500, "out of memory");
 		return;
 	}
+	x->head = q.head;
 	x->http->handler(x->http->context, &q, &x->response);
 	query_deinit(&q.query);
 }
@@ -342,8 +389,8 @@ static void exchange_free(struct exchange *x)
 	free(x->target);
 	path_deinit(&x->path);
 	bytes_deinit(&x->upload);
-	bytes_deinit(&x->response.body);
-	bytes_deinit(&x->response.location);
+	bytes_deinit(&x->part);
+	http_response_deinit(&x->response);
 	free(x);
 }
 

@@ -100,6 +100,22 @@ static void write_all(int fd, const struct bytes *b)
 	}
 }
 
+static void write_stream(struct core *c, int fd, const struct http_request *q, struct http_response *from)
+{
+	struct bytes b = { 0 };
+	int r;
+
+	if (ftruncate(fd, 0) < 0 && errno != EINVAL)
+		log_line("cannot empty the output: %s", strerror(errno));
+	do {
+		bytes_clear(&b);
+		r = from->stream.read(from->stream.context, q, &b);
+		write_all(fd, &b);
+	} while (r == 0 && b.n);
+	bytes_deinit(&b);
+	broker_tell(&c->broker, BROKER_RESULT, r < 0 ? -1 : 0, r < 0 ? strerror(-r) : "");
+}
+
 /* One request, asked by the command line instead of a client; its answer goes to a file. */
 static void run_once(struct core *c, const struct orders *o)
 {
@@ -115,7 +131,9 @@ static void run_once(struct core *c, const struct orders *o)
 	q.path = path;
 	if (path && core_wait_kernel(c) && query_parse(query, &q.query) == 0)
 		answer(&a, &q, &ret);
-	if (ret.status == 200 && !ret.body.bad) {
+	if (ret.stream.read && ret.status == 200) {
+		write_stream(c, o->fds[0], &q, &ret);
+	} else if (ret.status == 200 && !ret.body.bad) {
 		if (ftruncate(o->fds[0], 0) < 0 && errno != EINVAL)
 			log_line("cannot empty the output: %s", strerror(errno));
 		write_all(o->fds[0], &ret.body);
@@ -126,7 +144,7 @@ static void run_once(struct core *c, const struct orders *o)
 		broker_tell(&c->broker, BROKER_RESULT, -1, error);
 	}
 	query_deinit(&q.query);
-	bytes_deinit(&ret.body);
+	http_response_deinit(&ret);
 }
 
 static void *watch(void *context)

@@ -38,11 +38,8 @@ static void disarm(struct session *s)
 	pthread_mutex_unlock(&c->arm_lock);
 }
 
-/* Old counts are thrown away before the first of several windows. */
-static void open_window(struct session *s)
+void session_hold(struct core *c)
 {
-	struct core *c = s->core;
-
 	pthread_mutex_lock(&c->lock);
 	if (!c->n_windows++ && pool_used(&c->pool)) {
 		pool_flip(&c->pool, &c->totals, &c->kept);
@@ -50,7 +47,6 @@ static void open_window(struct session *s)
 		pool_forget_rows(&c->pool);
 	}
 	pthread_mutex_unlock(&c->lock);
-	s->open = true;
 }
 
 /* What the stacks refer to that are kept. */
@@ -89,15 +85,10 @@ static void forget_objects(struct core *c)
 	pthread_mutex_unlock(&c->scan_lock);
 }
 
-void session_close(struct session *s)
+void session_let_go(struct core *c)
 {
-	struct core *c = s->core;
 	bool last;
 
-	disarm(s);
-	if (!s->open)
-		return;
-	s->open = false;
 	pthread_mutex_lock(&c->lock);
 	last = !--c->n_windows;
 	if (last) {
@@ -108,6 +99,14 @@ void session_close(struct session *s)
 	pthread_mutex_unlock(&c->lock);
 	if (last)
 		forget_objects(c);
+}
+
+void session_close(struct session *s)
+{
+	disarm(s);
+	if (s->open)
+		session_let_go(s->core);
+	s->open = false;
 }
 
 /* Brings the kernel's tables up to date with the process. */
@@ -223,7 +222,8 @@ int session_run(struct session *s, struct capture **ret)
 	r = capture_new(s->profile, &to);
 	if (r < 0)
 		return r;
-	open_window(s);
+	session_hold(s->core);
+	s->open = true;
 	r = arm(s);
 	if (r == SESSION_OK)
 		r = run_window(s, to);
