@@ -8,8 +8,8 @@
 #include "emit.bpf.h"
 #include "file.bpf.h"
 #include "identity.h"
+#include "interrupt-x86_64.bpf.h"
 #include "number.bpf.h"
-#include "preempt.bpf.h"
 #include "trace.h"
 
 PP_ARRAY(pp_trace_filter, 1, BPF_F_MMAPABLE, struct pp_trace_filter);
@@ -181,7 +181,7 @@ int BPF_PROG(pp_trace_waking, struct task_struct *p)
 		return 0;
 	pp_trace_init(&r, &a, PP_TRACE_WAKING, bpf_ktime_get_ns());
 	r.tid = pp_trace_number(p);
-	irq = pp_in_interrupt(me);
+	irq = me->tgid == p->tgid ? pp_in_interrupt(ctx, me, p) : 0;
 	if (!irq && me->tgid == p->tgid) {
 		r.other = pp_trace_number(me);
 		pp_trace_stack(ctx, &a, &e, &r);

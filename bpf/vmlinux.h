@@ -123,6 +123,7 @@ struct task_struct {
 	u64 self_exec_id;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
+	void *stack;
 	struct pid *thread_pid;
 	struct uprobe_task *utask;
 	struct sched_entity se;
@@ -148,9 +149,5 @@ struct bpf_iter__task {
 };
 
 struct vm_unmapped_area_info;
-
-struct pcpu_hot { /* x86, 6.2 to 6.14 */
-	int preempt_count;
-};
 
 #pragma clang attribute pop
