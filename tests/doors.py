@@ -38,7 +38,7 @@ LIBRARIES = {
     r"lzma\.h|libiberty/.*": ["symbolizer/"],
     r"Zydis/.*": ["symbolizer/chooser.c", "symbolizer/flow_x86.c"],
     r"cap-ng\.h": ["daemon/broker/"],
-    r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/serve/sandbox.c"],
+    r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/serve/sandbox.c", "daemon/serve/trace/call.c"],
     r"zlib\.h": ["daemon/serve/encode.c", "symbolizer/"],
     r"protobuf-c/.*": ["daemon/serve/encode.c", "proto/"],
 }
