@@ -31,14 +31,14 @@ EXTRA = {
 # library header -> the only files that may see it
 LIBRARIES = {
     r"bpf/(lib)?bpf\.h": ["daemon/broker/kernel.c", "daemon/broker/uprobes.c", "daemon/broker/traces.c",
-                            "daemon/broker/waits.c",                             "daemon/broker/diagnose.h"],
+                            "daemon/broker/waits.c", "daemon/broker/diagnose.h"],
     r"bpf/bpf_.*\.h": ["bpf/"],
     r"microhttpd\.h": ["daemon/serve/http"],
     r"elfutils/.*|gelf\.h|libelf\.h": ["symbolizer/"],
     r"lzma\.h|libiberty/.*": ["symbolizer/"],
     r"Zydis/.*": ["symbolizer/chooser.c", "symbolizer/flow_x86.c"],
     r"cap-ng\.h": ["daemon/broker/"],
-    r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/serve/sandbox.c"],
+    r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/serve/sandbox.c", "daemon/serve/trace/call.c"],
     r"zlib\.h": ["daemon/serve/encode.c", "symbolizer/"],
     r"protobuf-c/.*": ["daemon/serve/encode.c", "proto/"],
 }
