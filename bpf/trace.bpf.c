@@ -16,10 +16,18 @@ PP_ARRAY(pp_trace_filter, 1, BPF_F_MMAPABLE, struct pp_trace_filter);
 PP_ARRAY(pp_trace_state, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_trace_state);
 PP_ARRAY(pp_query, 1, 0, struct pp_identity_query);
 
-struct {
+/* The ring is there only while a trace is open; the template tells its kind, not its size. */
+struct pp_trace_ring_template {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, PP_TRACE_RING);
-} pp_trace_ring SEC(".maps");
+	__uint(max_entries, 4096);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__array(values, struct pp_trace_ring_template);
+} pp_trace_rings SEC(".maps");
 
 #define PP_INITIAL_NAMESPACE 0xeffffffcu /* linux/nsfs.h: PID_NS_INIT_INO */
 
@@ -90,7 +98,10 @@ PP_INLINE void pp_trace_init(struct pp_trace_record *r, const struct pp_traced *
 /* Nobody is woken: the reader looks some hundred times a second while a trace is open. */
 PP_INLINE void pp_trace_put(const struct pp_traced *a, struct pp_trace_record *r, u32 size)
 {
-	if (bpf_ringbuf_output(&pp_trace_ring, r, size, BPF_RB_NO_WAKEUP))
+	u32 zero = 0;
+	void *ring = bpf_map_lookup_elem(&pp_trace_rings, &zero);
+
+	if (!ring || bpf_ringbuf_output(ring, r, size, BPF_RB_NO_WAKEUP))
 		__sync_fetch_and_add(&a->state->n_lost, 1);
 }
 

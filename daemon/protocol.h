@@ -44,8 +44,8 @@ enum broker_request {
 	BROKER_CREATED,	   /* -> fd of an ARRAY of struct pp_created, once PP_CREATE is armed */
 	BROKER_WAIT,	   /* loads the programs that see threads wait -> struct broker_wait; fds: maps in
 			    * the order of enum pp_wait_map; else as BROKER_HEAP */
-	BROKER_TRACE,	   /* loads the programs that trace; fds: maps in the order of enum pp_trace_map;
-			    * else as BROKER_HEAP. To disarm PP_TRACE unloads them */
+	BROKER_TRACE,	   /* loads the programs that trace, makes their ring; fds: maps in the order of
+			    * enum pp_trace_map; else as BROKER_HEAP. With PP_TRACE disarmed, the ring goes */
 	BROKER_LOOK,	   /* uint32_t target: its held objects are looked at (broker/held.h), soon;
 			    * -EAGAIN: they still are */
 	BROKER_KEEP,	   /* uint32_t target -> fd of a new file in --keep-dir; -ENOENT: there is none */

@@ -192,13 +192,14 @@ static int arm(struct broker *b, enum pp_collector c, char *error)
 
 static void disarm(struct broker *b, enum pp_collector c)
 {
-	if (c == PP_TRACE)
-		traces_free(TAKE_PTR(b->traces)); /* and its ring */
-	else if (c == PP_TRACE_CALLS && b->traces)
-		traces_disarm_calls(b->traces);
+	char error[KERNEL_MAX_TEXT];
+	bool traces = c == PP_TRACE || c == PP_TRACE_CALLS;
+
+	if (traces && b->traces && traces_loaded(b->traces, error) == 0)
+		traces_disarm(b->traces, c == PP_TRACE_CALLS);
 	else if (c == PP_WAIT && b->waits)
 		waits_disarm(b->waits);
-	else if (c != PP_WAIT)
+	else if (c != PP_WAIT && !traces)
 		kernel_disarm(b->kernel, c);
 }
 
@@ -298,6 +299,8 @@ static void answer_trace(struct broker *b, struct answer *a)
 
 	if (r == 0)
 		r = traces_loaded(b->traces, error);
+	if (r == 0)
+		r = traces_make_ring(b->traces);
 	answer_text(a, r, error);
 	if (r < 0 && r != -EAGAIN)
 		traces_free(TAKE_PTR(b->traces)); /* the next one tries again */

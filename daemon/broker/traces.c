@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/broker/traces.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <pthread.h>
@@ -12,7 +13,7 @@
 #include "daemon/broker/diagnose.h"
 
 static const char *const map_names[PP_N_TRACE_MAPS] = {
-	[PP_TRACE_MAP_RING] = "pp_trace_ring",
+	[PP_TRACE_MAP_RING] = "pp_trace_rings", /* here: the map that it is in */
 	[PP_TRACE_MAP_STATE] = "pp_trace_state",
 	[PP_TRACE_MAP_FILTER] = "pp_trace_filter",
 };
@@ -32,6 +33,7 @@ struct traces {
 	char error[KERNEL_MAX_TEXT];
 	struct bpf_object *o;
 	int maps[PP_N_TRACE_MAPS]; /* borrowed from the object */
+	int ring; /* -1: none */
 	struct bpf_link *links[N_PROGRAMS], *call_links[N_CALLS];
 	VEC(int) ticks; /* one a CPU */
 };
@@ -76,6 +78,7 @@ int traces_begin(struct kernel *k, struct traces **ret)
 	if (!t)
 		return -ENOMEM;
 	t->kernel = k;
+	t->ring = -1;
 	r = -pthread_create(&t->thread, NULL, load_later, t);
 	if (r < 0)
 		free(t);
@@ -97,9 +100,25 @@ bool traces_are_loading(const struct traces *t)
 	return t && !__atomic_load_n(&t->done, __ATOMIC_ACQUIRE);
 }
 
+int traces_make_ring(struct traces *t)
+{
+	_cleanup_(closep) int fd = -1;
+	uint32_t zero = 0;
+
+	if (t->ring >= 0)
+		return 0;
+	fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "pp_trace_ring", 0, 0, PP_TRACE_RING, NULL);
+	if (fd < 0)
+		return -errno;
+	if (bpf_map_update_elem(t->maps[PP_TRACE_MAP_RING], &zero, &fd, BPF_ANY) < 0)
+		return -errno;
+	t->ring = TAKE_FD(fd);
+	return 0;
+}
+
 int traces_map(const struct traces *t, enum pp_trace_map map)
 {
-	return t->maps[map];
+	return map == PP_TRACE_MAP_RING ? t->ring : t->maps[map];
 }
 
 static void detach(struct bpf_link **links, size_t n)
@@ -159,15 +178,23 @@ int traces_arm(struct traces *t, bool of_calls, char *error)
 	r = of_calls ? 0 : start_clock(t);
 	if (r < 0) {
 		diagnose_perf(r, error, KERNEL_MAX_TEXT);
-		stop_clock(t);
-		detach(t->links, N_PROGRAMS);
+		traces_disarm(t, false);
 	}
 	return r;
 }
 
-void traces_disarm_calls(struct traces *t)
+void traces_disarm(struct traces *t, bool of_calls)
 {
+	uint32_t zero = 0;
+
 	detach(t->call_links, N_CALLS);
+	if (of_calls)
+		return;
+	stop_clock(t);
+	detach(t->links, N_PROGRAMS);
+	if (t->ring >= 0)
+		bpf_map_delete_elem(t->maps[PP_TRACE_MAP_RING], &zero);
+	close_fd(&t->ring);
 }
 
 void traces_free(struct traces *t)
@@ -175,9 +202,7 @@ void traces_free(struct traces *t)
 	if (!t)
 		return;
 	pthread_join(t->thread, NULL);
-	stop_clock(t);
-	detach(t->call_links, N_CALLS);
-	detach(t->links, N_PROGRAMS);
+	traces_disarm(t, false);
 	bpf_object__close(t->o);
 	free(t);
 }

@@ -3,8 +3,7 @@
 
 /* traces.h - the programs that tell what every thread does, while somebody wants a trace.
  *
- * Owns the object, its maps (a ring of PP_TRACE_RING bytes), its links and its clock, all of which go when the
- * last trace has ended. */
+ * Owns the object and its maps; and while it is armed, the ring (PP_TRACE_RING bytes), the links and the clock. */
 
 #include "bpf/trace.h"
 #include "daemon/broker/kernel.h"
@@ -20,9 +19,12 @@ bool traces_are_loading(const struct traces *t);
 void traces_free(struct traces *t);
 DEFINE_CLEANUP(struct traces, traces_free)
 
-/* Borrowed descriptor; loaded. */
+/* A ring for the next trace, unless there is one. Loaded. 0 or -errno. */
+int traces_make_ring(struct traces *t);
+/* Borrowed descriptor; there is a ring. */
 int traces_map(const struct traces *t, enum pp_trace_map map);
 
 /* Everything but system calls; or, with `calls`, those alone. 0 or -errno, with `error` as above. */
 int traces_arm(struct traces *t, bool calls, char *error);
-void traces_disarm_calls(struct traces *t);
+/* Of everything: the ring goes as well. */
+void traces_disarm(struct traces *t, bool calls);
