@@ -13,7 +13,6 @@
  *
  * Says "thread NAME TID" of each, and "ready". */
 
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
