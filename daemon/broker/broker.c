@@ -14,7 +14,9 @@ static uint32_t start_text(const struct options *o, char *to, size_t max)
 	static const char *const formats[] = { [FORMAT_PPROF] = "pprof",
 					       [FORMAT_TOP] = "top",
 					       [FORMAT_FOLDED] = "folded",
-					       [FORMAT_DUMP] = "dump" };
+					       [FORMAT_DUMP] = "dump",
+					       [FORMAT_GO] = "go",
+					       [FORMAT_PERFETTO] = "perfetto" };
 	size_t n = 0;
 
 	if (o->record) {

@@ -114,6 +114,10 @@ static int open_output(struct broker *b, struct options *o)
 
 	if (!o->record)
 		return 0;
+	if (!strcmp(o->profile, "trace") && !o->output && isatty(STDOUT_FILENO))
+		return complain("a trace is no text: give -o FILE");
+	if (o->format == FORMAT_AUTO && !strcmp(o->profile, "trace"))
+		o->format = FORMAT_GO;
 	if (o->format == FORMAT_AUTO)
 		o->format = o->output || !isatty(STDOUT_FILENO) ? FORMAT_PPROF : o->now ? FORMAT_DUMP : FORMAT_TOP;
 	b->finish = eventfd(0, EFD_CLOEXEC);

@@ -52,7 +52,8 @@ static const struct argp_option recording[] = {
 	{ "seconds", 's', "N", 0, "length of the window, 1 to 3600 (default 10; of goroutine none: as it is now)", 0 },
 	{ "output", 'o', "FILE", 0, "write the profile there", 0 },
 	{ "format", KEY_FORMAT, "FORMAT", 0,
-	  "pprof, top, folded, or of goroutine dump (default to a terminal: top, of goroutine dump; else pprof)", 0 },
+	  "pprof, top, folded; of goroutine also dump; of trace go or perfetto (default: pprof, of trace go; to a "
+	  "terminal: top, of goroutine dump)", 0 },
 	{ 0 },
 };
 
@@ -194,15 +195,17 @@ static void parse_format(struct options *o, const char *arg)
 	static const char *const names[] = { [FORMAT_PPROF] = "pprof",
 					     [FORMAT_TOP] = "top",
 					     [FORMAT_FOLDED] = "folded",
-					     [FORMAT_DUMP] = "dump" };
+					     [FORMAT_DUMP] = "dump",
+					     [FORMAT_GO] = "go",
+					     [FORMAT_PERFETTO] = "perfetto" };
 
-	for (int f = FORMAT_PPROF; f <= FORMAT_DUMP; f++) {
+	for (int f = FORMAT_PPROF; f <= FORMAT_PERFETTO; f++) {
 		if (!strcmp(arg, names[f])) {
 			o->format = (enum options_format)f;
 			return;
 		}
 	}
-	bad_usage("--format %s: pprof, top, folded or dump is wanted", arg);
+	bad_usage("--format %s: pprof, top, folded, dump, go or perfetto is wanted", arg);
 }
 
 static error_t parse_recording(int key, char *arg, struct argp_state *state)

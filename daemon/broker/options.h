@@ -17,7 +17,8 @@
 
 enum { EXIT_BAD_USAGE = 2 };
 
-enum options_format { FORMAT_AUTO, FORMAT_PPROF, FORMAT_TOP, FORMAT_FOLDED, FORMAT_DUMP };
+enum options_format { FORMAT_AUTO, FORMAT_PPROF, FORMAT_TOP, FORMAT_FOLDED, FORMAT_DUMP,
+		      FORMAT_GO, FORMAT_PERFETTO };
 
 struct options {
 	pid_t pids[BROKER_MAX_TARGETS];
