@@ -186,22 +186,22 @@ int BPF_PROG(pp_trace_waking, struct task_struct *p)
 	struct task_struct *me = bpf_get_current_task_btf();
 	struct pp_trace_record r;
 	struct pp_traced a;
-	u32 irq;
 
 	if (!pp_traced(p, &a))
 		return 0;
 	pp_trace_init(&r, &a, PP_TRACE_WAKING, bpf_ktime_get_ns());
 	r.tid = pp_trace_number(p);
-	irq = me->tgid == p->tgid ? pp_in_interrupt(ctx, me, p) : 0;
-	if (!irq && me->tgid == p->tgid) {
+	if (pp_in_interrupt(ctx, me, p)) {
+		r.item = 1;
+		pp_trace_put(&a, &r, PP_TRACE_SHORT);
+	} else if (me->tgid == p->tgid) {
 		r.other = pp_trace_number(me);
 		pp_trace_stack(ctx, &a, &e, &r);
 		pp_trace_put(&a, &r, PP_TRACE_SHORT);
-		return 0;
+	} else {
+		pp_trace_name(&r, me);
+		pp_trace_put(&a, &r, sizeof(r));
 	}
-	r.item = irq;
-	pp_trace_name(&r, me);
-	pp_trace_put(&a, &r, sizeof(r));
 	return 0;
 }
 

@@ -42,7 +42,7 @@ enum pp_trace_kind {
 	PP_TRACE_SWITCH = 1, /* tid leaves its CPU; item: what for, as PP_WAIT_* and below; other: if a thread of
 			      * the same process comes */
 	PP_TRACE_IN,	     /* tid comes to a CPU */
-	PP_TRACE_WAKING,     /* tid is woken by other; 0: from outside, by name; item: 1 by an interrupt */
+	PP_TRACE_WAKING,     /* tid is woken by other; 0: from outside, by name; item: 1: by an interrupt */
 	PP_TRACE_NEW,	     /* tid is made by other, name */
 	PP_TRACE_EXIT,
 	PP_TRACE_NAME,	     /* tid is called name now */

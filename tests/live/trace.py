@@ -145,6 +145,9 @@ def test_blocks_and_wakeups_are_what_the_target_truly_did():
         check_blocks(t, tid["sleeper"], "sleep", "site_sleep", "sleeper")
         check(not [s for s in t.of(tid["sleeper"], "Waiting", "Runnable") if s.g in tid.values()],
               "somebody is said to have woken the sleeper")
+        found = [s for s in t.of(tid["sleeper"], "Waiting", "Runnable") if s.doer]
+        mostly(sum(s.doer[0].startswith("[interrupt") for s in found), len(found), "the sleeper's wake-ups are the clock's")
+        check(not [s for s in found if s.doer[0].startswith("[woken by")], "another process woke the sleeper")
         calls = t.of(tid["flock-a"], "Running", "Syscall")
         check(len(calls) >= 3, "flock-a is in a system call %d times" % len(calls))
         mostly(sum("site_flock" in s.own for s in calls), len(calls), "flock-a has site_flock on its stack")
