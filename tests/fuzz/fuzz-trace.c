@@ -40,7 +40,7 @@ static uint32_t tid_of(uint8_t byte)
 static struct trace_event read_event(struct cursor *c, uint64_t *now)
 {
 	uint8_t kind = cursor_u8(c), where = cursor_u8(c), what = cursor_u8(c);
-	struct trace_event e = { .kind = kind % 11, .cpu = where % 5 == 4 ? where * 100 : where % 5, .why = what % 16,
+	struct trace_event e = { .kind = kind % 11, .cpu = where == 255 ? 9000 : where % 5, .why = what % 16,
 				 .flags = what >> 4, .stack = where >> 4 };
 	int8_t step = (int8_t)cursor_u8(c);
 
