@@ -49,13 +49,13 @@ int fail(struct reader *r, const char *format, ...)
 	return -1;
 }
 
-/* Go's reader refuses a number that does not end within ten bytes. */
+/* Go's reader refuses a number of more than 64 bits. */
 static uint64_t number(struct cursor *c)
 {
 	const uint8_t *from = c->p;
 	uint64_t v = cursor_uleb128(c);
 
-	if (c->p - from > 10)
+	if (c->p - from > 10 || (c->p - from == 10 && from[9] > 1))
 		c->bad = true;
 	return v;
 }
