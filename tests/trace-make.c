@@ -2,7 +2,7 @@
 
 /* trace-make - the recorded input (tests/fixtures/recorded-trace.gz) as a trace file, for readers other than our own.
  *
- *   trace-make FORMAT FILE [name=value...]     FORMAT: 22, 23, 25, 26 (Go's)
+ *   trace-make FORMAT FILE [name=value...]     FORMAT: 22, 23, 25, 26 (Go's), perfetto
  *     seed, lose, twice, late, skew, calls, ns: as struct trace_harm, and the length of a generation
  *     repeat: the recording so many times, for the speed
  */
@@ -15,10 +15,12 @@
 
 #include "base/cleanup.h"
 #include "daemon/serve/trace/go_model.h"
+#include "daemon/serve/trace/perfetto.h"
 #include "trace_world.h"
 
 struct making {
-	struct go_trace *go;
+	struct go_trace *go; /* or */
+	struct perfetto *perfetto;
 	struct bytes out;
 	uint64_t shift, n_events, cpu_ns;
 };
@@ -48,9 +50,16 @@ static int each(void *context, const struct trace_generation *from)
 	g.ended += m->shift;
 	m->n_events += g.n;
 	before = cpu_time();
-	r = go_trace_generation(m->go, &g, &m->out);
+	r = m->go ? go_trace_generation(m->go, &g, &m->out) : perfetto_generation(m->perfetto, &g, &m->out);
 	m->cpu_ns += cpu_time() - before;
 	return r;
+}
+
+static int open_format(struct making *m, const char *format, const struct trace_start *start)
+{
+	if (!strcmp(format, "perfetto"))
+		return perfetto_new(start, &m->perfetto);
+	return go_trace_new(start, (unsigned)atoi(format), &m->go);
 }
 
 static uint64_t option(int argc, char **argv, const char *name, uint64_t otherwise)
@@ -93,7 +102,7 @@ int main(int argc, char **argv)
 				 .calls = option(argc, argv, "calls", 0) };
 	ns = option(argc, argv, "ns", 1000000000);
 	r = trace_world_read(&w, TRACE_FIXTURES "/recorded-trace.gz");
-	if (r < 0 || go_trace_new(&w.start, (unsigned)atoi(argv[1]), &m.go) < 0) {
+	if (r < 0 || open_format(&m, argv[1], &w.start) < 0) {
 		fprintf(stderr, "trace-make: no input, or no such format\n");
 		return 2;
 	}
@@ -104,11 +113,12 @@ int main(int argc, char **argv)
 		h.seed++;
 	}
 	if (!r)
-		r = go_trace_end(m.go, NULL, &m.out);
+		r = m.go ? go_trace_end(m.go, NULL, &m.out) : perfetto_end(m.perfetto, NULL, &m.out);
 	printf("%" PRIu64 " events, %zu bytes, %.2f M events a second\n", m.n_events, m.out.n,
 	       (double)m.n_events * 1e3 / (double)(m.cpu_ns + 1));
 	r |= write_all(argv[2], &m.out);
 	go_trace_free(m.go);
+	perfetto_free(m.perfetto);
 	bytes_deinit(&m.out);
 	trace_world_free(&w);
 	return r ? 1 : 0;

@@ -24,10 +24,10 @@ static uint32_t frames(void *context, uint32_t id, const struct trace_frame **re
 {
 	static struct trace_frame many[300];
 
-	for (uint32_t i = 0; i < 300; i++)
-		many[i] = (struct trace_frame){ 0x1000 + i * (id & 1), i % 7 ? "function" : "other", id & 2 ? "file.c" : "",
-						i, i % 3 == 0 };
-	*ret = many;
+	for (uint32_t i = 0; i < 300 && !many[299].function; i++)
+		many[i] = (struct trace_frame){ 0x1000 + i / 2, i % 7 ? "function" : "other", i % 5 ? "file.c" : "", i / 3,
+						i % 3 == 0 };
+	*ret = id == 15 ? many : many + id;
 	return id == 15 ? 300 : id & 7;
 }
 
@@ -40,7 +40,7 @@ static uint32_t tid_of(uint8_t byte)
 static struct trace_event read_event(struct cursor *c, uint64_t *now)
 {
 	uint8_t kind = cursor_u8(c), where = cursor_u8(c), what = cursor_u8(c);
-	struct trace_event e = { .kind = kind % 11, .cpu = where % 5 == 4 ? where * 100 : where % 5, .why = what % 16,
+	struct trace_event e = { .kind = kind % 11, .cpu = where == 255 ? 9000 : where % 5, .why = what % 16,
 				 .flags = what >> 4, .stack = where >> 4 };
 	int8_t step = (int8_t)cursor_u8(c);
 
@@ -97,11 +97,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	static const unsigned versions[] = { 22, 23, 25, 26 };
 	struct trace_thread threads[] = { { 1, "main", false }, { 2, "in a call", true }, { 3, "", false },
 					  { 0, "nobody", false }, { 1, "twice", true } };
-	struct trace_start start = { 1, "program", 4, 1000000, 2000000000, 3000000, threads, 5 };
+	struct trace_start start = { 1, "program", 4, 1ull << 40, 1ull << 60, 1ull << 41, threads, 5 };
 	struct trace_event *events = calloc(MAX_EVENTS, sizeof(*events));
 	VEC(struct trace_generation) g = { 0 };
 	struct cursor c = cursor_over(data, n);
-	uint64_t now = 1000000, began = now;
+	uint64_t now = 1ull << 40, began = now, ended;
 	uint8_t head = cursor_u8(&c);
 	uint32_t at = 0, first = 0;
 
@@ -111,9 +111,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		events[at++] = read_event(&c, &now);
 		if (!cut && cursor_left(&c) && at < MAX_EVENTS)
 			continue;
-		vec_push(&g, ((struct trace_generation){ events + first, at - first, began, now, head >> 4, frames, NULL }));
+		ended = now > began ? now : began; /* these are the recorder's own, unlike the events' times */
+		vec_push(&g, ((struct trace_generation){ events + first, at - first, began, ended, head >> 4, frames, NULL }));
 		first = at;
-		began = now;
+		began = ended;
 	}
 	go(&start, versions[head % 4], g.data, g.n);
 	perfetto(&start, g.data, g.n);

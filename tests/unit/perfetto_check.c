@@ -79,13 +79,14 @@ static const struct field {
 	{ TIMEBASE, 4, NUMBER },
 };
 
-struct known { /* since the state was cleared */
-	bool string[1 << 16], frame[1 << 16], stack[1 << 16];
+struct known { /* when it was said last, in clearings of the state */
+	uint32_t string[1 << 16], frame[1 << 16], stack[1 << 16];
 };
 
 struct reader {
 	struct perfetto_check *ret;
 	struct known *known;
+	uint32_t clearings;
 	uint64_t number[8]; /* of the innermost message, by field */
 	uint64_t time;
 };
@@ -98,9 +99,9 @@ static bool complain(struct reader *r, const char *what, uint64_t number)
 	return false;
 }
 
-static bool known(struct reader *r, const bool *table, uint64_t id, const char *what)
+static bool known(struct reader *r, const uint32_t *table, uint64_t id, const char *what)
 {
-	return (id && id < 1 << 16 && table[id]) || complain(r, what, id);
+	return (id && id < 1 << 16 && table[id] == r->clearings) || complain(r, what, id);
 }
 
 static bool read_number(struct reader *r, enum message in, uint32_t field, uint64_t v)
@@ -108,7 +109,7 @@ static bool read_number(struct reader *r, enum message in, uint32_t field, uint6
 	if (field < 8)
 		r->number[field] = v;
 	if (in == PACKET && field == 13 && v & 1)
-		memset(r->known, 0, sizeof(*r->known));
+		r->clearings++;
 	if (in == FRAME && (field == 2 || field == 5))
 		return known(r, r->known->string, v, "a frame of an unknown string");
 	if (in == STACK && field == 2)
@@ -146,15 +147,15 @@ static bool done(struct reader *r, enum message m, uint32_t field)
 		break;
 	case STRING:
 		if (field == FUNCTION_NAMES || field == SOURCE_PATHS)
-			r->known->string[id] = true;
+			r->known->string[id] = r->clearings;
 		c->n_functions += field == FUNCTION_NAMES;
 		break;
 	case FRAME:
-		r->known->frame[id] = true;
+		r->known->frame[id] = r->clearings;
 		c->n_frames++;
 		break;
 	case STACK:
-		r->known->stack[id] = true;
+		r->known->stack[id] = r->clearings;
 		c->n_stacks++;
 		break;
 	case SAMPLE:

@@ -49,13 +49,13 @@ int fail(struct reader *r, const char *format, ...)
 	return -1;
 }
 
-/* Go's reader refuses a number that does not end within ten bytes. */
+/* Go's reader refuses a number of more than 64 bits. */
 static uint64_t number(struct cursor *c)
 {
 	const uint8_t *from = c->p;
 	uint64_t v = cursor_uleb128(c);
 
-	if (c->p - from > 10)
+	if (c->p - from > 10 || (c->p - from == 10 && from[9] > 1))
 		c->bad = true;
 	return v;
 }
@@ -127,7 +127,10 @@ static struct cursor rest_of(const struct reader *r, const uint8_t *p)
 static int check_frames(struct reader *r)
 {
 	for (size_t i = 0; i < r->stacks.n; i++) {
-		struct cursor c = rest_of(r, r->stacks.data[i].frames);
+		struct cursor c = { 0 };
+
+		if (r->stacks.data[i].frames)
+			c = rest_of(r, r->stacks.data[i].frames);
 
 		for (uint32_t k = 0; k < r->stacks.data[i].n; k++) {
 			uint64_t pc = number(&c), function = number(&c), file = number(&c), line = number(&c);

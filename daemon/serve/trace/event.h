@@ -70,7 +70,7 @@ struct trace_frame {
 	bool inlined; /* into the frame that follows */
 };
 
-/* One generation: what happened in [began, ended), sorted by time. */
+/* One generation: what happened in [began, ended), sorted by time. They follow each other without a gap. */
 struct trace_generation {
 	const struct trace_event *events;
 	uint32_t n;

@@ -117,10 +117,10 @@ void go_declare(struct go_trace *g, uint64_t t, struct go_thread *th, enum go_st
 	declare_first(g, t, th, status, cpu);
 }
 
-/* The stack of a call that goes on; that of another generation is not known any more. */
+/* The stack of a call that goes on; of one that began in another generation only the call is known. */
 static uint32_t call_stack(struct go_trace *g, const struct go_thread *th)
 {
-	return th->call_generation == g->wire.generation ? th->call_stack : 0;
+	return th->call_generation == g->wire.generation ? th->call_stack : go_stack(g, 0, th->call);
 }
 
 void go_create(struct go_trace *g, uint64_t t, struct go_thread *th, struct go_thread *creator, uint32_t stack)

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""trace_read_go.py - the recorded input as a Go trace, read by the real `go tool trace`: whole, and with events lost,
+doubled, late and of clocks that differ. What it says of states and reasons is what our own reader found."""
+import collections
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+BUILD = pathlib.Path(os.environ["PPROFD_BUILD"])
+FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
+HARMS = [
+    (23, ["calls=1"]),
+    (26, []),
+    (22, ["calls=1", "lose=1000", "ns=50000000"]),
+    (23, ["lose=10000", "skew=20000", "twice=20000", "late=5000", "ns=20000000", "seed=2"]),
+    (25, ["calls=1", "lose=50000", "skew=3000000", "ns=100000000", "seed=3"]),
+    (26, ["calls=1", "lose=200000", "late=20000", "ns=10000000", "seed=4"]),
+]
+
+
+def run(*arguments):
+    p = subprocess.run([str(a) for a in arguments], stdin=subprocess.DEVNULL, check=False, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, timeout=300, env=dict(os.environ, GOTOOLCHAIN="local"))
+    if p.returncode:
+        print("%s: %s" % (" ".join(str(a) for a in arguments), p.stderr.decode()[-500:]))
+        sys.exit(1)
+    return p.stdout.decode()
+
+
+def newest():
+    """The newest header that this machine's go reads."""
+    if not shutil.which("go"):
+        print("skipped: go is not installed")
+        sys.exit(77)
+    found = re.match(r"go1\.(\d+)", run("go", "env", "GOVERSION"))
+    if not found or int(found.group(1)) < 22:
+        print("skipped: this go reads no such traces")
+        sys.exit(77)
+    return int(found.group(1))
+
+
+def reasons(text, pattern):
+    return collections.Counter(re.findall(pattern, text, re.M))
+
+
+def read(file):
+    """Once by each reader."""
+    theirs = run("go", "tool", "trace", "-d=parsed", file)
+    ours = run(BUILD / "tests" / "trace-check", "-d", file)
+    for what, their, our in (
+            ("blocks", r'Running->Waiting Reason="([^"]+)"', r'GoBlock [^"\n]*"([^"]+)"'),
+            ("stops", r'Running->Runnable Reason="([^"]+)"', r'GoStop [^"\n]*"([^"]+)"'),
+            ("starts", r"GoID=\d+ (Runnable->Running)", r" (GoStart) "),
+            ("ends", r"GoID=\d+ (Running->NotExist)", r" (GoDestroy)$"),
+            ("messages", r'Message="([^"]+)"', r'UserLog [^"\n]*"([^"]+)"')):
+        a, b = reasons(theirs, their), reasons(ours, our)
+        if not b or sorted(a.values()) != sorted(b.values()) or len(a) > 1 and a != b:
+            print("%s: %s: %s, ours: %s" % (file, what, dict(a), dict(b)))
+            sys.exit(1)
+
+
+def main():
+    go = newest()
+    n = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for version, harm in HARMS:
+            if version <= go:
+                file = pathlib.Path(folder, "t.trace")
+                run(BUILD / "tests" / "trace-make", version, file, *harm)
+                read(file)
+                n += 1
+    for version in (22, 23, 25, 26):
+        if version <= go:
+            run("go", "tool", "trace", "-d=parsed", FIXTURES / ("small-%d.trace" % version))
+            n += 1
+    print("%d traces read by go1.%d" % (n, go))
+
+
+main()
