@@ -5,6 +5,7 @@
  * One record for each switch, wake-up, creation, end and tick of the clock, and if asked for, system call, of
  * processes that are traced now, to a ring of its own. Attached only while a trace is open. */
 
+#include "memo.bpf.h"
 #include "emit.bpf.h"
 #include "file.bpf.h"
 #include "identity.h"
@@ -118,6 +119,33 @@ PP_INLINE void pp_trace_stack(void *ctx, const struct pp_traced *a, struct pp_ev
 	r->epoch = epoch;
 }
 
+/* The same where a thread is under the same stack again and again. Interrupts are off, or it is no other thread's CPU
+ * before the program has ended. */
+PP_INLINE void pp_trace_stack_again(void *ctx, const struct pp_traced *a, struct pp_event *e, struct pp_trace_record *r)
+{
+	struct pp_control *c = pp_controls();
+	struct pp_memo_key k = { .tid = (u32)bpf_get_current_pid_tgid() };
+	struct pp_start s;
+
+	if (!c || !(a->wants & PP_TRACE_WANT_STACKS))
+		return;
+	k.epoch = PP_READ_ONCE(c->epoch);
+	r->epoch = k.epoch;
+	r->stack = pp_stack_misfit(a->process);
+	if (r->stack)
+		return;
+	k.list = PP_READ_ONCE(a->process->list);
+	pp_start_registers(&s);
+	k.ip = s.ip;
+	k.sp = s.sp;
+	k.fp = s.fp;
+	r->stack = pp_memo_find(&k);
+	if (r->stack)
+		return;
+	e->memo = &k;
+	r->stack = pp_stack_of(ctx, a->process, e, k.epoch);
+}
+
 PP_INLINE void pp_trace_name(struct pp_trace_record *r, struct task_struct *t)
 {
 	*(u64 *)&r->name[0] = *(u64 *)&t->comm[0];
@@ -166,7 +194,7 @@ int BPF_PROG(pp_trace_switch, int preempted, struct task_struct *prev, struct ta
 		if (comes && in.slot == out.slot)
 			r.other = pp_trace_number(next);
 		if (r.item < PP_WAIT_PREEMPTED || r.item & PP_WAIT_KERNEL)
-			pp_trace_stack(ctx, &out, &e, &r);
+			pp_trace_stack_again(ctx, &out, &e, &r);
 		pp_trace_put(&out, &r, PP_TRACE_SHORT);
 		if (r.other)
 			return 0;
@@ -196,7 +224,7 @@ int BPF_PROG(pp_trace_waking, struct task_struct *p)
 		pp_trace_put(&a, &r, PP_TRACE_SHORT);
 	} else if (me->tgid == p->tgid) {
 		r.other = pp_trace_number(me);
-		pp_trace_stack(ctx, &a, &e, &r);
+		pp_trace_stack_again(ctx, &a, &e, &r);
 		pp_trace_put(&a, &r, PP_TRACE_SHORT);
 	} else {
 		pp_trace_name(&r, me);

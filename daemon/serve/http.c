@@ -15,6 +15,7 @@
 #include "daemon/serve/clock.h"
 #include "daemon/serve/http_guard.h"
 #include "daemon/serve/http_peer.h"
+#include "daemon/serve/http_response.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/path.h"
 
@@ -72,31 +73,6 @@ static int64_t in_seconds(unsigned s)
 	return monotonic_ns() + s * NS_PER_S;
 }
 
-void http_error(struct http_response *ret, unsigned status, const char *format, ...)
-{
-	_cleanup_(freep) char *text = NULL;
-	va_list ap;
-
-	va_start(ap, format);
-	if (vasprintf(&text, format, ap) < 0)
-		text = NULL;
-	va_end(ap);
-	ret->status = status;
-	ret->kind = HTTP_ERROR;
-	bytes_clear(&ret->body);
-	bytes_puts(&ret->body, text ? text : "out of memory");
-	bytes_puts(&ret->body, "\n");
-}
-
-void http_response_deinit(struct http_response *r)
-{
-	bytes_deinit(&r->body);
-	bytes_deinit(&r->location);
-	if (r->stream.free)
-		r->stream.free(r->stream.context);
-	r->stream = (struct http_stream){ 0 };
-}
-
 static void refuse(struct exchange *x, enum http_kind kind, unsigned status, const char *text)
 {
 	x->refused = true;
@@ -115,61 +91,6 @@ static void refuse_method(struct exchange *x)
 {
 	refuse(x, HTTP_TEXT, 405, "Method Not Allowed");
 	x->response.allow = "GET, HEAD";
-}
-
-static void add_disposition(struct MHD_Response *r, const char *filename)
-{
-	char value[128], name[64];
-
-	snprintf(name, sizeof(name), "%s", filename);
-	for (char *s = name; *s; s++) {
-		if ((unsigned char)*s < ' ' || *s & 0x80 || strchr("\"\\/\x7f", *s))
-			*s = '_';
-	}
-	snprintf(value, sizeof(value), "attachment; filename=\"%s\"", name);
-	MHD_add_response_header(r, "Content-Disposition", value);
-}
-
-/* go-endpoints.md 1.2. A header that MHD has no memory for is missing. */
-static void add_headers(const struct exchange *x, struct MHD_Response *r)
-{
-	static const char *const types[] = {
-		[HTTP_TEXT] = "text/plain; charset=utf-8",
-		[HTTP_HTML] = "text/html; charset=utf-8",
-		[HTTP_BINARY] = "application/octet-stream",
-		[HTTP_ERROR] = "text/plain; charset=utf-8",
-		[HTTP_REDIRECT] = "text/html; charset=utf-8",
-	};
-	const struct http_response *a = &x->response;
-
-	MHD_add_response_header(r, "Content-Type", types[a->kind]);
-	if (a->kind != HTTP_REDIRECT)
-		MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-	if (a->kind == HTTP_ERROR)
-		MHD_add_response_header(r, "X-Go-Pprof", "1");
-	if (a->exited)
-		MHD_add_response_header(r, "X-Pprofd-Target", "exited");
-	if (a->kind == HTTP_BINARY)
-		add_disposition(r, a->filename);
-	if (a->location.data)
-		MHD_add_response_header(r, "Location", a->location.data);
-	if (a->allow)
-		MHD_add_response_header(r, "Allow", a->allow);
-	if (x->close)
-		MHD_add_response_header(r, "Connection", "close");
-}
-
-static void finish_response(struct http_response *a)
-{
-	if (a->kind == HTTP_REDIRECT && !bytes_text(&a->location))
-		a->body.bad = true;
-	else if (a->kind == HTTP_REDIRECT && !a->body.n)
-		path_redirect_body(&a->body, a->location.data);
-	if (a->body.bad) {
-		bytes_deinit(&a->location);
-		a->allow = NULL;
-		http_error(a, 500, "out of memory");
-	}
 }
 
 /* MHD's reader: the next bytes of a stream. No deadline while nothing is there to be taken. */
@@ -215,12 +136,12 @@ static enum MHD_Result answer(struct exchange *x)
 	enum MHD_Result done;
 	size_t n;
 
-	finish_response(&x->response);
+	http_response_finish(&x->response);
 	n = x->response.body.n;
 	r = body_of(x);
 	if (!r)
 		return MHD_NO;
-	add_headers(x, r);
+	http_response_head(&x->response, x->close, r);
 	if (x->old)
 		MHD_set_response_options(r, MHD_RF_HTTP_1_0_SERVER, MHD_RO_END);
 	http_guard_set(h->guard, x->client,

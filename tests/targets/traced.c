@@ -4,8 +4,8 @@
  *
  *   traced work DIR   lock-a and lock-b hand a mutex to each other (site_lock); receiver waits for sender on a socket
  *                     (site_receive, site_send), piper for it on a pipe (site_pipe); flocker for flock-owner
- *                     (site_flock); syncer writes and calls fsync (site_fsync); sleeper sleeps (site_sleep);
- *                     creator makes a thread every 20 ms that is called child and ends at once (site_child)
+ *                     (site_flock); syncer writes and calls fsync (site_fsync); sleeper sleeps, by turns in site_sleep
+ *                     and site_doze;                     creator makes a thread every 20 ms that is called child and ends at once (site_child)
  *   traced spin       two threads, spin-a and spin-b, on one CPU
  *   traced many N     N threads, each of which is woken now and then
  *   traced exec       as work, and on a line on standard input a thread that is not the leader executes "traced work"
@@ -108,6 +108,19 @@ SITE static void site_sleep(void)
 	asm volatile("");
 }
 
+/* Its twin: nothing but the return address tells the two apart. */
+SITE static void site_doze(void)
+{
+	pause_ms(4);
+	asm volatile("");
+}
+
+static void sleep_by_turns(void)
+{
+	site_sleep();
+	site_doze();
+}
+
 SITE static void site_spin(void)
 {
 	for (long i = 0; i < 100000; i++)
@@ -157,7 +170,7 @@ static void *work(void *context)
 static const struct job jobs[] = {
 	{ "lock-a", site_lock },    { "lock-b", site_lock },	{ "receiver", site_receive }, { "piper", site_pipe },
 	{ "sender", site_send },    { "flock-a", flock_0 },	{ "flock-b", flock_1 },	      { "syncer", site_fsync },
-	{ "sleeper", site_sleep },  { "creator", site_create },
+	{ "sleeper", sleep_by_turns },  { "creator", site_create },
 };
 
 static int file_in(const char *directory, const char *name)
