@@ -378,7 +378,8 @@ static void test_sizes(void **state)
 	play(s);
 	assert_int_equal(all_repairs(s->m.g), 0);
 	assert_true(s->c.n_batches >= s->c.n_generations * 5);
-	has(s, 8000, "([more frames]) on 101");
+	assert_int_equal(s->c.n_type[GO_STOP], 8000);
+	assert_non_null(strstr(bytes_text(&s->text), "\"yield\" ([more frames]) on 101"));
 }
 
 int main(void)

@@ -141,6 +141,7 @@ static void end(struct go_trace *g)
 			continue;
 		go_thread_write_name(g, th);
 		go_wire_flush(&g->wire, &th->stream, th->tid);
+		bytes_deinit(&th->stream.b); /* what many threads once needed is not kept */
 		if (th->dead)
 			go_thread_release(g, th);
 	}
