@@ -308,56 +308,29 @@ static int load_threads(struct kernel *k)
 	return r;
 }
 
-/* An iterator over the threads of one process, or over one thread. */
-static int iterate(struct kernel *k, const char *program, uint32_t pid, uint32_t tid)
-{
-	union bpf_iter_link_info info = { .task = { .pid = pid, .tid = tid } };
-	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof(info));
-	struct bpf_link *link;
-	int fd;
-
-	link = bpf_program__attach_iter(bpf_object__find_program_by_name(k->threads, program), &options);
-	if (!link)
-		return -errno;
-	fd = bpf_iter_create(bpf_link__fd(link));
-	if (fd < 0)
-		fd = -errno;
-	bpf_link__destroy(link);
-	return fd;
-}
-
 int kernel_threads(struct kernel *k, const struct process *p, char *error)
 {
+	union bpf_iter_link_info info = { .task = { .pid = (uint32_t)p->pid } };
+	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof(info));
 	int r = process_alive(p) ? load_threads(k) : -ESRCH;
+	struct bpf_link *link = NULL;
 
-	if (r == 0)
-		r = iterate(k, "pp_threads", (uint32_t)p->pid, 0);
+	if (r == 0) {
+		link = bpf_program__attach_iter(bpf_object__find_program_by_name(k->threads, "pp_threads"), &options);
+		r = link ? fcntl(bpf_link__fd(link), F_DUPFD_CLOEXEC, 3) : -1;
+		r = r < 0 ? -errno : r;
+	}
+	bpf_link__destroy(link);
 	if (r < 0 && r != -ESRCH)
 		diagnose_load(k->btf, r, error, KERNEL_MAX_TEXT);
 	return r;
 }
 
-int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, const struct pp_more *q,
-		 unsigned char *to)
+int kernel_iterate(int link)
 {
-	_cleanup_(closep) int fd = -1;
-	char path[64];
-	uint32_t zero = 0;
-	ssize_t n;
-	int r = k->threads ? 0 : -EINVAL;
+	int fd = bpf_iter_create(link);
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%u", (int)p->pid, tid);
-	if (r == 0 && (!process_alive(p) || access(path, F_OK) < 0)) /* a thread of this process, no other */
-		r = -ESRCH;
-	if (r == 0 && bpf_map_update_elem(bpf_object__find_map_fd_by_name(k->threads, "pp_more"), &zero, q,
-					  BPF_ANY) < 0)
-		r = -errno;
-	if (r == 0)
-		r = fd = iterate(k, "pp_stack_more", 0, tid);
-	if (r < 0)
-		return r;
-	n = read(fd, to, PP_THREAD_STACK);
-	return n < 0 ? -errno : (int)n;
+	return fd < 0 ? -errno : fd;
 }
 
 static int open_clock(struct kernel *k, int cpu, int program)

@@ -51,13 +51,11 @@ int kernel_adopt(const struct kernel *k, struct bpf_object *o);
 /* The kernel type information that was named to us, or NULL. */
 const char *kernel_btf(const struct kernel *k);
 
-/* A descriptor that gives, when it is read, struct pp_thread and stack of each thread. Loads what it needs the
- * first time. `error` as above. */
+/* A new descriptor of the link of an iterator over the process's threads. Loads what it needs the first time.
+ * `error` as above. */
 int kernel_threads(struct kernel *k, const struct process *p, char *error);
-/* At most PP_THREAD_STACK bytes of a thread's stack at sp + offset; how many, 0: it has moved, or there are
- * none; -errno. */
-int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, const struct pp_more *q,
-		 unsigned char *to);
+/* A descriptor that gives, when it is read, struct pp_thread of each; -errno. From any thread. */
+int kernel_iterate(int link);
 
 /* Loads what PP_GROWTH needs, which takes a moment: another thread may do it, once, before it is armed. */
 int kernel_prepare_growth(struct kernel *k);
