@@ -152,7 +152,7 @@ struct broker_more {
 	uint32_t pad;
 	uint64_t from; /* the other stack begins where the word here, on its signal stack, says */
 };
-#define BROKER_FIRST_STACK 4096
+#define BROKER_FIRST_STACK 2048
 #define BROKER_MAX_STACK (1u << 20)
 #define BROKER_MAX_MORE (8u << 20) /* bytes in one question */
 #define BROKER_MAX_QUESTIONS 1024  /* threads in it */

@@ -13,8 +13,8 @@
 
 #include "base/cleanup.h"
 
-#define PEEK_MAX_PIECES 4096
-#define PEEK_BYTES (8u << 20) /* of all pieces together */
+#define PEEK_MAX_PIECES 16384
+#define PEEK_BYTES (16u << 20) /* of all pieces together */
 
 /* n bytes at `at`; got: as many as could be read before the first page that is not there. */
 struct peek_piece {

@@ -121,7 +121,7 @@ static int sort(struct raw *raw)
 /* In steps, so that few questions do. */
 static uint32_t step(uint32_t n)
 {
-	return !n ? 0 : n <= 64 * 1024 ? 64 * 1024 : n <= 256 * 1024 ? 256 * 1024 : BROKER_MAX_STACK;
+	return !n ? 0 : n <= 16 * 1024 ? 16 * 1024 : n <= 128 * 1024 ? 128 * 1024 : BROKER_MAX_STACK;
 }
 
 /* What the walk of it would have needed; what there is already is read again with it, as of the same moment. */
