@@ -242,10 +242,11 @@ static void answer_threads(struct broker *b, struct answer *a)
 	enum broker_threads_what what = q ? (enum broker_threads_what)q->what : 0;
 	struct process *p = q && q->target < b->n_processes ? &b->processes[q->target] : NULL;
 	char error[KERNEL_MAX_TEXT] = "";
-	int fd = p && what <= BROKER_THREADS_STACKS ? kernel_threads(b->kernel, p, error) : -EINVAL;
+	struct kernel_threads k;
+	int fd = p && what <= BROKER_THREADS_STACKS ? kernel_threads(b->kernel, p, &k, error) : -EINVAL;
 
-	if (fd >= 0)
-		fd = threads_answer(p, fd, what);
+	if (fd == 0)
+		fd = threads_answer(p, k, what);
 	answer_text(a, fd < 0 ? fd : 0, error);
 	if (fd >= 0)
 		give_fd(a, fd);

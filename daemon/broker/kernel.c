@@ -308,29 +308,58 @@ static int load_threads(struct kernel *k)
 	return r;
 }
 
-int kernel_threads(struct kernel *k, const struct process *p, char *error)
+/* All threads of a process, or one thread: a link. */
+static int link_iterator(int program, uint32_t pid, uint32_t tid)
 {
-	union bpf_iter_link_info info = { .task = { .pid = (uint32_t)p->pid } };
-	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof(info));
-	int r = process_alive(p) ? load_threads(k) : -ESRCH;
-	struct bpf_link *link = NULL;
-
-	if (r == 0) {
-		link = bpf_program__attach_iter(bpf_object__find_program_by_name(k->threads, "pp_threads"), &options);
-		r = link ? fcntl(bpf_link__fd(link), F_DUPFD_CLOEXEC, 3) : -1;
-		r = r < 0 ? -errno : r;
-	}
-	bpf_link__destroy(link);
-	if (r < 0 && r != -ESRCH)
-		diagnose_load(k->btf, r, error, KERNEL_MAX_TEXT);
-	return r;
-}
-
-int kernel_iterate(int link)
-{
-	int fd = bpf_iter_create(link);
+	union bpf_iter_link_info info = { .task = { .pid = pid, .tid = tid } };
+	LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &info, .iter_info_len = sizeof(info));
+	int fd = bpf_link_create(program, 0, BPF_TRACE_ITER, &options);
 
 	return fd < 0 ? -errno : fd;
+}
+
+int kernel_threads(struct kernel *k, const struct process *p, struct kernel_threads *ret, char *error)
+{
+	int r = process_alive(p) ? load_threads(k) : -ESRCH, program = -1;
+
+	if (r == 0) {
+		program = fcntl(bpf_program__fd(bpf_object__find_program_by_name(k->threads, "pp_threads")),
+				F_DUPFD_CLOEXEC, 3);
+		r = program < 0 ? -errno : link_iterator(program, (uint32_t)p->pid, 0);
+	}
+	if (r < 0) {
+		close_fd(&program);
+		if (r != -ESRCH)
+			diagnose_load(k->btf, r, error, KERNEL_MAX_TEXT);
+		return r;
+	}
+	*ret = (struct kernel_threads){ .link = r, .program = program };
+	return 0;
+}
+
+int kernel_iterate(const struct kernel_threads *t)
+{
+	int fd = bpf_iter_create(t->link);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int kernel_iterate_one(const struct kernel_threads *t, uint32_t tid, int ret_fds[2])
+{
+	_cleanup_(closep) int link = link_iterator(t->program, 0, tid), first = -1;
+	int second;
+
+	if (link < 0)
+		return link;
+	first = bpf_iter_create(link);
+	if (first < 0)
+		return -errno;
+	second = bpf_iter_create(link);
+	if (second < 0)
+		return -errno;
+	ret_fds[0] = TAKE_FD(first);
+	ret_fds[1] = second;
+	return 0;
 }
 
 static int open_clock(struct kernel *k, int cpu, int program)

@@ -55,7 +55,7 @@ void peek_deinit(struct peek *p)
 
 void peek_clear(struct peek *p)
 {
-	p->area->n = p->used = 0;
+	p->area->n = p->area->n_looks = p->used = 0;
 }
 
 int peek_add(struct peek *p, pid_t tid, uint64_t at, uint32_t n)
@@ -64,9 +64,37 @@ int peek_add(struct peek *p, pid_t tid, uint64_t at, uint32_t n)
 
 	if (a->n == PEEK_MAX_PIECES || n > PEEK_BYTES - p->used || n > (MAX_VECTORS - 2) * PAGE)
 		return -1;
-	a->pieces[a->n] = (struct peek_piece){ .at = at, .n = n, .to = p->used, .tid = tid };
+	a->pieces[a->n] = (struct peek_piece){ .at = at, .n = n, .to = p->used, .tid = tid, .look = -1 };
 	p->used += (n + 15) & ~15u;
 	return (int)a->n++;
+}
+
+int peek_add_look(struct peek *p, const int fds[2])
+{
+	struct peek_area *a = p->area;
+
+	if (a->n_looks == PEEK_MAX_LOOKS)
+		return -1;
+	a->looks[a->n_looks] = (struct peek_look){ .fds = { fds[0], fds[1] }, .n = { UINT32_MAX, UINT32_MAX } };
+	return (int)a->n_looks++;
+}
+
+int peek_add_by(struct peek *p, pid_t tid, int look, uint32_t how, uint32_t n)
+{
+	int piece = peek_add(p, tid, 0, n);
+
+	if (piece < 0)
+		return -1;
+	p->area->pieces[piece].look = look;
+	p->area->pieces[piece].how = how;
+	return piece;
+}
+
+static void look(struct peek_look *l, int which)
+{
+	ssize_t n = read(l->fds[which], &l->t[which], sizeof(l->t[which]));
+
+	l->n[which] = n > 0 ? (uint32_t)n : 0;
 }
 
 /* A vector a page: what follows one that is not there is left out, what precedes it is not. */
@@ -90,6 +118,20 @@ static void read_piece(struct peek_area *a, struct peek_piece *piece)
 	piece->got = got > 0 ? (uint32_t)got : 0;
 }
 
+static void read_by_look(struct peek_area *a, struct peek_piece *piece)
+{
+	struct peek_look *l = &a->looks[piece->look];
+
+	if (piece->how & PEEK_BEFORE)
+		look(l, 0);
+	piece->at = piece->how & PEEK_LOCK ? l->t[0].argument : l->t[0].registers[7];
+	if (l->n[0] != sizeof(l->t[0]) || l->t[0].running || (piece->how & PEEK_LOCK && !l->t[0].has_lock))
+		return;
+	read_piece(a, piece);
+	if (piece->how & PEEK_AFTER)
+		look(l, 1);
+}
+
 /* The reader's whole life. Each byte that comes asks for the pieces from `done` on. */
 static void __attribute__((noreturn)) run_reader(struct peek_area *a, int socket, pid_t parent)
 {
@@ -100,7 +142,10 @@ static void __attribute__((noreturn)) run_reader(struct peek_area *a, int socket
 		_exit(1);
 	while (recv(socket, &c, 1, 0) == 1) {
 		for (uint32_t i = a->done; i < a->n; i++) {
-			read_piece(a, &a->pieces[i]);
+			if (a->pieces[i].look >= 0)
+				read_by_look(a, &a->pieces[i]);
+			else
+				read_piece(a, &a->pieces[i]);
 			__atomic_store_n(&a->done, i + 1, __ATOMIC_RELEASE);
 		}
 		if (send(socket, &c, 1, MSG_NOSIGNAL) != 1)

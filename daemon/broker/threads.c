@@ -9,11 +9,10 @@
 #include <sys/socket.h>
 
 #include "base/vec.h"
-#include "daemon/broker/kernel.h"
 #include "daemon/broker/peek.h"
 
 #define MAX_ANSWERS 8 /* at once */
-#define MAX_TRIES 3   /* at a thread that has run meanwhile */
+#define MAX_TRIES 4   /* at a thread that has run meanwhile */
 #define SEND_SIZE (128 * 1024)
 #define TIMEOUT_S 120 /* for whoever asks to ask on, or to take the answer */
 
@@ -39,12 +38,14 @@ struct reading {
 	struct pp_thread t;
 	int lock, stack, other; /* pieces; -1: none */
 	bool refused;		/* the other one */
+	int look;		/* -1: between two looks at all of them */
 };
 
 struct answer {
 	struct process process; /* its pidfd is borrowed: it stays open for as long as we run */
 	enum broker_threads_what what;
-	int link, socket;
+	struct kernel_threads kernel;
+	int socket;
 	VEC(struct one) all;	    /* in the order of the first look */
 	VEC(struct key) by_tid;
 	uint64_t n_left_out;
@@ -105,7 +106,7 @@ static int look(struct answer *a, bool first)
 {
 	static const size_t most = 32 * 1024 / sizeof(struct pp_thread); /* the kernel gives no more at once */
 	_cleanup_(freep) struct pp_thread *t = malloc(most * sizeof(*t));
-	_cleanup_(closep) int fd = kernel_iterate(a->link);
+	_cleanup_(closep) int fd = kernel_iterate(&a->kernel);
 	int r = !t ? -ENOMEM : fd < 0 ? fd : 0;
 	ssize_t n = 0;
 
@@ -171,6 +172,11 @@ static uint32_t got(const struct answer *a, int piece)
 	return piece < 0 ? 0 : a->peek.area->pieces[piece].got;
 }
 
+static int put_piece(struct answer *a, int piece)
+{
+	return piece < 0 ? 0 : put(a, peek_bytes(&a->peek, piece), got(a, piece));
+}
+
 static bool ended(const struct answer *a, int piece)
 {
 	return piece >= 0 && got(a, piece) < a->peek.area->pieces[piece].n;
@@ -184,21 +190,19 @@ static int put_thread(struct answer *a, const struct reading *k)
 	t.n_stack = got(a, k->stack);
 	t.n_other = got(a, k->other);
 	t.ends = (ended(a, k->stack) ? PP_ENDS_STACK : 0) | (k->refused || ended(a, k->other) ? PP_ENDS_OTHER : 0);
-	t.has_lock = got(a, k->lock) == sizeof(t.lock);
+	t.has_lock = k->lock >= 0 && got(a, k->lock) == sizeof(t.lock);
 	if (t.has_lock)
 		memcpy(t.lock, peek_bytes(&a->peek, k->lock), sizeof(t.lock));
 	r = put(a, &t, sizeof(t));
-	if (r == 0 && t.n_stack)
-		r = put(a, peek_bytes(&a->peek, k->stack), t.n_stack);
-	if (r == 0 && t.n_other)
-		r = put(a, peek_bytes(&a->peek, k->other), t.n_other);
-	return r;
+	if (r == 0)
+		r = put_piece(a, k->stack);
+	return r == 0 ? put_piece(a, k->other) : r;
 }
 
 /* It has no stack: it runs. */
 static int put_running(struct answer *a, const struct pp_thread *t)
 {
-	struct reading k = { .t = *t, .lock = -1, .stack = -1, .other = -1 };
+	struct reading k = { .t = *t, .lock = -1, .stack = -1, .other = -1, .look = -1 };
 
 	k.t.running = 1;
 	return put_thread(a, &k);
@@ -242,6 +246,13 @@ static int add_pieces(struct answer *a, const struct want *w, uint64_t other, st
 	return -1;
 }
 
+/* It has run since the looks at all: it gets looks of its own, close to its reading. One with two stacks is read
+ * in two steps, which are not close. */
+static bool moves(const struct want *w)
+{
+	return w->n_tries && !w->q.n_other;
+}
+
 /* Those that are still wanted, as many as there is room for. */
 static int choose(struct answer *a)
 {
@@ -252,10 +263,10 @@ static int choose(struct answer *a)
 	for (uint32_t i = 0; i < a->wants.n && r == 0; i++) {
 		struct want *w = &a->wants.data[i];
 		struct one *o = &a->all.data[w->q.position];
-		struct reading k = { .want = i, .t = o->t };
+		struct reading k = { .want = i, .t = o->t, .look = -1 };
 		uint64_t other = 0;
 
-		if (w->done)
+		if (w->done || moves(w))
 			continue;
 		if (o->gone || o->t.running || w->n_tries == MAX_TRIES) {
 			w->done = true;
@@ -297,6 +308,99 @@ static int settle(struct answer *a)
 	return r;
 }
 
+static int add_moving(struct answer *a, uint32_t i)
+{
+	const struct want *w = &a->wants.data[i];
+	const struct pp_thread *t = &a->all.data[w->q.position].t;
+	struct reading k = { .want = i, .t = *t, .lock = -1, .stack = -1, .other = -1 };
+	bool stack = a->what == BROKER_THREADS_STACKS;
+	int fds[2], r = t->tid ? kernel_iterate_one(&a->kernel, t->tid, fds) : -ESRCH;
+
+	if (r < 0)
+		return r;
+	k.look = peek_add_look(&a->peek, fds);
+	k.lock = peek_add_by(&a->peek, (pid_t)t->tid, k.look, PEEK_BEFORE | PEEK_LOCK | (stack ? 0 : PEEK_AFTER),
+			     sizeof(t->lock));
+	if (stack)
+		k.stack = peek_add_by(&a->peek, (pid_t)t->tid, k.look, PEEK_AFTER, w->q.n_stack);
+	return vec_push(&a->readings, k);
+}
+
+/* A few of those that move. */
+static int choose_moving(struct answer *a)
+{
+	uint64_t bytes = 0;
+	int r = 0;
+
+	a->readings.n = 0;
+	peek_clear(&a->peek);
+	for (uint32_t i = 0; i < a->wants.n && a->readings.n < PEEK_MAX_LOOKS && r == 0; i++) {
+		struct want *w = &a->wants.data[i];
+
+		if (w->done || !moves(w))
+			continue;
+		bytes += w->q.n_stack + 32;
+		if (bytes > PEEK_BYTES)
+			break;
+		r = add_moving(a, i);
+		if (r == -ESRCH) { /* it has ended */
+			w->done = true;
+			r = 0;
+		}
+	}
+	return r;
+}
+
+/* One that was read between two looks of its own. */
+static int settle_moving(struct answer *a, struct reading *k)
+{
+	const struct peek_look *l = &a->peek.area->looks[k->look];
+	const struct pp_thread *before = &l->t[0], *after = &l->t[1];
+	struct want *w = &a->wants.data[k->want];
+	uint32_t position = k->t.position;
+
+	w->done = true;
+	if (l->n[0] == UINT32_MAX) /* nothing is read any more */
+		return put_thread(a, k);
+	if (l->n[0] != sizeof(*before) || before->host_tid != k->t.host_tid || before->started != k->t.started)
+		return 0; /* it has ended */
+	k->t = *before;
+	k->t.position = position;
+	if (before->running)
+		return put_running(a, &k->t);
+	if (l->n[1] == UINT32_MAX) { /* its memory did not answer; or nothing of it was to be read */
+		k->lock = -1;
+		return put_thread(a, k);
+	}
+	if (l->n[1] == sizeof(*after) && !after->running && after->started == before->started &&
+	    after->n_switches == before->n_switches)
+		return put_thread(a, k);
+	if (l->n[1] && ++w->n_tries == MAX_TRIES)
+		return put_running(a, &k->t);
+	w->done = !l->n[1];
+	return 0;
+}
+
+static int read_moving(struct answer *a)
+{
+	int r = choose_moving(a);
+
+	while (r == 0 && a->peek.area->n_looks) {
+		peek_run(&a->peek);
+		for (size_t i = 0; i < a->readings.n; i++) {
+			struct peek_look *l = &a->peek.area->looks[a->readings.data[i].look];
+
+			close_fd(&l->fds[0]);
+			close_fd(&l->fds[1]);
+			if (r == 0)
+				r = settle_moving(a, &a->readings.data[i]);
+		}
+		if (r == 0)
+			r = choose_moving(a);
+	}
+	return r;
+}
+
 static int put_end(struct answer *a)
 {
 	struct broker_threads_end end = { a->peek.n_late, a->n_left_out };
@@ -322,6 +426,8 @@ static int read_wanted(struct answer *a)
 		if (r == 0)
 			r = choose(a);
 	}
+	if (r == 0)
+		r = read_moving(a);
 	return r == 0 ? put_end(a) : r;
 }
 
@@ -397,7 +503,8 @@ static void *run(void *context)
 	}
 	if (a->peek.area)
 		peek_deinit(&a->peek);
-	close_fd(&a->link);
+	close_fd(&a->kernel.link);
+	close_fd(&a->kernel.program);
 	vec_deinit(&a->all);
 	vec_deinit(&a->by_tid);
 	vec_deinit(&a->wants);
@@ -434,10 +541,10 @@ static int make_sockets(int pair[2])
 	return 0;
 }
 
-int threads_answer(const struct process *p, int link, enum broker_threads_what what)
+int threads_answer(const struct process *p, struct kernel_threads k, enum broker_threads_what what)
 {
 	_cleanup_(freep) struct answer *a = calloc(1, sizeof(*a));
-	_cleanup_(closep) int l = link, ours = -1, theirs = -1;
+	_cleanup_(closep) int link = k.link, program = k.program, ours = -1, theirs = -1;
 	int pair[2], r;
 
 	if (!a)
@@ -451,7 +558,7 @@ int threads_answer(const struct process *p, int link, enum broker_threads_what w
 		r = -EAGAIN;
 	a->process = *p;
 	a->what = what;
-	a->link = l;
+	a->kernel = k;
 	a->socket = ours;
 	if (r == 0)
 		r = start(a);
@@ -460,7 +567,8 @@ int threads_answer(const struct process *p, int link, enum broker_threads_what w
 		return r;
 	}
 	TAKE_PTR(a);
-	TAKE_FD(l);
+	TAKE_FD(link);
+	TAKE_FD(program);
 	TAKE_FD(ours);
 	return TAKE_FD(theirs);
 }

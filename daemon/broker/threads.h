@@ -8,8 +8,7 @@
  * it; else it is read again, a few times, and then said to be running. Whoever asks gets of a process's memory
  * what lies from a thread's stack pointer on, and the 16 bytes of its futex. */
 
-#include "daemon/broker/process.h"
+#include "daemon/broker/kernel.h"
 
-/* link: of an iterator over its threads; ours from now on, also on failure. A socket (daemon/protocol.h), or
- * -errno. */
-int threads_answer(const struct process *p, int link, enum broker_threads_what what);
+/* k: of this process; ours from now on, also on failure. A socket (daemon/protocol.h), or -errno. */
+int threads_answer(const struct process *p, struct kernel_threads k, enum broker_threads_what what);
