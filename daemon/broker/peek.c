@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -22,6 +23,8 @@
 #define MAX_STUCK 3
 #define LOOK_MS 50
 #define STUCK_LOOKS 10 /* one after the other, at which it waits at the same piece */
+#define END_MS 500 /* for a reader to end once it is killed */
+#define MAX_LEFT 8
 #define MAX_TIME_NS 8000000000ll
 
 int peek_init(struct peek *p)
@@ -34,11 +37,58 @@ int peek_init(struct peek *p)
 	return 0;
 }
 
+/* Readers that were killed and have not ended: some waits of the kernel's do not end before they are answered
+ * (FUSE, without reading ahead). Where there are too many nothing is read. */
+static pid_t left[MAX_LEFT];
+static pthread_mutex_t left_lock = PTHREAD_MUTEX_INITIALIZER; /* guards left */
+
+/* Those that have ended by now make room. */
+static bool may_start(void)
+{
+	bool room = false;
+
+	pthread_mutex_lock(&left_lock);
+	for (int i = 0; i < MAX_LEFT; i++) {
+		if (left[i] && waitpid(left[i], NULL, WNOHANG))
+			left[i] = 0;
+		room |= !left[i];
+	}
+	pthread_mutex_unlock(&left_lock);
+	return room;
+}
+
+/* Without room it is waited for: one that does end is never forgotten. */
+static void leave(pid_t reader)
+{
+	bool noted = false;
+
+	pthread_mutex_lock(&left_lock);
+	for (int i = 0; i < MAX_LEFT && !noted; i++) {
+		noted = !left[i];
+		if (noted)
+			left[i] = reader;
+	}
+	pthread_mutex_unlock(&left_lock);
+	if (!noted)
+		waitpid(reader, NULL, 0);
+}
+
+/* One that does not end may be in the middle of a copy into the area: this list is the last one then. */
 static void end_reader(struct peek *p)
 {
-	if (p->reader > 0) {
+	const struct timespec pause = { 0, 1000000 };
+	bool ended = p->reader <= 0;
+
+	if (!ended)
 		kill(p->reader, SIGKILL);
-		waitpid(p->reader, NULL, 0);
+	for (int ms = 0; !ended && ms < END_MS; ms++) {
+		ended = waitpid(p->reader, NULL, WNOHANG) != 0;
+		if (!ended)
+			nanosleep(&pause, NULL);
+	}
+	if (!ended) {
+		leave(p->reader);
+		p->n_stuck = MAX_STUCK;
 	}
 	p->reader = 0;
 	close_fd(&p->ours);
@@ -162,6 +212,8 @@ static int start_reader(struct peek *p)
 
 	if (p->reader)
 		return 0;
+	if (!may_start())
+		return -EAGAIN;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	p->ours = pair[0];
@@ -225,7 +277,7 @@ static bool wait_for_reader(struct peek *p, int64_t until)
 	}
 }
 
-/* Behind the piece at which it was stuck. It is gone when this returns: nobody else writes the area. */
+/* Behind the piece at which it was stuck. */
 static void give_up_piece(struct peek *p)
 {
 	end_reader(p);

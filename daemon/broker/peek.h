@@ -6,7 +6,7 @@
  * A page can be one that the target itself, or its file system, has yet to provide (userfaultfd, FUSE). So a
  * process of ours does the reading, which shares nothing with us but our descriptors and the pieces, and which
  * is killed when it does not get on; another one goes on behind the piece. After few of those nothing more is
- * read. The process ends with the thread that uses it. One thread at a time. */
+ * read. The process ends with the thread that uses it. One thread at a time for each struct peek. */
 
 #include <stdint.h>
 #include <sys/types.h>

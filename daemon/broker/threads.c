@@ -30,6 +30,8 @@ struct want {
 	struct broker_more q;
 	unsigned n_tries;
 	bool done;
+	int from;	/* piece: where the other stack begins */
+	uint64_t other; /* there; 0: it may not be read */
 };
 
 /* What is being read of one, and its registers from before. */
@@ -208,25 +210,40 @@ static int put_running(struct answer *a, const struct pp_thread *t)
 	return put_thread(a, &k);
 }
 
-/* Where the other stack begins, 0: it may not be read. A thread that handles a signal on a stack of its own for
- * that has left its stack pointer there. */
-static uint64_t other_base(struct answer *a, const struct pp_thread *t, uint64_t from)
+/* A thread that handles a signal on a stack of its own for that has left its stack pointer there: nowhere else is
+ * looked for it. */
+static bool on_signal_stack(const struct pp_thread *t, uint64_t from)
 {
-	uint64_t sp = t->registers[7], base = 0;
-	int piece;
+	uint64_t sp = t->registers[7];
 
-	if (sp - t->signal_stack >= t->signal_size || from - t->signal_stack >= t->signal_size || from < sp)
-		return 0;
+	return sp - t->signal_stack < t->signal_size && from - t->signal_stack < t->signal_size && from >= sp;
+}
+
+/* Where other stacks begin, of all that ask for one: after the same look as what is read of them then. */
+static void find_others(struct answer *a)
+{
 	peek_clear(&a->peek);
-	piece = peek_add(&a->peek, (pid_t)t->tid, from, sizeof(base));
-	peek_run(&a->peek);
-	if (got(a, piece) == sizeof(base))
-		memcpy(&base, peek_bytes(&a->peek, piece), sizeof(base));
-	return base;
+	for (size_t i = 0; i < a->wants.n; i++) {
+		struct want *w = &a->wants.data[i];
+		const struct one *o = &a->all.data[w->q.position];
+
+		w->other = 0;
+		w->from = -1;
+		if (!w->done && w->q.n_other && !o->gone && !o->t.running && on_signal_stack(&o->t, w->q.from))
+			w->from = peek_add(&a->peek, (pid_t)o->t.tid, w->q.from, sizeof(w->other));
+	}
+	if (a->peek.area->n)
+		peek_run(&a->peek);
+	for (size_t i = 0; i < a->wants.n; i++) {
+		struct want *w = &a->wants.data[i];
+
+		if (w->from >= 0 && got(a, w->from) == sizeof(w->other))
+			memcpy(&w->other, peek_bytes(&a->peek, w->from), sizeof(w->other));
+	}
 }
 
 /* Into the list of what is read next, if there is room: 0, or -1. */
-static int add_pieces(struct answer *a, const struct want *w, uint64_t other, struct reading *k)
+static int add_pieces(struct answer *a, const struct want *w, struct reading *k)
 {
 	pid_t tid = (pid_t)k->t.tid;
 	uint32_t n = a->peek.area->n, used = a->peek.used;
@@ -236,9 +253,10 @@ static int add_pieces(struct answer *a, const struct want *w, uint64_t other, st
 		k->lock = peek_add(&a->peek, tid, k->t.argument, sizeof(k->t.lock));
 	if (a->what == BROKER_THREADS_STACKS)
 		k->stack = peek_add(&a->peek, tid, k->t.registers[7], w->q.n_stack);
-	if (other)
-		k->other = peek_add(&a->peek, tid, other, w->q.n_other);
-	if ((a->what != BROKER_THREADS_STACKS || k->stack >= 0) && (!other || k->other >= 0) &&
+	if (w->other)
+		k->other = peek_add(&a->peek, tid, w->other, w->q.n_other);
+	k->refused = w->q.n_other && !w->other;
+	if ((a->what != BROKER_THREADS_STACKS || k->stack >= 0) && (!w->other || k->other >= 0) &&
 	    (a->what == BROKER_THREADS_LIST || !k->t.has_lock || k->lock >= 0))
 		return 0;
 	a->peek.area->n = n;
@@ -259,12 +277,12 @@ static int choose(struct answer *a)
 	int r = 0;
 
 	a->readings.n = 0;
+	find_others(a);
 	peek_clear(&a->peek);
 	for (uint32_t i = 0; i < a->wants.n && r == 0; i++) {
 		struct want *w = &a->wants.data[i];
 		struct one *o = &a->all.data[w->q.position];
 		struct reading k = { .want = i, .t = o->t, .look = -1 };
-		uint64_t other = 0;
 
 		if (w->done || moves(w))
 			continue;
@@ -273,18 +291,9 @@ static int choose(struct answer *a)
 			r = o->gone ? 0 : put_running(a, &o->t);
 			continue;
 		}
-		if (w->q.n_other) {
-			if (a->readings.n)
-				break; /* alone: it is asked for in two steps */
-			other = other_base(a, &o->t, w->q.from);
-			k.refused = !other;
-			peek_clear(&a->peek);
-		}
-		if (add_pieces(a, w, other, &k) < 0)
+		if (add_pieces(a, w, &k) < 0)
 			break;
 		r = vec_push(&a->readings, k);
-		if (w->q.n_other)
-			break;
 	}
 	return r;
 }

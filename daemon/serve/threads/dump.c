@@ -14,6 +14,7 @@
 
 #define READ_SIZE (256 * 1024)
 #define MAX_ROUNDS 8 /* of asking for more of the same thread's stack */
+#define MAX_MORE (256ul << 20) /* bytes that are asked for in a dump */
 
 /* An answer of the broker's, as it came. */
 struct raw {
@@ -30,6 +31,7 @@ struct reading {
 	struct raw raw;
 	VEC(struct broker_more) wants;
 	unsigned round;
+	uint64_t asked; /* bytes */
 	struct dump *to;
 };
 
@@ -42,12 +44,12 @@ static ssize_t take(struct raw *raw, size_t at, bool *ret_end)
 	if (n < sizeof(t))
 		return 0;
 	memcpy(&t, raw->data.data + at, sizeof(t));
-	*ret_end = !t.host_tid;
-	size = sizeof(t) + (*ret_end ? sizeof(raw->end) : (size_t)t.n_stack + t.n_other);
+	size = sizeof(t) + (!t.host_tid ? sizeof(raw->end) : (size_t)t.n_stack + t.n_other);
 	if (t.n_stack > BROKER_MAX_STACK || t.n_other > BROKER_MAX_STACK || t.position >= DUMP_MAX_THREADS)
 		return -EBADMSG;
 	if (n < size)
 		return 0;
+	*ret_end = !t.host_tid;
 	if (*ret_end)
 		memcpy(&raw->end, raw->data.data + at + sizeof(t), sizeof(raw->end));
 	else if (raw->at.n == DUMP_MAX_THREADS)
@@ -60,6 +62,7 @@ static ssize_t take(struct raw *raw, size_t at, bool *ret_end)
 /* One answer, up to its end; -ESRCH: there is none. */
 static int read_answer(int fd, struct raw *raw)
 {
+	const size_t most = DUMP_MAX_THREADS * (sizeof(struct pp_thread) + BROKER_FIRST_STACK) + BROKER_MAX_MORE;
 	bool end = false;
 	size_t at = 0;
 
@@ -67,6 +70,8 @@ static int read_answer(int fd, struct raw *raw)
 	while (!end) {
 		ssize_t n;
 
+		if (raw->data.n > most)
+			return -EBADMSG;
 		if (vec_reserve(&raw->data, raw->data.n + READ_SIZE) < 0)
 			return -ENOMEM;
 		n = recv(fd, raw->data.data + raw->data.n, READ_SIZE, 0);
@@ -145,7 +150,6 @@ static int walk(struct reading *r, size_t i, uint64_t from, struct dump_thread *
 	struct dump *to = r->to;
 	uint64_t words[PP_MAX_WORDS];
 	struct walk_more more;
-	int err;
 
 	d->first = (uint32_t)to->words.n;
 	d->n = 0;
@@ -156,8 +160,7 @@ static int walk(struct reading *r, size_t i, uint64_t from, struct dump_thread *
 		return -ENOMEM;
 	memcpy(to->words.data + to->words.n, words, d->n * sizeof(*words));
 	to->words.n += d->n;
-	err = r->round < MAX_ROUNDS ? want(r, &d->t, &more) : 0;
-	return err;
+	return r->round < MAX_ROUNDS ? want(r, &d->t, &more) : 0;
 }
 
 static int walk_first(struct reading *r)
@@ -244,6 +247,11 @@ static int ask_more(struct reading *r)
 			bytes += (uint64_t)q->n_stack + q->n_other;
 			if (bytes > BROKER_MAX_MORE)
 				break;
+			r->asked += (uint64_t)q->n_stack + q->n_other;
+		}
+		if (r->asked > MAX_MORE) {
+			r->to->n_deep += all.n - first;
+			break;
 		}
 		err = ask(r, all.data + first, n);
 		if (err < 0 && err != -ENOMEM)
@@ -306,6 +314,8 @@ int dump_read(struct core *c, struct target *t, enum broker_threads_what what, s
 	d.took_ns = monotonic_ns() - d.began_ns;
 	if (err == 0)
 		err = walk_all(&r);
+	if (err == -ESRCH && target_alive(t))
+		err = -EIO; /* it is the broker that has had enough */
 	d.n_left_out = r.raw.end.n_left_out;
 	d.n_late = r.raw.end.n_late;
 	if (r.fd >= 0)

@@ -29,6 +29,7 @@ struct dump {
 	int64_t began_ns, took_ns; /* monotonic: from the first look to the last */
 	uint64_t n_left_out;
 	uint64_t n_late; /* readings that its memory did not answer */
+	uint64_t n_deep; /* threads whose stacks were too much to be read whole */
 	uint32_t image; /* that the words are of */
 };
 

@@ -190,6 +190,9 @@ static void say(const struct target *t, const struct threads *from, struct captu
 	if (d->n_late)
 		capture_comment(to, "memory of the process did not answer %llu readings in time: their stacks are not "
 				"complete", (unsigned long long)d->n_late);
+	if (d->n_deep)
+		capture_comment(to, "stacks of %llu threads are not complete: all together they are too deep",
+				(unsigned long long)d->n_deep);
 	if (d->n_left_out)
 		capture_comment(to, "left out: %llu threads past the first %d", (unsigned long long)d->n_left_out,
 				DUMP_MAX_THREADS);
