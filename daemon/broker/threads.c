@@ -390,23 +390,27 @@ static int settle_moving(struct answer *a, struct reading *k)
 	return 0;
 }
 
+static void close_looks(struct answer *a)
+{
+	for (uint32_t i = 0; i < a->peek.area->n_looks; i++) {
+		close_fd(&a->peek.area->looks[i].fds[0]);
+		close_fd(&a->peek.area->looks[i].fds[1]);
+	}
+}
+
 static int read_moving(struct answer *a)
 {
 	int r = choose_moving(a);
 
-	while (r == 0 && a->peek.area->n_looks) {
+	while (r == 0 && a->readings.n) {
 		peek_run(&a->peek);
-		for (size_t i = 0; i < a->readings.n; i++) {
-			struct peek_look *l = &a->peek.area->looks[a->readings.data[i].look];
-
-			close_fd(&l->fds[0]);
-			close_fd(&l->fds[1]);
-			if (r == 0)
-				r = settle_moving(a, &a->readings.data[i]);
-		}
+		for (size_t i = 0; i < a->readings.n && r == 0; i++)
+			r = settle_moving(a, &a->readings.data[i]);
+		close_looks(a);
 		if (r == 0)
 			r = choose_moving(a);
 	}
+	close_looks(a);
 	return r;
 }
 
@@ -454,7 +458,8 @@ static int answer_first(struct answer *a)
 
 	if (r == 0 && a->what == BROKER_THREADS_LIST) {
 		for (size_t i = 0; i < a->all.n && r == 0; i++) {
-			struct reading k = { .t = a->all.data[i].t, .lock = -1, .stack = -1, .other = -1 };
+			struct reading k = { .t = a->all.data[i].t, .lock = -1, .stack = -1, .other = -1,
+					     .look = -1 };
 
 			r = put_thread(a, &k);
 		}

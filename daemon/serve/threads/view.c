@@ -164,8 +164,14 @@ static int check_cycles(struct core *c, struct target *t, struct threads *to)
 	return r == -ESRCH ? 0 : r;
 }
 
+static bool waits_alike(const struct thread_view *a, const struct thread_view *b)
+{
+	return a->item == b->item && a->n == b->n && !memcmp(a->words, b->words, a->n * sizeof(*a->words));
+}
+
 static int tell(struct core *c, struct target *t, struct threads *to)
 {
+	const struct thread_view *last = NULL; /* threads of a pool wait at one place: it is asked about once */
 	int r = name_callees(c, to);
 
 	if (r < 0)
@@ -173,8 +179,11 @@ static int tell(struct core *c, struct target *t, struct threads *to)
 	for (size_t i = 0; i < to->all.n; i++) {
 		struct thread_view *v = &to->all.data[i];
 
-		if (v->n && !v->t->running && v->t->state)
-			v->kind = wait_kind(v->item, v->words, v->n, &to->names);
+		if (!v->n || v->t->running || !v->t->state)
+			continue;
+		v->kind = last && waits_alike(last, v) ? last->kind :
+							 wait_kind(v->item, v->words, v->n, &to->names);
+		last = v;
 	}
 	deadlock_owners(to);
 	r = deadlock_cycles(to);
