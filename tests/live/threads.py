@@ -77,7 +77,7 @@ STATES = {
     "rdlock": "sync.RWMutex.RLock", "wrlock": "sync.RWMutex.Lock", "barrier": "semacquire: barrier",
     "sleep": "sleep", "poll": "IO wait", "pipe": "IO wait", "socket": "IO wait", "pause": "syscall: pause",
     "join": "semacquire: join (of goroutine SLEEPER)", "deep": "sleep", "handler": "sleep", "altstack": "sleep",
-    "vfork": "syscall: vfork", "waitid": "syscall: waitid",
+    "vfork": "syscall: vfork", "waitid": "syscall: waitid", "wide": "sleep",
 }
 
 
@@ -99,6 +99,7 @@ def test_each_state():
     check("on_signal" in found["handler"].functions and "in_handler" in found["handler"].functions, "no handler")
     check("on_signal" in found["altstack"].functions, "no handler on its own stack")
     check(found["deep"].functions.count("in_depth") == 61, "%d calls" % found["deep"].functions.count("in_depth"))
+    check(found["wide"].functions.count("in_width") == 151, "%d calls" % found["wide"].functions.count("in_width"))
     for name in ("spin", "vdso"):
         x = found[name]
         check(x.state in ("running", "runnable"), "%s: [%s]" % (name, x.state))

@@ -106,6 +106,18 @@ static NOINLINE void in_depth(int n)
 	HERE;
 }
 static NOINLINE void in_deep(void) { in_depth(deep_frames); HERE; }
+static NOINLINE void in_width(int n)
+{
+	volatile char room[1000];
+
+	room[0] = (char)n;
+	if (n)
+		in_width(n - 1);
+	else
+		in_sleep();
+	(void)room[0];
+}
+static NOINLINE void in_wide(void) { in_width(150); HERE; }
 static NOINLINE void on_signal(int n) { (void)n; in_sleep(); HERE; }
 static NOINLINE void in_handler(void)
 {
@@ -136,7 +148,7 @@ static const struct place {
 	{ "wrlock", in_wrlock }, { "barrier", in_barrier }, { "sleep", in_sleep }, { "poll", in_poll },
 	{ "pipe", in_pipe }, { "socket", in_socket }, { "pause", in_pause }, { "waitid", in_waitid }, { "join", in_join },
 	{ "spin", in_spin }, { "vdso", in_clock }, { "deep", in_deep }, { "handler", in_handler },
-	{ "altstack", in_altstack }, { "vfork", in_vfork },
+	{ "altstack", in_altstack }, { "vfork", in_vfork }, { "wide", in_wide },
 };
 #define N_PLACES (sizeof(places) / sizeof(places[0]))
 
