@@ -142,7 +142,7 @@ static void end(struct go_trace *g)
 		go_thread_write_name(g, th);
 		go_wire_flush(&g->wire, &th->stream, th->tid);
 		bytes_deinit(&th->stream.b); /* what many threads once needed is not kept */
-		if (th->dead)
+		if (th->dead || (th->gone && g->wire.now - th->declared_at > GO_GONE_NS))
 			go_thread_release(g, th);
 	}
 	go_wire_flush(&g->wire, &g->outside, GO_OUTSIDE);
