@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* trace-check - says whether Go's reader would take a trace, and what is in it.
+/* trace-check - says whether a reader would take a trace, Go's or Perfetto's, and what is in it.
  *
- *   trace-check [-d] FILE        -d: each event, in the reader's order
+ *   trace-check [-d] FILE        -d: each event of Go's, in the reader's order
  */
 
 #include <inttypes.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "perfetto_check.h"
 #include "trace_check.h"
 
 static void id(const char *name, uint64_t v)
@@ -51,27 +52,53 @@ static int read_all(const char *path, struct bytes *to)
 	return to->bad ? -1 : 0;
 }
 
-int main(int argc, char **argv)
+static bool check_go(const struct bytes *b, bool dump, const char *path)
 {
-	bool dump = argc == 3 && !strcmp(argv[1], "-d");
 	struct trace_check c = { .event = dump ? show : NULL };
-	struct bytes b = BYTES_INIT;
-	bool good;
+	bool good = trace_check(b->data ? b->data : "", b->n, &c);
 
-	if (argc != 2 + dump || read_all(argv[argc - 1], &b) < 0) {
-		fprintf(stderr, "trace-check [-d] FILE\n");
-		return 2;
-	}
-	good = trace_check(b.data ? b.data : "", b.n, &c);
 	printf("version 1.%u, %zu bytes, %" PRIu64 " generations, %" PRIu64 " batches, %" PRIu64 " events, %" PRIu64
 	       " samples, %" PRIu64 " stacks, %" PRIu64 " strings, %" PRIu64 " ties, %" PRIu64 " retries\n",
-	       c.version, b.n, c.n_generations, c.n_batches, c.n_events, c.n_samples, c.n_stacks, c.n_strings,
+	       c.version, b->n, c.n_generations, c.n_batches, c.n_events, c.n_samples, c.n_stacks, c.n_strings,
 	       c.n_ties, c.n_retries);
 	for (uint8_t i = 0; i < 64; i++)
 		if (c.n_type[i])
 			printf("%s %" PRIu64 "\n", trace_check_type(i), c.n_type[i]);
 	if (!good)
-		fprintf(stderr, "%s: %s\n", argv[argc - 1], c.error);
+		fprintf(stderr, "%s: %s\n", path, c.error);
+	return good;
+}
+
+static bool check_perfetto(const struct bytes *b, const char *path)
+{
+	struct perfetto_check c;
+	bool good = perfetto_check(b->data, b->n, &c);
+
+	printf("Perfetto, %zu bytes, %" PRIu64 " packets, %" PRIu64 " samples, %" PRIu64 " stacks, %" PRIu64 " threads, \"%s\"\n",
+	       b->n, c.n_packets, c.n_samples, c.n_stacks, c.n_threads, c.note);
+	for (int i = 0; i < 512; i++)
+		if (c.n_event[i])
+			printf("FtraceEvent.%d %" PRIu64 "\n", i, c.n_event[i]);
+	if (!good)
+		fprintf(stderr, "%s: %s\n", path, c.error);
+	return good;
+}
+
+int main(int argc, char **argv)
+{
+	bool dump = argc == 3 && !strcmp(argv[1], "-d");
+	const char *path = argv[argc - 1];
+	struct bytes b = BYTES_INIT;
+	bool good;
+
+	if (argc != 2 + dump || read_all(path, &b) < 0) {
+		fprintf(stderr, "trace-check [-d] FILE\n");
+		return 2;
+	}
+	if (b.n && b.data[0] == '\n') /* the tag of Trace.packet */
+		good = check_perfetto(&b, path);
+	else
+		good = check_go(&b, dump, path);
 	bytes_deinit(&b);
 	return !good;
 }

@@ -3,7 +3,7 @@
 /* trace-make - the recorded input (tests/fixtures/recorded-trace.gz) as a trace file, for readers other than our own.
  *
  *   trace-make FORMAT FILE [name=value...]     FORMAT: 22, 23, 25, 26 (Go's), perfetto
- *     seed, lose, twice, late, skew, calls, ns: as struct trace_harm, and the length of a generation
+ *     seed, lose, twice, late, skew, calls, first, n, ns: as struct trace_harm, and the length of a generation
  *     repeat: the recording so many times, for the speed
  */
 
@@ -99,7 +99,9 @@ int main(int argc, char **argv)
 				 .twice = (uint32_t)option(argc, argv, "twice", 0),
 				 .late = (uint32_t)option(argc, argv, "late", 0),
 				 .skew_ns = (uint32_t)option(argc, argv, "skew", 0),
-				 .calls = option(argc, argv, "calls", 0) };
+				 .calls = option(argc, argv, "calls", 0),
+				 .first = (uint32_t)option(argc, argv, "first", 0),
+				 .n = (uint32_t)option(argc, argv, "n", 0) };
 	ns = option(argc, argv, "ns", 1000000000);
 	r = trace_world_read(&w, TRACE_FIXTURES "/recorded-trace.gz");
 	if (r < 0 || open_format(&m, argv[1], &w.start) < 0) {

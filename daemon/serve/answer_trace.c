@@ -24,6 +24,7 @@ struct tracing {
 	struct trace_window *window;
 	struct trace_format *format;
 	int64_t max_bytes, n_bytes;
+	uint64_t n_no_stack;
 	bool cut, stopped, ended;
 };
 
@@ -73,25 +74,25 @@ static void bound(struct tracing *t, struct trace_generation *g)
 	t->cut = true;
 }
 
-static const char *note(const struct tracing *t, char *to, size_t n)
+static void add_note(const struct tracing *t, struct bytes *to)
 {
 	if (t->cut)
-		snprintf(to, n, "the trace ends early: it has come to its %lld bytes (maxbytes)", (long long)t->max_bytes);
+		bytes_printf(to, "the trace ends early: it has come to its %lld bytes (maxbytes)", (long long)t->max_bytes);
 	else if (t->stopped)
-		snprintf(to, n, "the trace ends early: it was stopped");
+		bytes_puts(to, "the trace ends early: it was stopped");
 	else if (trace_target_ended(t->window))
-		snprintf(to, n, "the trace ends early: process %d has ended", t->target->pid);
-	else
-		return NULL;
-	return to;
+		bytes_printf(to, "the trace ends early: process %d has ended", t->target->pid);
+	if (t->n_no_stack)
+		bytes_printf(to, "%s%llu stacks could not be had", to->n ? "; " : "", (unsigned long long)t->n_no_stack);
 }
 
 static int finish(struct tracing *t, struct bytes *to)
 {
-	char text[128];
+	_cleanup_(bytes_deinit) struct bytes note = BYTES_INIT;
 
 	t->ended = true;
-	return trace_format_end(t->format, note(t, text, sizeof(text)), to);
+	add_note(t, &note);
+	return trace_format_end(t->format, note.n ? bytes_text(&note) : NULL, to);
 }
 
 /* One generation, or the end. */
@@ -105,6 +106,7 @@ static int write_next(struct tracing *t, struct bytes *to)
 	if (r != TRACE_GIVEN)
 		return r;
 	bound(t, &g.generation);
+	t->n_no_stack += g.n_no_stack;
 	r = trace_format_generation(t->format, &g.generation, to);
 	trace_done(&g);
 	if (r == 0 && t->cut)

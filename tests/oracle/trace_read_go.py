@@ -11,8 +11,12 @@ import subprocess
 import sys
 import tempfile
 
+import recorded
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import pprof  # noqa: E402
+
 BUILD = pathlib.Path(os.environ["PPROFD_BUILD"])
-FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
 HARMS = [
     (23, ["calls=1"]),
     (26, []),
@@ -23,13 +27,13 @@ HARMS = [
 ]
 
 
-def run(*arguments):
+def run(*arguments, binary=False):
     p = subprocess.run([str(a) for a in arguments], stdin=subprocess.DEVNULL, check=False, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, timeout=300, env=dict(os.environ, GOTOOLCHAIN="local"))
     if p.returncode:
         print("%s: %s" % (" ".join(str(a) for a in arguments), p.stderr.decode()[-500:]))
         sys.exit(1)
-    return p.stdout.decode()
+    return p.stdout if binary else p.stdout.decode()
 
 
 def newest():
@@ -38,8 +42,8 @@ def newest():
         print("skipped: go is not installed")
         sys.exit(77)
     found = re.match(r"go1\.(\d+)", run("go", "env", "GOVERSION"))
-    if not found or int(found.group(1)) < 22:
-        print("skipped: this go reads no such traces")
+    if not found or int(found.group(1)) < 23:
+        print("skipped: this go's trace tool has no -d=parsed; 1.23's has")
         sys.exit(77)
     return int(found.group(1))
 
@@ -64,6 +68,34 @@ def read(file):
             sys.exit(1)
 
 
+def waited(events, reasons_):
+    """ns that threads waited for these reasons, each until it was woken."""
+    since, total = {}, 0
+    for e in events:
+        if e.kind == recorded.OUT and e.why in reasons_:
+            since[e.tid] = e.time
+        elif e.kind in (recorded.WAKING, recorded.IN):
+            total += e.time - since.pop(e.tid, e.time)
+    return total
+
+
+def check_pages(folder):
+    """The profiles that its pages show."""
+    file = pathlib.Path(folder, "pages.trace")
+    run(BUILD / "tests" / "trace-make", 22, file)
+    _, events = recorded.read()
+    for page, why in (("net", [recorded.NETWORK]), ("syscall", [recorded.SYSCALL]),
+                      ("sync", [recorded.SYNC, recorded.PIPE, recorded.EVENTFD])):
+        profile = pprof.parse(run("go", "tool", "trace", "-pprof=" + page, file, binary=True))
+        total, truth = sum(s.values[1] for s in profile.samples), waited(events, why)
+        if not truth or abs(total / truth - 1) > 0.02:
+            print("%s: %d ns, recorded %d" % (page, total, truth))
+            sys.exit(1)
+        if page == "syscall" and {s.frames[0].name for s in profile.samples} != {"syscall:fsync"}:
+            print("not only fsync: %s" % {s.frames[0].name for s in profile.samples})
+            sys.exit(1)
+
+
 def main():
     go = newest()
     n = 0
@@ -74,9 +106,10 @@ def main():
                 run(BUILD / "tests" / "trace-make", version, file, *harm)
                 read(file)
                 n += 1
+        check_pages(folder)
     for version in (22, 23, 25, 26):
         if version <= go:
-            run("go", "tool", "trace", "-d=parsed", FIXTURES / ("small-%d.trace" % version))
+            run("go", "tool", "trace", "-d=parsed", recorded.FIXTURES / ("small-%d.trace" % version))
             n += 1
     print("%d traces read by go1.%d" % (n, go))
 

@@ -4,17 +4,17 @@
 field is known there, and each thread ran as long as the recording says. (The package's trace processor is a download of its
 own and is not used.)"""
 import collections
-import gzip
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
+import recorded
+from recorded import IN, OUT, WAKING, NEW, EXIT, NAME, ENTER, LEAVE, SAMPLE
+
 VERSION = "0.59.1"
 BUILD = pathlib.Path(os.environ["PPROFD_BUILD"])
-FIXTURE = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "recorded-trace.gz"
-IN, OUT, WAKING, NEW, EXIT, NAME, ENTER, LEAVE, SAMPLE = range(1, 10)
 
 
 def skip(why):
@@ -49,44 +49,6 @@ def with_package():
     os.execv(str(python), [str(python), os.path.abspath(__file__)])
 
 
-def recorded():
-    """(time, kind, tid, cpu) of each event."""
-    data = gzip.open(FIXTURE).read()
-    at = 0
-
-    def number():
-        nonlocal at
-        v = shift = 0
-        while True:
-            b = data[at]
-            at += 1
-            v |= (b & 127) << shift
-            shift += 7
-            if b < 128:
-                return v
-
-    def name():
-        nonlocal at
-        n = number()
-        at += n
-        return data[at - n:at].decode()
-    threads = {number(): name() for _ in range(number())}
-    for _ in range(number()):
-        number()
-    for _ in range(number()):
-        for _ in range(number()):
-            number()
-    t, events = 0, []
-    for _ in range(number()):
-        t += number()
-        kind, tid, cpu = number(), number(), number()
-        for _ in range(5):
-            number()
-        name()
-        events.append((t, kind, tid, cpu))
-    return threads, events
-
-
 def unknown(message, path="Trace"):
     """Paths of fields that the schema does not have."""
     from google.protobuf.unknown_fields import UnknownFieldSet
@@ -115,12 +77,12 @@ def check_events(trace, events):
             ran[s.prev_pid] += e.timestamp - since.pop(s.prev_pid, e.timestamp)
             since[s.next_pid] = e.timestamp
     truth, true_since, n = collections.Counter(), {}, collections.Counter()
-    for t, kind, tid, _ in events:
-        n[kind] += 1
-        if kind == IN:
-            true_since[tid] = t
-        elif kind == OUT:
-            truth[tid] += t - true_since.pop(tid, t)
+    for e in events:
+        n[e.kind] += 1
+        if e.kind == IN:
+            true_since[e.tid] = e.time
+        elif e.kind == OUT:
+            truth[e.tid] += e.time - true_since.pop(e.tid, e.time)
     for kind, name in ((WAKING, "sched_waking"), (NEW, "task_newtask"), (EXIT, "sched_process_exit"),
                        (NAME, "task_rename"), (ENTER, "sys_enter"), (LEAVE, "sys_exit")):
         check(counts[name] == n[kind], "%s: %d, recorded %d" % (name, counts[name], n[kind]))
@@ -157,7 +119,7 @@ def main():
         size = file.stat().st_size
     bad = set(unknown(trace))
     check(not bad, "unknown fields: %s" % sorted(bad))
-    threads, events = recorded()
+    threads, events = recorded.read()
     check_events(trace, events)
     said = {t.tid: t.name for p in trace.packet for t in p.process_tree.threads}
     check(all(said.get(tid) == name for tid, name in threads.items()), "threads %s" % said)

@@ -141,7 +141,8 @@ static void end(struct go_trace *g)
 			continue;
 		go_thread_write_name(g, th);
 		go_wire_flush(&g->wire, &th->stream, th->tid);
-		if (th->dead)
+		bytes_deinit(&th->stream.b); /* what many threads once needed is not kept */
+		if (th->dead || (th->gone && g->wire.now - th->declared_at > GO_GONE_NS))
 			go_thread_release(g, th);
 	}
 	go_wire_flush(&g->wire, &g->outside, GO_OUTSIDE);

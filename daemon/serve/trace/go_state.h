@@ -50,6 +50,7 @@ struct go_stack {
 };
 
 #define GO_BLOCK_THREADS 256
+#define GO_GONE_NS 10000000000ull /* after so long, who has a gone thread's number is another one, whatever was not seen */
 
 struct go_trace {
 	struct go_wire wire;

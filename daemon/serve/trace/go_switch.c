@@ -7,7 +7,6 @@
 
 #define WAKE_RACE_NS 50000 /* a waking is seen this much before the switch that it ends */
 #define NEW_RACE_NS 100000000ull /* a creation is seen at most this much after what the new thread does */
-#define GONE_NS 10000000000ull	 /* after so long it is another thread, whatever was not seen */
 
 /* Words have a meaning to the reader: "sync" and "chan" go to its page of synchronization, "network" to that of the
  * network; "forever" would mean that the goroutine never goes on. */
@@ -33,7 +32,7 @@ static struct go_thread *known(struct go_trace *g, uint64_t t, uint32_t tid, enu
 
 	if (!th)
 		return NULL;
-	if (th->gone && t - th->declared_at < GONE_NS)
+	if (th->gone && t - th->declared_at < GO_GONE_NS)
 		return NULL;
 	th->dead |= th->gone;
 	th->gone = false;

@@ -191,6 +191,7 @@ int trace_next(struct trace_window *w, struct trace_given *ret)
 		return r;
 	pthread_mutex_lock(&w->core->traces.handing);
 	ret->generation.n_lost = n_lost + ret->piece->n_lost;
+	ret->n_no_stack = ret->piece->n_no_stack;
 	ret->generation.frames = frames;
 	ret->generation.context = ret;
 	r = add_events(ret, until);

@@ -53,8 +53,8 @@ struct cpu {
 
 struct perfetto {
 	uint32_t pid;
-	uint64_t to_boottime; /* from monotonic */
-	struct trace_start start; /* pointers are not kept */
+	uint64_t monotonic, realtime, boottime; /* ns, of one moment */
+	uint64_t ended;				/* the last generation */
 	char process[256];
 	VEC(struct cpu) cpus;
 	struct perfetto_threads threads;
@@ -73,9 +73,9 @@ static void put_packet(struct perfetto *p)
 	pb_message(p->out, PACKET, &p->packet);
 }
 
-static uint64_t boottime(const struct perfetto *p, uint64_t t)
+static uint64_t on_boottime(const struct perfetto *p, uint64_t t)
 {
-	return t + p->to_boottime;
+	return t - p->monotonic + p->boottime;
 }
 
 /* Ends p->message, which is an event's body, and appends the event to its CPU's bundle. */
@@ -84,7 +84,7 @@ static void put_event(struct perfetto *p, uint32_t cpu, uint64_t time, uint32_t 
 {
 	struct bytes *bundle = &p->cpus.data[cpu].bundle;
 
-	pb_number(&p->inner, EV_TIMESTAMP, boottime(p, time));
+	pb_number(&p->inner, EV_TIMESTAMP, on_boottime(p, time));
 	pb_number(&p->inner, EV_PID, tid);
 	if (flags)
 		pb_number(&p->inner, EV_FLAGS, flags);
@@ -234,7 +234,7 @@ static void on_sample(struct perfetto *p, const struct trace_event *e)
 {
 	uint32_t stack = perfetto_intern_stack(&p->intern, p->generation, e->stack, &p->news);
 
-	pb_number(&p->packet, TIMESTAMP, boottime(p, e->time));
+	pb_number(&p->packet, TIMESTAMP, on_boottime(p, e->time));
 	pb_number(&p->packet, SEQUENCE_FLAGS, NEEDS_STATE);
 	if (p->news.n)
 		pb_message(&p->packet, INTERNED_DATA, &p->news);
@@ -308,7 +308,7 @@ static void put_threads(struct perfetto *p, uint64_t time, bool process)
 	}
 	if (!p->message.n)
 		return;
-	pb_number(&p->packet, TIMESTAMP, boottime(p, time));
+	pb_number(&p->packet, TIMESTAMP, on_boottime(p, time));
 	pb_message(&p->packet, PROCESS_TREE, &p->message);
 	put_packet(p);
 }
@@ -335,13 +335,13 @@ static void put_fresh(struct perfetto *p)
 
 static void put_start(struct perfetto *p)
 {
-	put_clock(p, BOOTTIME, p->start.boottime);
-	put_clock(p, MONOTONIC, p->start.monotonic);
-	put_clock(p, REALTIME, p->start.realtime);
+	put_clock(p, BOOTTIME, p->boottime);
+	put_clock(p, MONOTONIC, p->monotonic);
+	put_clock(p, REALTIME, p->realtime);
 	pb_number(&p->message, 2, BOOTTIME);
 	pb_message(&p->packet, CLOCK_SNAPSHOT, &p->message);
 	put_packet(p);
-	put_threads(p, p->start.monotonic, true);
+	put_threads(p, p->monotonic, true);
 	pb_number(&p->message, 1, OUR_TRACK);
 	pb_text(&p->message, 2, "pprofd");
 	pb_message(&p->packet, TRACK_DESCRIPTOR, &p->message);
@@ -350,7 +350,7 @@ static void put_start(struct perfetto *p)
 
 static void put_note(struct perfetto *p, uint64_t time, const char *text)
 {
-	pb_number(&p->packet, TIMESTAMP, boottime(p, time));
+	pb_number(&p->packet, TIMESTAMP, on_boottime(p, time));
 	pb_number(&p->packet, SEQUENCE_FLAGS, NEEDS_STATE);
 	pb_number(&p->message, 9, 3); /* instant */
 	pb_number(&p->message, 11, OUR_TRACK);
@@ -383,8 +383,9 @@ int perfetto_new(const struct trace_start *start, struct perfetto **ret)
 	if (!p)
 		return -ENOMEM;
 	p->pid = start->pid;
-	p->start = *start;
-	p->to_boottime = start->boottime - start->monotonic;
+	p->monotonic = p->ended = start->monotonic;
+	p->realtime = start->realtime;
+	p->boottime = start->boottime;
 	utf8_copy(p->process, sizeof(p->process), start->process, strlen(start->process));
 	for (uint32_t i = 0; i < start->n_threads; i++) {
 		struct perfetto_thread *th = perfetto_thread(&p->threads, start->threads[i].tid);
@@ -431,14 +432,14 @@ int perfetto_generation(struct perfetto *p, const struct trace_generation *gener
 		snprintf(text, sizeof(text), "events were lost: %llu", (unsigned long long)generation->n_lost);
 		put_note(p, generation->ended, text);
 	}
-	p->start.monotonic = generation->ended; /* of the end, if nothing follows */
+	p->ended = generation->ended;
 	p->generation = NULL;
 	return result(p);
 }
 
 int perfetto_end(struct perfetto *p, const char *note, struct bytes *out)
 {
-	uint64_t t = p->start.monotonic;
+	uint64_t t = p->ended;
 	char text[160];
 
 	begin(p, out);

@@ -66,6 +66,7 @@ bool trace_target_ended(const struct trace_window *w);
 /* A generation that is handed out. */
 struct trace_given {
 	struct trace_generation generation;
+	uint64_t n_no_stack; /* stacks that could not be had */
 	struct trace_event *events;
 	struct naming names;
 	struct feed_piece *piece;

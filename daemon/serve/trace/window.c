@@ -40,7 +40,7 @@ static int list_threads(struct trace_window *w)
 {
 	int64_t since_boot = clock_ns(CLOCK_BOOTTIME) - monotonic_ns();
 	struct dump d = { 0 };
-	int r = dump_read(w->core, w->target, false, &d);
+	int r = dump_read(w->core, w->target, BROKER_THREADS_LIST, &d);
 
 	if (r < 0)
 		return r;
