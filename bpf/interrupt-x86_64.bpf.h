@@ -31,7 +31,7 @@ PP_INLINE int pp_in_interrupt(void *ctx, struct task_struct *me, struct task_str
 	struct pp_system_call call, woken;
 
 	pp_call_registers(me, &call);
-	if (me->mm && (s64)call.number < 0)
+	if (!me->pid || (me->mm && (s64)call.number < 0)) /* the idle thread has nothing of its own to do */
 		return 1;
 	if ((u64)ctx >= (u64)me->stack && (u64)ctx < (u64)bpf_task_pt_regs(me))
 		return 0;

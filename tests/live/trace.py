@@ -125,10 +125,9 @@ def check_woken(t, tid, by, text):
 
 
 def test_blocks_and_wakeups_are_what_the_target_truly_did():
-    target, tid = worker()
-    d = lib.Daemon(target)
-
     def look(seconds):
+        target, tid = worker()
+        d = lib.Daemon(target)
         t = Trace(ask(d, "seconds=%s" % seconds).body)
         lib.enough(len(t.of(tid["receiver"], "Running", "Waiting")) > 10, "too few waits")
         for name in ("lock-a", "lock-b"):
@@ -151,7 +150,8 @@ def test_blocks_and_wakeups_are_what_the_target_truly_did():
               "somebody is said to have woken the sleeper")
         found = [s for s in t.of(tid["sleeper"], "Waiting", "Runnable") if s.doer]
         mostly(sum(s.doer[0].startswith("[interrupt") for s in found), len(found), "the sleeper's wake-ups are the clock's")
-        check(not [s for s in found if s.doer[0].startswith("[woken by")], "another process woke the sleeper")
+        others = {s.doer[0] for s in found if s.doer[0].startswith("[woken by")}
+        check(not others, "the sleeper was %s" % others)
         calls = t.of(tid["flock-a"], "Running", "Syscall")
         check(len(calls) >= 3, "flock-a is in a system call %d times" % len(calls))
         mostly(sum("site_flock" in s.own for s in calls), len(calls), "flock-a has site_flock on its stack")
@@ -161,18 +161,17 @@ def test_blocks_and_wakeups_are_what_the_target_truly_did():
         dead = {s.of for s in t.steps if s.new == "NotExist"}
         check(len([s for s in born if s.of in dead]) >= len(born) - 2, "threads that were made do not end")
         check(not t.said("in all: .* [1-9][0-9]* lost"), "lost: %s" % t.logs)
+        d.stop()
 
     lib.patiently(look, 1, 3, 10)
-    d.stop()
 
 
 def test_a_thread_that_shares_its_cpu_is_preempted_and_sampled():
-    target = lib.start("traced", "spin")
-    lib.eventually(lambda: len(tids(target)) == 3, "threads: %s" % tids(target))
-    tid = tids(target)
-    d = lib.Daemon(target)
-
     def look(seconds):
+        target = lib.start("traced", "spin")
+        lib.eventually(lambda: len(tids(target)) == 3, "threads: %s" % tids(target))
+        tid = tids(target)
+        d = lib.Daemon(target)
         t = Trace(ask(d, "seconds=%s" % seconds).body)
         for name in ("spin-a", "spin-b"):
             found = t.of(tid[name], "Running", "Runnable", "preempted")
@@ -180,9 +179,9 @@ def test_a_thread_that_shares_its_cpu_is_preempted_and_sampled():
             lib.enough(len(found) >= 3 and len(samples) >= 3, "%s ran too little" % name)
             check(not t.of(tid[name], "Running", "Waiting"), "%s is said to block" % name)
             mostly(sum("site_spin" in s for s in samples), len(samples), "samples of %s" % name)
+        d.stop()
 
     lib.patiently(look, 0.5, 2, 8)
-    d.stop()
 
 
 # What go tool trace shows
@@ -215,10 +214,9 @@ def functions(body):
 
 
 def test_pages_of_go_tool_trace():
-    target, tid = worker()
-    d = lib.Daemon(target)
-
     def look(seconds):
+        target, tid = worker()
+        d = lib.Daemon(target)
         body = ask(d, "seconds=%s&syscalls=1" % seconds).body
         t = Trace(body)
         lib.enough(len(t.of(tid["receiver"], "Running", "Waiting")) > 10, "too few waits")
@@ -235,9 +233,9 @@ def test_pages_of_go_tool_trace():
         check("site_receive" in io and "site_lock" not in io and "site_pipe" not in io, "io: %s" % io)
         check("site_flock" in calls and "site_fsync" in calls, "syscall: %s" % calls)
         check("site_send" in sched and "site_lock" in sched, "sched: %s" % sched)
+        d.stop()
 
     lib.patiently(look, 1, 3, 10)
-    d.stop()
 
 
 def test_versions_overlapping_windows_and_several_targets():
