@@ -11,7 +11,7 @@
  *   symbolizer_lock  the conversation with the symbolizer and the cache of names
  * (the broker's client has a lock of its own, innermost). The registry of objects is written under
  * scan_lock and lock, so either is enough to read it. arm_lock stands apart: it orders
- * arming and disarming and is never taken inside another. */
+ * arming and disarming and is never taken inside another. Traces have locks of their own (trace/record.h). */
 
 #include <pthread.h>
 #include <stdbool.h>
