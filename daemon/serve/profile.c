@@ -120,6 +120,7 @@ const struct profile profiles[] = {
 	{
 		.name = "trace",
 		.arm = PROFILE_TRACE,
+		.collector = PP_TRACE,
 		.help = "A trace of what each thread does: running, runnable, blocked and why, who woke whom. The seconds "
 			"parameter gives the duration (1 by default); after you get the file, open it with go tool trace. "
 			"format=perfetto is for ui.perfetto.dev.",
