@@ -119,6 +119,7 @@ static void sleep_by_turns(void)
 {
 	site_sleep();
 	site_doze();
+	asm volatile("");
 }
 
 SITE static void site_spin(void)
