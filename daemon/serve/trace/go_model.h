@@ -12,7 +12,7 @@
  * Bounded: GO_MAX_THREADS threads at a time, whose further events are counted; the rest goes with a generation.
  *
  * Tasks, regions and log messages of the target belong into go_switch.c, as kinds of events like the others. They need
- * their thread on a CPU (go_running()); an end must match the innermost open region of its thread, and a task must not
+ * their thread on a CPU (running()); an end must match the innermost open region of its thread, and a task must not
  * begin twice: either is fatal to a reader. */
 
 #include "base/cleanup.h"

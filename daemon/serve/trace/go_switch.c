@@ -293,7 +293,7 @@ void go_switch_event(struct go_trace *g, const struct trace_event *e)
 {
 	g->n_events++;
 	if (e->kind >= sizeof(handlers) / sizeof(*handlers) || !handlers[e->kind] || !e->tid ||
-	    e->tid >= GO_OUTSIDE || !go_cpu_get(g, e->cpu)) {
+	    e->tid >= GO_OUTSIDE || (e->kind != TRACE_NAME && !go_cpu_get(g, e->cpu))) {
 		go_repair(g, GO_UNKNOWN);
 		return;
 	}

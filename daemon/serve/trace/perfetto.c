@@ -243,7 +243,6 @@ static void on_sample(struct perfetto *p, const struct trace_event *e)
 	pb_number(&p->message, 3, e->tid);
 	if (stack)
 		pb_number(&p->message, 4, stack);
-	pb_number(&p->message, 5, 2); /* user */
 	pb_message(&p->packet, PERF_SAMPLE, &p->message);
 	put_packet(p);
 }
