@@ -6,7 +6,9 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -80,6 +82,15 @@ def fetch(d, query, seconds):
     return body, time.monotonic() - began - seconds
 
 
+def in_file(body):
+    """How many events of Go's the file has."""
+    with tempfile.NamedTemporaryFile() as f:
+        f.write(body)
+        f.flush()
+        text = subprocess.run([str(lib.BUILD / "tests" / "trace-check"), f.name], check=True, capture_output=True).stdout
+    return int(re.search(rb", (\d+) events, ", text).group(1))
+
+
 def one(d, pid, query):
     fetch(d, query, 0.1)  # names and programs are there
     serve = d.child("pprofd-serve")
@@ -92,10 +103,11 @@ def one(d, pid, query):
     cpu = lib.cpu_seconds(pid) - cpu
     spent = sum(v[0] for v in programs.since(before).values())
     programs.close()
-    events, lost = map(int, re.search(rb"in all: (\d+) events, (\d+) lost", body).groups()) if "perfetto" not in query \
-        else (0, 0)
-    return {"rate": (switches(pid) - n) / took, "events": events, "lost": lost, "size": len(body),
-            "share": 100 * spent / (cpu * 1e9), "resident": most_resident(serve), "late": late,
+    rate = (switches(pid) - n) / took
+    events, lost = map(int, re.search(rb"in all: (\d+) events, (\d+) lost", body).groups())
+    return {"rate": rate, "events": events, "lost": lost, "size": len(body),
+            "in_file": 0 if "perfetto" in query else in_file(body),
+            "share": 100 * spent / (cpu * 1e9), "ns": spent / (rate * took), "resident": most_resident(serve), "late": late,
             "serve": 100 * (lib.cpu_seconds(serve) - used) / took}
 
 
@@ -108,9 +120,9 @@ def rows(name, make, queries):
                 found.append(one(d, t.pid, query))
                 d.kill()
         m = {k: bench.median([f[k] for f in found]) for k in found[0]}
-        each = f"{m['size'] / m['events']:.1f}" if m["events"] else "-"
+        each = f"{m['size'] / m['in_file']:.1f}" if m["in_file"] else "-"
         print(f"| {name} | {query.lstrip('&') or '-'} | {m['rate']:.0f} | {m['events']:.0f} | "
-              f"{'/'.join(str(f['lost']) for f in found)} | {m['size'] / MIB:.1f} | {each} | {m['share']:.1f} % | "
+              f"{'/'.join(str(f['lost']) for f in found)} | {m['size'] / MIB:.1f} | {each} | {m['share']:.1f} % | {m['ns']:.0f} | "
               f"{m['serve']:.0f} % | {m['resident']:.0f} | {1000 * m['late']:.0f} |", flush=True)
 
 
@@ -119,13 +131,13 @@ def section_trace(o):
     print(f"\n## Traces of {SECONDS} s\n\nRun time of our programs by the kernel's account against the target's CPU time; serve: of one CPU, "
           f"most resident, {RING} MiB of ring included; late: from the end of the window to the last byte; medians of {RUNS}, lost of "
           "each\n\n"
-          "| target | query | switches a second | events | lost | MiB | bytes an event | our programs, of its CPU time | serve's "
-          "CPU | resident, MiB | late, ms |\n|---|---|---|---|---|---|---|---|---|---|---|")
+          "| target | query | switches a second | events seen | lost | MiB | bytes an event of Go's | our programs, of its CPU time | ns a switch | serve's "
+          "CPU | resident, MiB | late, ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
     rows("pingpong, 2 threads on one CPU", Pair, ("", "&stacks=0", "&syscalls=1", "&format=perfetto"))
     if shutil.which("redis-server"):
         rows("redis under redis-benchmark", Redis, ("", "&syscalls=1"))
     else:
-        print("| redis | not installed (package redis) | | | | | | | | | |")
+        print("| redis | not installed (package redis) | | | | | | | | | | |")
 
 
 SECTIONS = {"trace": section_trace}
