@@ -23,10 +23,10 @@ struct table {
 };
 
 struct names {
-	struct elf_file *f;
+	struct elf_file *f, *debug, *alt; /* NULL: none beside */
 	bool asked, has_dwarf;
 	struct dwarf_index dwarf;
-	struct table symtab, mini, dynsym;
+	struct table symtab, debug_symtab, mini, dynsym;
 	struct elf_file *mini_file;
 	struct bytes mini_image;
 	char unversioned[SYMTAB_MAX_NAME + 1];
@@ -97,6 +97,8 @@ static void build(struct names *n, struct table *t)
 	t->built = true;
 	if (t == &n->mini)
 		build_mini(n);
+	else if (t == &n->debug_symtab)
+		n->debug ? (void)symtab_build(n->debug, SHT_SYMTAB, &t->symtab) : (void)0;
 	else
 		symtab_build(n->f, t == &n->symtab ? SHT_SYMTAB : SHT_DYNSYM, &t->symtab);
 }
@@ -104,7 +106,7 @@ static void build(struct names *n, struct table *t)
 /* NULL: no table has one. */
 static const char *symbol_name(struct names *n, uint64_t address, bool at_start)
 {
-	struct table *const tables[] = { &n->symtab, &n->mini, &n->dynsym };
+	struct table *const tables[] = { &n->symtab, &n->debug_symtab, &n->mini, &n->dynsym };
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		struct symtab_answer a;
@@ -143,11 +145,42 @@ void names_free(struct names *n)
 		return;
 	dwarf_index_deinit(&n->dwarf);
 	symtab_deinit(&n->symtab.symtab);
+	symtab_deinit(&n->debug_symtab.symtab);
 	symtab_deinit(&n->mini.symtab);
 	symtab_deinit(&n->dynsym.symtab);
 	elf_file_close(n->mini_file);
+	elf_file_close(n->debug);
+	elf_file_close(n->alt);
 	bytes_deinit(&n->mini_image);
 	free(n);
+}
+
+static void forget_dwarf(struct names *n)
+{
+	dwarf_index_deinit(&n->dwarf);
+	n->dwarf = (struct dwarf_index){ .f = n->f };
+	n->asked = false;
+}
+
+int names_add(struct names *n, enum names_kind kind, struct elf_file *other)
+{
+	struct elf_file **to = kind == NAMES_DEBUG ? &n->debug : &n->alt;
+
+	forget_dwarf(n);
+	symtab_deinit(&n->debug_symtab.symtab);
+	n->debug_symtab = (struct table){ 0 };
+	elf_file_close(*to);
+	*to = other;
+	if (kind == NAMES_DEBUG) {
+		memcpy(other->segments, n->f->segments, sizeof(n->f->segments));
+		other->n_segments = n->f->n_segments;
+	}
+	return 0;
+}
+
+bool names_missing_dwo(struct names *n, uint64_t address, struct names_dwo *ret)
+{
+	return false;
 }
 
 /* From a concrete function or an inlined call to the abstract function, and from there to the
@@ -294,8 +327,13 @@ void names_find(struct names *n, uint64_t address, names_frame_fn *frame, void *
 	struct dwarf_answer a;
 	const char *name;
 
-	if (!n->asked)
+	if (!n->asked) {
 		n->has_dwarf = has_bounded_debug_info(n->f);
+		if (!n->has_dwarf && n->debug && has_bounded_debug_info(n->debug)) {
+			n->has_dwarf = true;
+			n->dwarf.f = n->debug;
+		}
+	}
 	n->asked = true;
 	if (!n->has_dwarf || !dwarf_index_find(&n->dwarf, address, &a)) {
 		name = symbol_name(n, address, false);

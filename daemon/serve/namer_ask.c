@@ -7,12 +7,13 @@
 #include "daemon/serve/core.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/log.h"
+#include "daemon/serve/sources.h"
 
 /* What we need of an object while it is not ours to look at. */
 struct named_object {
 	uint32_t id;
 	enum symbolizer_kind kind;
-	int fd;
+	int fd, debug_fd, alt_fd;
 	bool failed;
 };
 
@@ -62,7 +63,11 @@ static void on_frame(void *context, const struct symbolizer_frame *f, const char
 /* Asks for one batch; the symbolizer_lock is held. Negative: give the object up. */
 static int ask_once(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
 {
-	struct symbolizer_object question = { o->id, o->kind, o->fd };
+	struct symbolizer_object question = {
+		.id = o->id, .kind = o->kind, .fd = o->fd, .debug_fd = o->debug_fd, .alt_fd = o->alt_fd,
+		.beside = (o->debug_fd < 0 ? 0 : SYMBOLIZER_BESIDE_DEBUG) |
+			  (o->alt_fd < 0 ? 0 : SYMBOLIZER_BESIDE_ALT)
+	};
 	struct batch b = { .job = j, .words = words };
 	uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES];
 	int r;
@@ -126,10 +131,11 @@ static bool find_object(struct core *c, uint32_t id, struct named_object *ret)
 {
 	struct object *x;
 
+	sources_seek(c, id);
 	pthread_mutex_lock(&c->lock);
 	x = objects_find(&c->objects, id);
 	if (x)
-		*ret = (struct named_object){ x->id, x->kind, x->fd,
+		*ret = (struct named_object){ x->id, x->kind, x->fd, x->debug_fd, x->alt_fd,
 					      x->names_failed || x->not_elf ||
 						      (x->kind == SYMBOLIZER_FILE && x->fd < 0) };
 	pthread_mutex_unlock(&c->lock);
@@ -158,7 +164,7 @@ static bool kernel_object(struct core *c, int *fd, struct named_object *ret)
 	if (*fd < 0)
 		on_kernel_failure(c, *fd);
 	pthread_mutex_unlock(&c->symbolizer_lock);
-	*ret = (struct named_object){ NAMER_KERNEL, SYMBOLIZER_KERNEL, *fd, false };
+	*ret = (struct named_object){ NAMER_KERNEL, SYMBOLIZER_KERNEL, *fd, -1, -1, false };
 	return *fd >= 0;
 }
 

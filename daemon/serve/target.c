@@ -78,6 +78,11 @@ static struct object *open_object(struct core *c, struct target *t, const struct
 		file = (struct broker_file){ .dev = l->dev, .ino = l->ino };
 	pthread_mutex_lock(&c->lock);
 	x = objects_get(&c->objects, SYMBOLIZER_FILE, &file, fd, l->name);
+	if (x) {
+		x->seen_target = t->index;
+		x->seen_start = l->start;
+		x->seen_end = l->end;
+	}
 	pthread_mutex_unlock(&c->lock);
 	return x;
 }
@@ -94,7 +99,7 @@ static void place(struct core *c, struct object *x, const struct symbolizer_info
 static int ask_rows(struct core *c, struct object *x, struct symbolizer_info *info,
 		    struct symbolizer_rows *rows)
 {
-	struct symbolizer_object o = { x->id, x->kind, x->fd };
+	struct symbolizer_object o = { .id = x->id, .kind = x->kind, .fd = x->fd };
 	int r = -EPIPE;
 
 	for (int i = 0; i < 2 && r == -EPIPE; i++) {
