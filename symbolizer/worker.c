@@ -14,6 +14,7 @@
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
 #include "symbolizer/demangle.h"
+#include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
 #include "symbolizer/links.h"
 #include "symbolizer/names.h"
@@ -30,6 +31,7 @@ struct object {
 	struct callees *callees; /* NULL: not asked yet */
 	struct variables *variables; /* likewise */
 	struct kernel *kernel;
+	struct jit *jit;
 	unsigned beside; /* enum symbolizer_beside: that came with some question, whether they were of use or not */
 	struct elf_file *debug; /* borrowed from names */
 };
@@ -54,6 +56,7 @@ static void object_forget(struct object *o)
 	names_free(o->names);
 	elf_file_close(o->elf);
 	kernel_free(o->kernel);
+	jit_free(o->jit);
 	*o = (struct object){ 0 };
 }
 
@@ -92,10 +95,19 @@ static void make_room(struct worker *w, const struct object *except)
 		malloc_trim(0);
 }
 
+static int read_jit(const struct object *o, int fd)
+{
+	return fd < 0 ? -EBADF : jit_update(o->jit, fd);
+}
+
 static int object_open(struct worker *w, struct object *o, uint32_t kind, int *fd)
 {
 	int r;
 
+	if (kind == SYMBOLIZER_PERF_MAP || kind == SYMBOLIZER_JITDUMP) {
+		r = jit_new(kind == SYMBOLIZER_JITDUMP ? JIT_DUMP : JIT_PERF_MAP, &o->jit);
+		return r < 0 ? r : read_jit(o, *fd);
+	}
 	if (kind == SYMBOLIZER_KERNEL)
 		return *fd < 0 ? -EBADF : kernel_open(*fd, &o->kernel);
 	if (kind == SYMBOLIZER_VDSO)
@@ -115,7 +127,7 @@ static int find_object(struct worker *w, const struct symbolizer_question *q, in
 		if (w->objects[i].id == q->object) {
 			*ret = &w->objects[i];
 			(*ret)->used = ++w->clock;
-			return 0;
+			return (*ret)->jit ? read_jit(*ret, *fd) : 0;
 		}
 		if (!w->objects[i].id)
 			at = &w->objects[i];
@@ -338,6 +350,14 @@ static void name_kernel(struct naming *n, const struct kernel *k, uint64_t addre
 	put_frame(n, &f, s.shown);
 }
 
+static void name_jit(struct naming *n, struct jit *j, uint64_t address)
+{
+	struct jit_symbol s;
+
+	if (jit_find(j, address, &s))
+		put_frame(n, &(struct names_frame){ s.name, "", 0, 0 }, s.start);
+}
+
 static void name_address(struct naming *n, const struct object *o, uint64_t address)
 {
 	static const struct names_frame nameless = { .system_name = "", .file = "" };
@@ -359,6 +379,8 @@ static int answer_names(struct worker *w, const struct object *o,
 	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
 		if (o->kernel)
 			name_kernel(&n, o->kernel, addresses[n.index]);
+		else if (o->jit)
+			name_jit(&n, o->jit, addresses[n.index]);
 		else
 			name_address(&n, o, addresses[n.index]);
 	}

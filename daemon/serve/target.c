@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <linux/bpf.h>
 #include <poll.h>
 #include <string.h>
@@ -282,6 +283,15 @@ static uint32_t main_object(struct core *c, const struct target *t, const struct
 	return 0;
 }
 
+/* Whoever writes one maps it, so that it can be found (perf's jitdump-specification.txt). */
+static uint32_t jitdump_object(const struct scan *s)
+{
+	for (size_t i = s->mappings.n; i-- > 0;)
+		if (s->mappings.data[i].object && !fnmatch("*/jit-*.dump", s->mappings.data[i].name, 0))
+			return s->mappings.data[i].object;
+	return 0;
+}
+
 /* An id for what the process runs now. */
 static int begin_image(struct core *c, struct target *t)
 {
@@ -311,6 +321,7 @@ static int publish(struct core *c, struct target *t, struct scan *s, bool new_im
 	pthread_mutex_lock(&c->lock);
 	use_objects(c, s, t);
 	t->main_object = main;
+	t->jitdump_object = jitdump_object(s);
 	image = t->images.data[t->images.n - 1];
 	pthread_mutex_unlock(&c->lock);
 	__atomic_store_n(&p->list, list, __ATOMIC_SEQ_CST);
