@@ -91,7 +91,7 @@ static int find(struct search *s, int *fd)
 	if (*fd >= 0 && r)
 		close_fd(fd);
 	if (n_refused)
-		log_line("%s: %llu files that could have been split off it belong to others, or cannot be read",
+		log_line("%s: %llu files that could have been split off it belong to others, or are damaged",
 			 s->name, (unsigned long long)n_refused);
 	pthread_mutex_lock(&c->lock);
 	c->sources.n_refused += n_refused;
