@@ -48,6 +48,8 @@ static int ask(struct symbolizer *s, uint32_t type, const struct symbolizer_obje
 		r->fds[r->n_fds++] = o->debug_fd;
 	if (o->beside & SYMBOLIZER_BESIDE_ALT)
 		r->fds[r->n_fds++] = o->alt_fd;
+	if (o->beside & SYMBOLIZER_BESIDE_DWP)
+		r->fds[r->n_fds++] = o->dwp_fd;
 	memcpy(r->data, q, sizeof(*q));
 	r->n = (uint32_t)sizeof(*q);
 	if (addresses) {

@@ -43,7 +43,7 @@ struct symbolizer_object {
 	enum symbolizer_kind kind;
 	int fd;
 	unsigned beside; /* enum symbolizer_beside: which of these there are */
-	int debug_fd, alt_fd;
+	int debug_fd, alt_fd, dwp_fd;
 };
 
 /* `frame` and its strings (n_* bytes each, no NUL) are borrowed. */

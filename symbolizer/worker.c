@@ -38,7 +38,7 @@ struct object {
 
 /* Descriptors of a question; what is left is closed. */
 struct files {
-	int own, debug, alt;
+	int own, debug, alt, dwp;
 };
 
 struct worker {
@@ -147,15 +147,14 @@ static int find_object(struct worker *w, const struct symbolizer_question *q, in
 	return 0;
 }
 
-static void add_beside(struct object *o, unsigned which, int *fd)
+static void add_beside(struct object *o, unsigned which, enum names_kind kind, int *fd)
 {
 	struct elf_file *f = NULL;
 
 	if (*fd < 0 || o->beside & which)
 		return;
 	o->beside |= which;
-	if (elf_file_open(TAKE_FD(*fd), &f) < 0 ||
-	    names_add(o->names, which == SYMBOLIZER_BESIDE_DEBUG ? NAMES_DEBUG : NAMES_ALT, f) < 0)
+	if (elf_file_open(TAKE_FD(*fd), &f) < 0 || names_add(o->names, kind, f) < 0)
 		return;
 	if (which == SYMBOLIZER_BESIDE_DEBUG)
 		o->debug = f;
@@ -167,8 +166,9 @@ static void take_beside(const struct worker *w, struct object *o, struct files *
 	if (!o->names || (w->in.type != SYMBOLIZER_NAMES && w->in.type != SYMBOLIZER_VARIABLES &&
 			  w->in.type != SYMBOLIZER_CALLEES))
 		return;
-	add_beside(o, SYMBOLIZER_BESIDE_DEBUG, &files->debug);
-	add_beside(o, SYMBOLIZER_BESIDE_ALT, &files->alt);
+	add_beside(o, SYMBOLIZER_BESIDE_DEBUG, NAMES_DEBUG, &files->debug);
+	add_beside(o, SYMBOLIZER_BESIDE_ALT, NAMES_ALT, &files->alt);
+	add_beside(o, SYMBOLIZER_BESIDE_DWP, NAMES_DWO, &files->dwp);
 }
 
 static int flush(struct worker *w)
@@ -223,17 +223,20 @@ static int answer_links(struct worker *w, const struct object *o, struct files *
 
 static int answer_fits(const struct object *o, uint32_t how, struct files *files)
 {
-	_cleanup_(elf_file_closep) struct elf_file *debug = NULL, *alt = NULL;
-	int r = o->elf && (files->debug >= 0 || files->alt >= 0) ? 0 : -EINVAL;
+	_cleanup_(elf_file_closep) struct elf_file *debug = NULL, *alt = NULL, *dwp = NULL;
+	int r = o->elf && (files->debug >= 0 || files->alt >= 0 || files->dwp >= 0) ? 0 : -EINVAL;
 	bool fits;
 
 	if (r == 0 && files->debug >= 0)
 		r = elf_file_open(TAKE_FD(files->debug), &debug);
 	if (r == 0 && files->alt >= 0)
 		r = elf_file_open(TAKE_FD(files->alt), &alt);
+	if (r == 0 && files->dwp >= 0)
+		r = elf_file_open(TAKE_FD(files->dwp), &dwp);
 	if (r < 0)
 		return r;
-	fits = alt ? links_fit_alt(debug ? debug : o->elf, alt) :
+	fits = dwp ? links_is_package(dwp) :
+	       alt ? links_fit_alt(debug ? debug : o->elf, alt) :
 		     links_fit_debug(o->elf, debug, how == SYMBOLIZER_FIT_LINK);
 	return fits ? 0 : -ESTALE;
 }
@@ -445,7 +448,7 @@ static const struct symbolizer_question *question(const struct record *r)
 /* The vdso alone comes without a descriptor of its own. */
 static struct files take_files(struct record *r, const struct symbolizer_question *q)
 {
-	struct files f = { -1, -1, -1 };
+	struct files f = { -1, -1, -1, -1 };
 	uint32_t at = 0;
 
 	if (r->n_fds && q->kind != SYMBOLIZER_VDSO)
@@ -454,6 +457,8 @@ static struct files take_files(struct record *r, const struct symbolizer_questio
 		f.debug = TAKE_FD(r->fds[at++]);
 	if (q->beside & SYMBOLIZER_BESIDE_ALT && at < r->n_fds)
 		f.alt = TAKE_FD(r->fds[at++]);
+	if (q->beside & SYMBOLIZER_BESIDE_DWP && at < r->n_fds)
+		f.dwp = TAKE_FD(r->fds[at++]);
 	return f;
 }
 
@@ -462,6 +467,7 @@ static void close_files(struct files *f)
 	close_fd(&f->own);
 	close_fd(&f->debug);
 	close_fd(&f->alt);
+	close_fd(&f->dwp);
 }
 
 /* What the last record of an answer holds. */
@@ -506,7 +512,7 @@ static int answer(struct worker *w)
 	union end end = { 0 };
 	uint32_t n_end = 0;
 	struct object *o = NULL;
-	struct files files = { -1, -1, -1 };
+	struct files files = { -1, -1, -1, -1 };
 	bool answered = false;
 	int r = -EINVAL;
 

@@ -14,7 +14,7 @@
 struct named_object {
 	uint32_t id;
 	enum symbolizer_kind kind;
-	int fd, debug_fd, alt_fd;
+	int fd, debug_fd, alt_fd, dwp_fd;
 	bool failed;
 };
 
@@ -67,9 +67,11 @@ static void on_frame(void *context, const struct symbolizer_frame *f, const char
 static int ask_once(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
 {
 	struct symbolizer_object question = {
-		.id = o->id, .kind = o->kind, .fd = o->fd, .debug_fd = o->debug_fd, .alt_fd = o->alt_fd,
+		.id = o->id, .kind = o->kind, .fd = o->fd,
+		.debug_fd = o->debug_fd, .alt_fd = o->alt_fd, .dwp_fd = o->dwp_fd,
 		.beside = (o->debug_fd < 0 ? 0 : SYMBOLIZER_BESIDE_DEBUG) |
-			  (o->alt_fd < 0 ? 0 : SYMBOLIZER_BESIDE_ALT)
+			  (o->alt_fd < 0 ? 0 : SYMBOLIZER_BESIDE_ALT) |
+			  (o->dwp_fd < 0 ? 0 : SYMBOLIZER_BESIDE_DWP)
 	};
 	struct batch b = { .job = j, .words = words };
 	uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES];
@@ -142,7 +144,7 @@ static bool find_object(struct core *c, uint32_t id, struct named_object *ret)
 	pthread_mutex_lock(&c->lock);
 	x = objects_find(&c->objects, id);
 	if (x)
-		*ret = (struct named_object){ x->id, x->kind, x->fd, x->debug_fd, x->alt_fd,
+		*ret = (struct named_object){ x->id, x->kind, x->fd, x->debug_fd, x->alt_fd, x->dwp_fd,
 					      x->names_failed || x->not_elf ||
 						      (x->kind == SYMBOLIZER_FILE && x->fd < 0) };
 	pthread_mutex_unlock(&c->lock);
@@ -171,7 +173,7 @@ static bool kernel_object(struct core *c, int *fd, struct named_object *ret)
 	if (*fd < 0)
 		on_kernel_failure(c, *fd);
 	pthread_mutex_unlock(&c->symbolizer_lock);
-	*ret = (struct named_object){ NAMER_KERNEL, SYMBOLIZER_KERNEL, *fd, -1, -1, false };
+	*ret = (struct named_object){ NAMER_KERNEL, SYMBOLIZER_KERNEL, *fd, -1, -1, -1, false };
 	return *fd >= 0;
 }
 
@@ -296,8 +298,8 @@ int namer_ask_jit(struct core *c, const struct target *t, const uint64_t *words,
 		  struct names_cache *to)
 {
 	struct job j = { .c = c, .question = NAMER_NAMES, .cache = to, .only_named = true };
-	struct named_object dump = { NAMER_JITDUMP(t->index), SYMBOLIZER_JITDUMP, -1, -1, -1, false };
-	struct named_object map = { NAMER_PERF_MAP(t->index), SYMBOLIZER_PERF_MAP, -1, -1, -1, false };
+	struct named_object dump = { NAMER_JITDUMP(t->index), SYMBOLIZER_JITDUMP, -1, -1, -1, -1, false };
+	struct named_object map = { NAMER_PERF_MAP(t->index), SYMBOLIZER_PERF_MAP, -1, -1, -1, -1, false };
 	_cleanup_(closep) int fd = -1;
 	int r;
 

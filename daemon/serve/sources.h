@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* sources.h - finds the files that were split off an object: its debug file, and what dwz made of several.
+/* sources.h - finds the files that were split off an object: its debug file, what dwz made of several, a package of
+ * .dwo files (FILE.dwp, beside it).
  *
  * Owns what it counts; the objects own the descriptors. The symbolizer says what to look for and whether what was
  * found belongs to the file, the broker opens; nothing here reads any of it. Once for each object, when it is first named: a

@@ -133,6 +133,23 @@ def test_dwz():
     d.stop()
 
 
+def test_dwp():
+    """Split DWARF, in one package beside the program."""
+    for tool in ("g++", "llvm-dwp"):
+        if not shutil.which(tool):
+            lib.skip("%s is not installed" % tool)
+    where = lib.directory()
+    subprocess.run(["g++", "-O2", "-g", "-gsplit-dwarf", "-o", "prog", str(SOURCE)], cwd=where, check=True)
+    subprocess.run(["llvm-dwp", "-e", "prog", "-o", "prog.dwp"], cwd=where, check=True)
+    for dwo in where.glob("*.dwo"):
+        dwo.unlink()
+    p = lib.Process(where / "prog")
+    p.line("^ready")
+    d = lib.Daemon(p)
+    check_named(d.profile(at_least=3), "dwp")
+    d.stop()
+
+
 def jit(where, how, **options):
     return lib.start("jit", where, how, **options)
 
