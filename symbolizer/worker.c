@@ -26,6 +26,7 @@ struct object {
 	uint64_t used;
 	struct elf_file *elf;
 	struct names *names;
+	struct bounds *bounds;
 	struct callees *callees; /* NULL: not asked yet */
 	struct variables *variables; /* likewise */
 	struct kernel *kernel;
@@ -44,6 +45,7 @@ static void object_forget(struct object *o)
 	callees_free(o->callees);
 	variables_free(o->variables);
 	names_free(o->names);
+	bounds_free(o->bounds);
 	elf_file_close(o->elf);
 	kernel_free(o->kernel);
 	*o = (struct object){ 0 };
@@ -275,19 +277,21 @@ static void name_kernel(struct naming *n, const struct kernel *k, uint64_t addre
 	put_frame(n, &f, s.shown);
 }
 
-static void name_address(struct naming *n, const struct object *o, uint64_t address)
+static void name_address(struct naming *n, struct object *o, uint64_t address)
 {
 	static const struct names_frame nameless = { .system_name = "", .file = "" };
 
 	n->n_frames = 0;
-	if (!bounds_find(o->elf, address, &n->start))
+	if (!o->bounds)
+		bounds_new(o->elf, &o->bounds);
+	if (!o->bounds || !bounds_at(o->bounds, address, &n->start))
 		n->start = 0;
 	names_find(o->names, address, on_frame, n);
 	if (!n->n_frames && n->start)
 		put_frame(n, &nameless, n->start);
 }
 
-static int answer_names(struct worker *w, const struct object *o,
+static int answer_names(struct worker *w, struct object *o,
 			const struct symbolizer_question *q, const uint64_t *addresses)
 {
 	struct naming n = { .w = w, .how = (enum symbolizer_demangle)q->demangle };
