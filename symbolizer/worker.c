@@ -13,9 +13,9 @@
 #include "symbolizer/bounds.h"
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
-#include "symbolizer/demangle.h"
 #include "symbolizer/kernel.h"
 #include "symbolizer/names.h"
+#include "symbolizer/shown.h"
 #include "symbolizer/variables.h"
 
 #define MAX_OBJECTS 64
@@ -37,6 +37,7 @@ struct worker {
 	struct worker_vdso vdso;
 	struct object objects[MAX_OBJECTS];
 	uint64_t clock;
+	struct shown shown;
 	struct record in, out;
 };
 
@@ -231,14 +232,13 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 				      .line = frame->line,
 				      .start_line = frame->start_line,
 				      .shown = shown };
-	char name[SYMBOLIZER_MAX_NAME + 1], linkage[SYMBOLIZER_MAX_NAME + 1];
+	struct shown_name name = shown_get(&n->w->shown, frame->system_name, n->how);
 	char file[SYMBOLIZER_MAX_PATH];
 	size_t n_text;
 
 	n->n_frames++;
-	f.n_name = (uint16_t)demangle(frame->system_name, n->how, name);
-	f.n_system_name = (uint16_t)utf8_copy(linkage, sizeof(linkage), frame->system_name,
-					      strlen(frame->system_name));
+	f.n_name = name.n_name;
+	f.n_system_name = name.n_system_name;
 	f.n_file = (uint16_t)utf8_copy(file, sizeof(file), frame->file, strlen(frame->file));
 	n_text = (size_t)f.n_name + f.n_system_name + f.n_file;
 	if (out->n + sizeof(f) + n_text + 7 > RECORD_MAX && n->error == 0)
@@ -248,8 +248,8 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 	out->type = SYMBOLIZER_FRAME;
 	memcpy(out->data + out->n, &f, sizeof(f));
 	out->n += sizeof(f);
-	memcpy(out->data + out->n, name, f.n_name);
-	memcpy(out->data + out->n + f.n_name, linkage, f.n_system_name);
+	memcpy(out->data + out->n, name.name, f.n_name);
+	memcpy(out->data + out->n + f.n_name, name.system_name, f.n_system_name);
 	memcpy(out->data + out->n + f.n_name + f.n_system_name, file, f.n_file);
 	memset(out->data + out->n + n_text, 0, ((n_text + 7) & ~7ul) - n_text);
 	out->n += (uint32_t)((n_text + 7) & ~7ul);
@@ -438,6 +438,8 @@ int worker_run(int socket, struct worker_vdso vdso)
 	}
 	for (size_t i = 0; w && i < MAX_OBJECTS; i++)
 		object_forget(&w->objects[i]);
+	if (w)
+		shown_deinit(&w->shown);
 	free(w);
 	return r == -EPIPE ? 0 : r;
 }
