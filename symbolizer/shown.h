@@ -10,19 +10,21 @@
 
 #include "symbolizer/protocol.h"
 
-#define SHOWN_SLOTS 8192
-#define SHOWN_MAX_BYTES (4u << 20)
+#define SHOWN_SLOTS 32768
+#define SHOWN_MAX_BYTES (16u << 20)
 
 struct shown_text {
 	uint64_t hash;
 	uint32_t how; /* enum symbolizer_demangle */
+	uint32_t n_key;
 	uint16_t n_name, n_system_name;
-	char *text; /* the system name, then the name; NULL: a free slot */
+	char *text; /* the name as the file has it, the name, the system name; NULL: a free slot */
 };
 
 struct shown {
 	struct shown_text slots[SHOWN_SLOTS];
 	size_t size; /* bytes of texts */
+	/* scratch */
 	char name[SYMBOLIZER_MAX_NAME + 1], system_name[SYMBOLIZER_MAX_NAME + 1];
 };
 
