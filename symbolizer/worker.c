@@ -13,7 +13,9 @@
 #include "symbolizer/bounds.h"
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
+#include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
+#include "symbolizer/links.h"
 #include "symbolizer/names.h"
 #include "symbolizer/shown.h"
 #include "symbolizer/variables.h"
@@ -30,6 +32,14 @@ struct object {
 	struct callees *callees; /* NULL: not asked yet */
 	struct variables *variables; /* likewise */
 	struct kernel *kernel;
+	struct jit *jit;
+	unsigned beside; /* enum symbolizer_beside: that came with some question, whether they were of use or not */
+	struct elf_file *debug; /* borrowed from names */
+};
+
+/* Descriptors of a question; what is left is closed. */
+struct files {
+	int own, debug, alt;
 };
 
 struct worker {
@@ -49,6 +59,7 @@ static void object_forget(struct object *o)
 	bounds_free(o->bounds);
 	elf_file_close(o->elf);
 	kernel_free(o->kernel);
+	jit_free(o->jit);
 	*o = (struct object){ 0 };
 }
 
@@ -87,10 +98,19 @@ static void make_room(struct worker *w, const struct object *except)
 		malloc_trim(0);
 }
 
+static int read_jit(const struct object *o, int fd)
+{
+	return fd < 0 ? -EBADF : jit_update(o->jit, fd);
+}
+
 static int object_open(struct worker *w, struct object *o, uint32_t kind, int *fd)
 {
 	int r;
 
+	if (kind == SYMBOLIZER_PERF_MAP || kind == SYMBOLIZER_JITDUMP) {
+		r = jit_new(kind == SYMBOLIZER_JITDUMP ? JIT_DUMP : JIT_PERF_MAP, &o->jit);
+		return r < 0 ? r : read_jit(o, *fd);
+	}
 	if (kind == SYMBOLIZER_KERNEL)
 		return *fd < 0 ? -EBADF : kernel_open(*fd, &o->kernel);
 	if (kind == SYMBOLIZER_VDSO)
@@ -110,7 +130,7 @@ static int find_object(struct worker *w, const struct symbolizer_question *q, in
 		if (w->objects[i].id == q->object) {
 			*ret = &w->objects[i];
 			(*ret)->used = ++w->clock;
-			return 0;
+			return (*ret)->jit ? read_jit(*ret, *fd) : 0;
 		}
 		if (!w->objects[i].id)
 			at = &w->objects[i];
@@ -128,6 +148,30 @@ static int find_object(struct worker *w, const struct symbolizer_question *q, in
 	at->used = ++w->clock;
 	*ret = at;
 	return 0;
+}
+
+static void add_beside(struct object *o, unsigned which, int *fd)
+{
+	struct elf_file *f = NULL;
+
+	if (*fd < 0 || o->beside & which)
+		return;
+	o->beside |= which;
+	if (elf_file_open(TAKE_FD(*fd), &f) < 0 ||
+	    names_add(o->names, which == SYMBOLIZER_BESIDE_DEBUG ? NAMES_DEBUG : NAMES_ALT, f) < 0)
+		return;
+	if (which == SYMBOLIZER_BESIDE_DEBUG)
+		o->debug = f;
+}
+
+/* What the question's names come from, if it asks for any. */
+static void take_beside(const struct worker *w, struct object *o, struct files *files)
+{
+	if (!o->names || (w->in.type != SYMBOLIZER_NAMES && w->in.type != SYMBOLIZER_VARIABLES &&
+			  w->in.type != SYMBOLIZER_CALLEES))
+		return;
+	add_beside(o, SYMBOLIZER_BESIDE_DEBUG, &files->debug);
+	add_beside(o, SYMBOLIZER_BESIDE_ALT, &files->alt);
 }
 
 static int flush(struct worker *w)
@@ -164,6 +208,37 @@ static int answer_info(struct worker *w, const struct object *o)
 	info.n_build_id = f->n_build_id;
 	memcpy(info.build_id, f->build_id, f->n_build_id);
 	return put(w, SYMBOLIZER_INFO, &info, sizeof(info));
+}
+
+static int answer_links(struct worker *w, const struct object *o, struct files *files)
+{
+	_cleanup_(elf_file_closep) struct elf_file *debug = NULL;
+	struct symbolizer_links links;
+	int r = o->elf ? 0 : -ENOEXEC;
+
+	if (r == 0 && files->debug >= 0)
+		r = elf_file_open(TAKE_FD(files->debug), &debug);
+	if (r < 0)
+		return r;
+	links_read(debug ? debug : o->elf, &links);
+	return put(w, SYMBOLIZER_LINKS, &links, sizeof(links));
+}
+
+static int answer_fits(const struct object *o, uint32_t how, struct files *files)
+{
+	_cleanup_(elf_file_closep) struct elf_file *debug = NULL, *alt = NULL;
+	int r = o->elf && (files->debug >= 0 || files->alt >= 0) ? 0 : -EINVAL;
+	bool fits;
+
+	if (r == 0 && files->debug >= 0)
+		r = elf_file_open(TAKE_FD(files->debug), &debug);
+	if (r == 0 && files->alt >= 0)
+		r = elf_file_open(TAKE_FD(files->alt), &alt);
+	if (r < 0)
+		return r;
+	fits = alt ? links_fit_alt(debug ? debug : o->elf, alt) :
+		     links_fit_debug(o->elf, debug, how == SYMBOLIZER_FIT_LINK);
+	return fits ? 0 : -ESTALE;
 }
 
 static int put_array(struct worker *w, uint32_t type, const void *data, size_t item, size_t n)
@@ -277,6 +352,14 @@ static void name_kernel(struct naming *n, const struct kernel *k, uint64_t addre
 	put_frame(n, &f, s.shown);
 }
 
+static void name_jit(struct naming *n, struct jit *j, uint64_t address)
+{
+	struct jit_symbol s;
+
+	if (jit_find(j, address, &s))
+		put_frame(n, &(struct names_frame){ s.name, "", 0, 0 }, s.start);
+}
+
 static void name_address(struct naming *n, struct object *o, uint64_t address)
 {
 	static const struct names_frame nameless = { .system_name = "", .file = "" };
@@ -300,6 +383,8 @@ static int answer_names(struct worker *w, struct object *o,
 	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
 		if (o->kernel)
 			name_kernel(&n, o->kernel, addresses[n.index]);
+		else if (o->jit)
+			name_jit(&n, o->jit, addresses[n.index]);
 		else
 			name_address(&n, o, addresses[n.index]);
 	}
@@ -334,7 +419,7 @@ static int answer_variables(struct worker *w, struct object *o, const struct sym
 
 	w->out.n = 0;
 	if (r == 0 && !o->variables)
-		r = variables_new(o->elf, &o->variables);
+		r = variables_new(o->elf, o->debug, &o->variables);
 	if (r < 0)
 		return r;
 	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
@@ -350,11 +435,37 @@ static int answer_variables(struct worker *w, struct object *o, const struct sym
 static const struct symbolizer_question *question(const struct record *r)
 {
 	const struct symbolizer_question *q = (const void *)r->data;
+	uint32_t n;
 
-	if (r->n < sizeof(*q) || q->n > SYMBOLIZER_MAX_ADDRESSES || !q->object ||
-	    r->n != sizeof(*q) + q->n * sizeof(uint64_t) || q->demangle > DEMANGLE_FULL)
+	if (r->n < sizeof(*q))
+		return NULL;
+	n = r->type == SYMBOLIZER_FITS ? 0 : q->n;
+	if (n > SYMBOLIZER_MAX_ADDRESSES || !q->object || q->beside > SYMBOLIZER_BESIDE_ALL ||
+	    r->n != sizeof(*q) + n * sizeof(uint64_t) || q->demangle > DEMANGLE_FULL)
 		return NULL;
 	return q;
+}
+
+/* The vdso alone comes without a descriptor of its own. */
+static struct files take_files(struct record *r, const struct symbolizer_question *q)
+{
+	struct files f = { -1, -1, -1 };
+	uint32_t at = 0;
+
+	if (r->n_fds && q->kind != SYMBOLIZER_VDSO)
+		f.own = TAKE_FD(r->fds[at++]);
+	if (q->beside & SYMBOLIZER_BESIDE_DEBUG && at < r->n_fds)
+		f.debug = TAKE_FD(r->fds[at++]);
+	if (q->beside & SYMBOLIZER_BESIDE_ALT && at < r->n_fds)
+		f.alt = TAKE_FD(r->fds[at++]);
+	return f;
+}
+
+static void close_files(struct files *f)
+{
+	close_fd(&f->own);
+	close_fd(&f->debug);
+	close_fd(&f->alt);
 }
 
 /* What the last record of an answer holds. */
@@ -364,9 +475,12 @@ union end {
 };
 
 static int answer_question(struct worker *w, struct object *o,
-			   const struct symbolizer_question *q, union end *end, uint32_t *n_end)
+			   const struct symbolizer_question *q, struct files *files,
+			   union end *end, uint32_t *n_end)
 {
 	int r;
+
+	take_beside(w, o, files);
 
 	switch (w->in.type) {
 	case SYMBOLIZER_ROWS:
@@ -383,6 +497,8 @@ static int answer_question(struct worker *w, struct object *o,
 		return answer_callees(w, o, q, (const uint64_t *)(q + 1));
 	case SYMBOLIZER_VARIABLES:
 		return answer_variables(w, o, q, (const uint64_t *)(q + 1));
+	case SYMBOLIZER_FITS:
+		return answer_fits(o, q->n, files);
 	default:
 		return -EINVAL;
 	}
@@ -394,22 +510,27 @@ static int answer(struct worker *w)
 	union end end = { 0 };
 	uint32_t n_end = 0;
 	struct object *o = NULL;
-	int fd = -1, r;
+	struct files files = { -1, -1, -1 };
+	bool answered = false;
+	int r = -EINVAL;
 
-	if (w->in.n_fds)
-		fd = TAKE_FD(w->in.fds[0]);
-	r = q ? find_object(w, q, &fd, &o) : -EINVAL;
-	close_fd(&fd);
+	if (q)
+		files = take_files(&w->in, q);
+	if (q)
+		r = find_object(w, q, &files.own, &o);
 	w->out.serial = w->in.serial;
 	w->out.status = 0;
 	w->out.n_fds = 0;
-	if (r == 0 && w->in.type == SYMBOLIZER_INFO) {
-		r = answer_info(w, o);
-		if (r == 0)
-			return 0;
+	if (r == 0 && (w->in.type == SYMBOLIZER_INFO || w->in.type == SYMBOLIZER_LINKS)) {
+		r = w->in.type == SYMBOLIZER_INFO ? answer_info(w, o) :
+						    answer_links(w, o, &files);
+		answered = r == 0;
 	} else if (r == 0) {
-		r = answer_question(w, o, q, &end, &n_end);
+		r = answer_question(w, o, q, &files, &end, &n_end);
 	}
+	close_files(&files);
+	if (answered)
+		return 0;
 	if (r == -EPIPE)
 		return r;
 	make_room(w, o);

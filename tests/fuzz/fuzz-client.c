@@ -86,7 +86,7 @@ static void answer(int fd, struct cursor c)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	static const uint64_t addresses[N_ADDRESSES] = { 1, 2, 3 };
-	const struct symbolizer_object o = { 7, SYMBOLIZER_FILE, -1 };
+	const struct symbolizer_object o = { .id = 7, .kind = SYMBOLIZER_FILE, .fd = -1 };
 	static struct symbolizer s;
 	struct symbolizer_probes probes;
 	struct symbolizer_rows rows;

@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	unsigned n_frames = 0;
 
 	if (elf_file_open_memory(data, n, &f) < 0 || names_new(f, &names) < 0 ||
-	    callees_new(f, names, &callees) < 0 || variables_new(f, &variables) < 0)
+	    callees_new(f, names, &callees) < 0 || variables_new(f, NULL, &variables) < 0)
 		return 0;
 	elf_file_text(f, &low, &high);
 	names_find(names, f->entry, on_frame, &n_frames);

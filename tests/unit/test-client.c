@@ -190,7 +190,7 @@ static void test_question_arrives_and_info_is_answered(void **state)
 {
 	struct fixture *x = *state;
 	struct symbolizer_info info;
-	struct symbolizer_object o = { 9, SYMBOLIZER_KERNEL, -1 };
+	struct symbolizer_object o = { .id = 9, .kind = SYMBOLIZER_KERNEL, .fd = -1 };
 
 	ANSWER(x, SYMBOLIZER_INFO, .data = &good_info, .n = sizeof(good_info));
 	start(x);

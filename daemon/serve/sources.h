@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* sources.h - finds the files that were split off an object: its debug file, and what dwz made of several.
+ *
+ * Owns what it counts; the objects own the descriptors. The symbolizer says what to look for and whether what was
+ * found belongs to the file, the broker opens; nothing here reads any of it. Once for each object, when it is first named: a
+ * file that comes later is not seen. */
+
+#include <pthread.h>
+#include <stdint.h>
+
+struct core;
+
+struct sources {
+	pthread_mutex_t lock; /* sources_lock: guards objects' `sought` */
+	uint64_t n_found, n_refused; /* lock; refused: there, but of another file */
+};
+
+void sources_init(struct sources *s);
+/* Takes sources_lock, lock and symbolizer_lock. */
+void sources_seek(struct core *c, uint32_t object);
