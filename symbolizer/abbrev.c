@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 #define MAX_ABBREVS (32u << 10)
 #define MAX_ATTRIBUTES (128u << 10) /* of a table */
 #define MAX_ATTRIBUTES_EACH 256
@@ -219,24 +221,41 @@ static int read_table(struct abbrevs_cache *cache, struct sections *s, struct ab
 			break;
 	}
 	sort(t);
+	vec_fit(&t->all);
+	vec_fit(&t->attributes);
+	vec_fit(&t->skips);
 	return t->all.n ? 0 : -ENODATA;
 }
 
-static void table_deinit(struct abbrevs *t)
+static size_t table_size(const struct abbrevs *t)
 {
+	return t->all.cap * sizeof(struct abbrev) +
+	       t->attributes.cap * sizeof(struct abbrev_attribute) +
+	       t->skips.cap * sizeof(struct abbrev_skip);
+}
+
+static void forget(struct abbrevs_cache *c, struct abbrevs *t)
+{
+	c->size -= table_size(t);
 	vec_deinit(&t->all);
 	vec_deinit(&t->attributes);
 	vec_deinit(&t->skips);
 	*t = (struct abbrevs){ 0 };
 }
 
+static void forget_all(struct abbrevs_cache *c)
+{
+	for (size_t i = 0; i < ABBREVS_SETS * ABBREVS_WAYS; i++)
+		forget(c, &c->tables[i / ABBREVS_WAYS][i % ABBREVS_WAYS]);
+}
+
 const struct abbrevs *abbrevs_get(struct abbrevs_cache *c, struct sections *s, uint64_t offset,
 				  unsigned version, unsigned offset_size)
 {
-	struct abbrevs *t = &c->tables[0];
+	struct abbrevs *set = c->tables[hash_u64(HASH_SEED, offset) % ABBREVS_SETS], *t = set;
 
-	for (size_t i = 0; i < ABBREVS_KEPT; i++) {
-		struct abbrevs *x = &c->tables[i];
+	for (size_t i = 0; i < ABBREVS_WAYS; i++) {
+		struct abbrevs *x = &set[i];
 
 		if (x->read && x->offset == offset && x->version == version &&
 		    x->offset_size == offset_size) {
@@ -246,22 +265,20 @@ const struct abbrevs *abbrevs_get(struct abbrevs_cache *c, struct sections *s, u
 		if (x->used < t->used)
 			t = x;
 	}
-	t->read = false;
+	if (c->size > ABBREVS_MAX_MEMORY)
+		forget_all(c);
+	forget(c, t);
 	t->offset = offset;
 	t->version = (uint8_t)version;
 	t->offset_size = (uint8_t)offset_size;
 	t->used = ++c->clock;
-	if (read_table(c, s, t) < 0) {
-		table_deinit(t);
-		return NULL;
-	}
-	t->read = true;
-	return t;
+	t->read = read_table(c, s, t) == 0;
+	c->size += table_size(t);
+	return t->read ? t : NULL;
 }
 
 void abbrevs_deinit(struct abbrevs_cache *c)
 {
-	for (size_t i = 0; i < ABBREVS_KEPT; i++)
-		table_deinit(&c->tables[i]);
+	forget_all(c);
 	buffer_deinit(&c->buffer);
 }

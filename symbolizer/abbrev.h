@@ -71,20 +71,22 @@ struct abbrevs {
 	VEC(struct abbrev_skip) skips;
 };
 
-#define ABBREVS_KEPT 16
-#define ABBREVS_MAX_BYTES (4u << 20) /* of one table in the file */
+#define ABBREVS_SETS 64 /* where a table may be hangs on its offset */
+#define ABBREVS_WAYS 4
+#define ABBREVS_MAX_BYTES (4u << 20)  /* of one table in the file */
+#define ABBREVS_MAX_MEMORY (16u << 20) /* past it all but the one that is read are forgotten */
 
 struct abbrevs_cache {
-	struct abbrevs tables[ABBREVS_KEPT];
+	struct abbrevs tables[ABBREVS_SETS][ABBREVS_WAYS];
 	uint64_t clock;
+	size_t size; /* bytes */
 	struct buffer buffer;
 };
 
 /* Bytes of a form; -1: it tells itself, or is unknown. */
 int form_size(unsigned form, unsigned version, unsigned offset_size);
 
-/* The table at this offset; NULL: none there, no memory. Borrowed until ABBREVS_KEPT - 1 others were
- * asked for. */
+/* The table at this offset; NULL: none there, no memory. Borrowed until the next call. */
 const struct abbrevs *abbrevs_get(struct abbrevs_cache *c, struct sections *s, uint64_t offset,
 				  unsigned version, unsigned offset_size);
 void abbrevs_deinit(struct abbrevs_cache *c);

@@ -139,7 +139,10 @@ bool reader_open(struct die_reader *r, const struct unit *u, uint64_t from, uint
 	*r = (struct die_reader){ .offset = from, .unit = u };
 	r->abbrevs = abbrevs_get(&u->file->abbrevs, &u->file->sections, u->abbrevs, u->version,
 				 u->offset_size);
-	r->c = sections_read(&u->file->sections, SECTION_INFO, from, to - from, buffer);
+	if (u->kept)
+		r->c = cursor_over(u->kept + (from - u->first), to - from);
+	else
+		r->c = sections_read(&u->file->sections, SECTION_INFO, from, to - from, buffer);
 	r->start = r->c.p;
 	return r->abbrevs && cursor_left(&r->c);
 }

@@ -39,6 +39,7 @@ struct unit {
 	uint64_t low;		  /* base of its range lists */
 	uint64_t str_offsets, addr, rnglists, gnu_ranges;
 	uint64_t ranges_add;	  /* GNU's split units: to every offset of ranges */
+	const uint8_t *kept;	  /* from `first` on, borrowed; NULL: they are read where they are needed */
 };
 
 struct value {

@@ -25,6 +25,7 @@
 #define DWARF_MAX_UNITS (512u << 10) /* in a file */
 #define DWARF_MAX_RANGES (2u << 20)  /* in a unit */
 #define DWARF_MAX_INDEX (96u << 20)  /* bytes of all units' indexes */
+#define DWARF_MAX_KEPT (24u << 20)   /* bytes of indexes, until which units' DIEs are kept too */
 #define DWARF_MAX_SCOPES (1u << 20)  /* inlined calls, in a unit */
 
 struct dwarf_position {
@@ -54,17 +55,31 @@ struct dwarf_function {
 	bool read, linkage; /* linkage: it is a linkage name */
 };
 
+struct dwarf_namespace {
+	uint64_t die;
+	uint32_t in; /* NO_ITEM: nothing */
+};
+
+/* A DIE that stands in a namespace, and not in anything else: where the search for another may begin. */
+struct dwarf_mark {
+	uint64_t die;
+	uint32_t in; /* of the namespaces */
+};
+
 /* The index of a compilation unit. */
 struct dwarf_cu {
 	struct unit unit; /* where its DIEs are */
 	struct lines lines;
 	char *directory;
+	uint8_t *kept; /* its DIEs; NULL: they are read from the file each time */
 	struct segments by_address; /* items: codes */
 	VEC(struct dwarf_code) codes;
 	struct segments calls; /* of each code that was read, behind one another; items: scopes */
 	VEC(struct dwarf_scope) scopes;
 	VEC(struct dwarf_function) functions;
 	struct hash_index function_index;
+	VEC(struct dwarf_namespace) namespaces; /* 0: the unit itself */
+	VEC(struct dwarf_mark) marks; /* ascending */
 	VEC(uint32_t) files; /* offsets in strings; 0: not asked, UINT32_MAX: unknown */
 	struct bytes strings;
 	size_t size;

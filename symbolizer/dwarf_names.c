@@ -11,6 +11,7 @@
 #define MAX_QUALIFIERS 8
 #define MAX_DEPTH 64
 #define MAX_STEPS (4u << 20)	  /* DIEs passed, to find what one is in */
+#define MAX_CODE 10 /* bytes of an abbreviation code */
 #define MAX_SEARCH_NS 500000000ull /* of CPU time */
 
 /* What a DIE is in, outermost first. */
@@ -55,15 +56,46 @@ static bool beyond(struct die_reader *r, const struct abbrev *a, uint64_t target
 	return false;
 }
 
-/* Down from the unit's first DIE, leaving out what ends before the target. */
-static bool find_path(struct dwarf_index *d, const struct unit *u, uint64_t target,
-		      struct path *ret)
+/* Where to begin: at the last mark before the target, if the unit has been indexed. */
+static uint64_t begin_path(const struct dwarf_cu *cu, const struct unit *u, uint64_t target,
+			   struct path *ret)
 {
-	uint64_t deadline = dwarf_cpu_ns() + MAX_SEARCH_NS;
-	struct die_reader r;
+	size_t low = 0, n = cu->marks.n;
+	uint32_t namespaces[MAX_DEPTH];
+	unsigned k = 0;
 
 	ret->n = 0;
-	if (!reader_open(&r, u, u->first, u->end, &d->bytes))
+	if (u->file != cu->unit.file || u->start != cu->unit.start || !n ||
+	    cu->marks.data[0].die > target)
+		return u->first;
+	while (n > 1) {
+		size_t half = n / 2;
+
+		if (cu->marks.data[low + half].die <= target)
+			low += half;
+		n -= half;
+	}
+	for (uint32_t in = cu->marks.data[low].in; in != NO_ITEM && k < MAX_DEPTH;
+	     in = cu->namespaces.data[in].in)
+		namespaces[k++] = in;
+	while (k--) {
+		ret->offsets[ret->n] = cu->namespaces.data[namespaces[k]].die;
+		ret->tags[ret->n] = ret->n ? DW_TAG_namespace : DW_TAG_compile_unit;
+		ret->n++;
+	}
+	return cu->marks.data[low].die;
+}
+
+/* Down from there, leaving out what ends before the target. */
+static bool find_path(struct dwarf_index *d, const struct dwarf_cu *cu, const struct unit *u,
+		      uint64_t target, struct path *ret)
+{
+	uint64_t deadline = dwarf_cpu_ns() + MAX_SEARCH_NS;
+	uint64_t from = begin_path(cu, u, target, ret);
+	uint64_t to = u->end - target < MAX_CODE ? u->end : target + MAX_CODE;
+	struct die_reader r;
+
+	if (!reader_open(&r, u, from, to, &d->bytes))
 		return false;
 	for (unsigned steps = MAX_STEPS; steps; steps--) {
 		uint64_t offset = reader_offset(&r);
@@ -155,7 +187,7 @@ static void find_parts(struct dwarf_index *d, struct dwarf_cu *cu, struct unit *
 		if ((u->file != at.file || at.offset < u->first || at.offset >= u->end) &&
 		    !unit_around(at.file, at.offset, u))
 			return;
-		if (!find_path(d, u, at.offset, &path))
+		if (!find_path(d, cu, u, at.offset, &path))
 			return;
 		for (unsigned i = path.n; i-- > 0 && parts->n < MAX_QUALIFIERS && !moved;)
 			if (is_container(path.tags[i]))

@@ -12,6 +12,8 @@
 #define MAX_UNIT_NS 3000000000ull   /* of CPU time; an honest unit takes some ms */
 #define MAX_DEPTH 256
 #define MAX_FILES (1u << 20)
+#define MAX_KEPT_UNIT (256u << 10) /* bytes */
+#define MARK_BYTES 8192 /* of DIEs between two marks */
 #define SKIP (NO_ITEM - 1) /* DIEs that are not this function's */
 
 void dwarf_cu_free(struct dwarf_cu *cu)
@@ -20,11 +22,14 @@ void dwarf_cu_free(struct dwarf_cu *cu)
 		return;
 	lines_deinit(&cu->lines);
 	free(cu->directory);
+	free(cu->kept);
 	vec_deinit(&cu->by_address);
 	vec_deinit(&cu->codes);
 	vec_deinit(&cu->calls);
 	vec_deinit(&cu->scopes);
 	vec_deinit(&cu->functions);
+	vec_deinit(&cu->namespaces);
+	vec_deinit(&cu->marks);
 	hash_deinit(&cu->function_index);
 	vec_deinit(&cu->files);
 	bytes_deinit(&cu->strings);
@@ -35,10 +40,13 @@ DEFINE_CLEANUP(struct dwarf_cu, dwarf_cu_free)
 size_t dwarf_cu_size(const struct dwarf_cu *cu)
 {
 	return sizeof(*cu) + lines_size(&cu->lines) +
+	       (cu->kept ? cu->unit.end - cu->unit.first : 0) +
 	       (cu->by_address.cap + cu->calls.cap) * sizeof(struct segment) +
 	       cu->codes.cap * sizeof(struct dwarf_code) +
 	       cu->scopes.cap * sizeof(struct dwarf_scope) +
 	       cu->functions.cap * sizeof(struct dwarf_function) +
+	       cu->namespaces.cap * sizeof(struct dwarf_namespace) +
+	       cu->marks.cap * sizeof(struct dwarf_mark) +
 	       cu->function_index.n_slots * sizeof(struct hash_slot) +
 	       cu->files.cap * sizeof(uint32_t) + cu->strings.cap;
 }
@@ -48,11 +56,12 @@ static bool step(struct dwarf_index *d, bool *slow)
 {
 	if (!d->steps)
 		return false;
-	if (--d->steps % 1024 == 0 && dwarf_cpu_ns() > d->deadline) {
-		*slow = true;
-		return false;
-	}
-	return true;
+	if (--d->steps % 1024)
+		return true;
+	if (!d->deadline)
+		d->deadline = dwarf_cpu_ns() + MAX_UNIT_NS;
+	*slow = dwarf_cpu_ns() > d->deadline;
+	return !*slow;
 }
 
 /* ---- functions that are really there */
@@ -63,7 +72,9 @@ struct scan {
 	struct die_reader r;
 	struct ranges ranges;
 	uint32_t open[MAX_DEPTH]; /* the function whose level it is, or NO_ITEM */
+	uint32_t namespaces[MAX_DEPTH]; /* what the level is in: NO_ITEM, or an item of cu->namespaces */
 	unsigned depth;
+	uint64_t marked;
 	bool deep;    /* siblings are not used to leave out what may hold functions */
 	bool skipped; /* some were */
 	bool slow;
@@ -119,6 +130,28 @@ static bool leave_out(struct scan *s, const struct abbrev *a, uint32_t code)
 	return true;
 }
 
+/* The unit's first DIE is item 0. */
+static int enter_level(struct scan *s, unsigned tag, uint64_t offset)
+{
+	uint32_t above = s->namespaces[s->depth - 1];
+	bool in_namespaces = s->depth == 1 || (above != NO_ITEM && tag == DW_TAG_namespace);
+
+	s->namespaces[s->depth] = in_namespaces ? (uint32_t)s->cu->namespaces.n : NO_ITEM;
+	return in_namespaces ? vec_push(&s->cu->namespaces, ((struct dwarf_namespace){ offset, above })) :
+			       0;
+}
+
+/* From here a search may begin. */
+static int mark(struct scan *s, uint64_t offset)
+{
+	uint32_t in = s->namespaces[s->depth];
+
+	if (!s->depth || in == NO_ITEM || offset - s->marked < MARK_BYTES)
+		return 0;
+	s->marked = offset;
+	return vec_push(&s->cu->marks, ((struct dwarf_mark){ offset, in }));
+}
+
 /* The reader is behind the DIE's code. */
 static int scan_one(struct scan *s, const struct abbrev *a, uint64_t offset)
 {
@@ -147,8 +180,9 @@ static int scan_one(struct scan *s, const struct abbrev *a, uint64_t offset)
 		if (++s->depth == MAX_DEPTH)
 			return -E2BIG;
 		s->open[s->depth] = code;
+		r = enter_level(s, a->tag, offset);
 	}
-	return 0;
+	return r;
 }
 
 /* Once over the unit's DIEs, in the order they are written in. */
@@ -161,7 +195,9 @@ static int scan(struct scan *s)
 		const struct abbrev *a = reader_next(&s->r);
 
 		if (a) {
-			r = scan_one(s, a, offset);
+			r = mark(s, offset);
+			if (r == 0)
+				r = scan_one(s, a, offset);
 			if (!s->depth)
 				break;
 			continue;
@@ -176,15 +212,19 @@ static int scan(struct scan *s)
 	return r == -ENOMEM || s->slow ? (r ? r : -ETIME) : 0;
 }
 
-/* What was allocated ahead is given back. */
-#define vec_fit(v)                                                                                 \
-	do {                                                                                       \
-		void *_p = (v)->n ? realloc((v)->data, (v)->n * sizeof(*(v)->data)) : NULL;        \
-		if (_p) {                                                                          \
-			(v)->data = _p;                                                            \
-			(v)->cap = (v)->n;                                                         \
-		}                                                                                  \
-	} while (0)
+/* Small units' DIEs stay in memory with the index, while there is room: they are looked at again for each function. */
+static void keep_bytes(struct dwarf_index *d, struct dwarf_cu *cu)
+{
+	const struct buffer *from = &d->bytes;
+	uint64_t n = cu->unit.end - cu->unit.first;
+
+	if (cu->unit.kept || n > MAX_KEPT_UNIT || d->size + n > DWARF_MAX_KEPT || !from->of ||
+	    from->offset != cu->unit.first || from->n != n)
+		return;
+	cu->kept = malloc(n);
+	if (cu->kept)
+		cu->unit.kept = memcpy(cu->kept, from->data, n);
+}
 
 static int find_functions(struct dwarf_index *d, struct dwarf_cu *cu, bool deep)
 {
@@ -192,17 +232,22 @@ static int find_functions(struct dwarf_index *d, struct dwarf_cu *cu, bool deep)
 	int r = 0;
 
 	d->steps = MAX_STEPS;
-	d->deadline = dwarf_cpu_ns() + MAX_UNIT_NS;
+	d->deadline = 0;
 	cu->codes.n = cu->calls.n = cu->scopes.n = cu->by_address.n = 0;
+	cu->namespaces.n = cu->marks.n = 0;
 	cu->grown = true;
-	s.open[0] = NO_ITEM;
-	if (reader_open(&s.r, &cu->unit, cu->unit.first, cu->unit.end, &d->bytes))
+	s.open[0] = s.namespaces[0] = NO_ITEM;
+	s.marked = cu->unit.first;
+	if (reader_open(&s.r, &cu->unit, cu->unit.first, cu->unit.end, &d->bytes)) {
 		r = scan(&s);
+		keep_bytes(d, cu);
+	}
 	cu->deep = deep || !s.skipped;
 	if (r == 0)
 		r = segments_from_ranges(&cu->by_address, &s.ranges);
 	vec_deinit(&s.ranges);
 	vec_fit(&cu->codes);
+	vec_fit(&cu->marks);
 	vec_fit(&cu->by_address);
 	return r;
 }
@@ -325,7 +370,7 @@ static void read_tree(struct dwarf_index *d, struct dwarf_cu *cu, struct dwarf_c
 	c->read = true;
 	cu->grown = true;
 	d->steps = MAX_STEPS;
-	d->deadline = dwarf_cpu_ns() + MAX_UNIT_NS;
+	d->deadline = 0;
 	if (c->end > c->die && reader_open(&t.r, &cu->unit, c->die, c->end, &d->bytes))
 		r = walk_tree(&t);
 	if (r == 0)

@@ -479,9 +479,10 @@ uint32_t lines_path(const struct lines *l, uint32_t file, const char *directory,
 	if (*text != '/') {
 		const char *under = entry_text(l, &dir);
 
-		if (*under != '/' && *directory)
+		/* directory 0 of DWARF 5 is the unit's */
+		if (*under != '/' && *directory && (l->version < 5 || name.directory))
 			bytes_printf(to, "%s/", directory);
-		if (*under && strcmp(under, directory))
+		if (*under)
 			bytes_printf(to, "%s/", under);
 	}
 	bytes_add(to, text, k + 1);

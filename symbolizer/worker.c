@@ -13,11 +13,11 @@
 #include "symbolizer/bounds.h"
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
-#include "symbolizer/demangle.h"
 #include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
 #include "symbolizer/links.h"
 #include "symbolizer/names.h"
+#include "symbolizer/shown.h"
 #include "symbolizer/variables.h"
 
 #define MAX_OBJECTS 64
@@ -28,6 +28,7 @@ struct object {
 	uint64_t used;
 	struct elf_file *elf;
 	struct names *names;
+	struct bounds *bounds;
 	struct callees *callees; /* NULL: not asked yet */
 	struct variables *variables; /* likewise */
 	struct kernel *kernel;
@@ -46,6 +47,7 @@ struct worker {
 	struct worker_vdso vdso;
 	struct object objects[MAX_OBJECTS];
 	uint64_t clock;
+	struct shown shown;
 	struct record in, out;
 };
 
@@ -54,6 +56,7 @@ static void object_forget(struct object *o)
 	callees_free(o->callees);
 	variables_free(o->variables);
 	names_free(o->names);
+	bounds_free(o->bounds);
 	elf_file_close(o->elf);
 	kernel_free(o->kernel);
 	jit_free(o->jit);
@@ -307,14 +310,13 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 				      .line = frame->line,
 				      .start_line = frame->start_line,
 				      .shown = shown };
-	char name[SYMBOLIZER_MAX_NAME + 1], linkage[SYMBOLIZER_MAX_NAME + 1];
+	struct shown_name name = shown_get(&n->w->shown, frame->system_name, n->how);
 	char file[SYMBOLIZER_MAX_PATH];
 	size_t n_text;
 
 	n->n_frames++;
-	f.n_name = (uint16_t)demangle(frame->system_name, n->how, name);
-	f.n_system_name = (uint16_t)utf8_copy(linkage, sizeof(linkage), frame->system_name,
-					      strlen(frame->system_name));
+	f.n_name = name.n_name;
+	f.n_system_name = name.n_system_name;
 	f.n_file = (uint16_t)utf8_copy(file, sizeof(file), frame->file, strlen(frame->file));
 	n_text = (size_t)f.n_name + f.n_system_name + f.n_file;
 	if (out->n + sizeof(f) + n_text + 7 > RECORD_MAX && n->error == 0)
@@ -324,8 +326,8 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 	out->type = SYMBOLIZER_FRAME;
 	memcpy(out->data + out->n, &f, sizeof(f));
 	out->n += sizeof(f);
-	memcpy(out->data + out->n, name, f.n_name);
-	memcpy(out->data + out->n + f.n_name, linkage, f.n_system_name);
+	memcpy(out->data + out->n, name.name, f.n_name);
+	memcpy(out->data + out->n + f.n_name, name.system_name, f.n_system_name);
 	memcpy(out->data + out->n + f.n_name + f.n_system_name, file, f.n_file);
 	memset(out->data + out->n + n_text, 0, ((n_text + 7) & ~7ul) - n_text);
 	out->n += (uint32_t)((n_text + 7) & ~7ul);
@@ -361,19 +363,21 @@ static void name_jit(struct naming *n, struct jit *j, uint64_t address)
 		put_frame(n, &(struct names_frame){ s.name, "", 0, 0 }, s.start);
 }
 
-static void name_address(struct naming *n, const struct object *o, uint64_t address)
+static void name_address(struct naming *n, struct object *o, uint64_t address)
 {
 	static const struct names_frame nameless = { .system_name = "", .file = "" };
 
 	n->n_frames = 0;
-	if (!bounds_find(o->elf, address, &n->start))
+	if (!o->bounds)
+		bounds_new(o->elf, &o->bounds);
+	if (!o->bounds || !bounds_at(o->bounds, address, &n->start))
 		n->start = 0;
 	names_find(o->names, address, on_frame, n);
 	if (!n->n_frames && n->start)
 		put_frame(n, &nameless, n->start);
 }
 
-static int answer_names(struct worker *w, const struct object *o,
+static int answer_names(struct worker *w, struct object *o,
 			const struct symbolizer_question *q, const uint64_t *addresses)
 {
 	struct naming n = { .w = w, .how = (enum symbolizer_demangle)q->demangle };
@@ -561,6 +565,8 @@ int worker_run(int socket, struct worker_vdso vdso)
 	}
 	for (size_t i = 0; w && i < MAX_OBJECTS; i++)
 		object_forget(&w->objects[i]);
+	if (w)
+		shown_deinit(&w->shown);
 	free(w);
 	return r == -EPIPE ? 0 : r;
 }

@@ -5,7 +5,8 @@
  *   names-bench SYMBOLIZER FILE ADDRESSES PASSES [print]
  *
  * Starts the child as the broker does and asks it as serve does, in the order of the file of addresses (hexadecimal,
- * one a line). Prints a line for each pass: seconds, addresses, frames; then the child's VmHWM and RssAnon in kB.
+ * one a line). Prints a line for each pass: seconds, addresses, frames,
+ * seconds of CPU time of the child; then the child's VmHWM and RssAnon in kB.
  * With `print` the frames of the first pass come before: the address, and for each frame two lines, linkage name and
  * file:line, as llvm-symbolizer writes them. */
 
@@ -89,10 +90,26 @@ static void on_frame(void *context, const struct symbolizer_frame *f, const char
 		       f->n_file ? file : "??", f->line);
 }
 
-static int run(const struct symbolizer_object *o, const uint64_t *addresses, size_t n, bool print)
+static double cpu_of(pid_t pid)
+{
+	unsigned long long ns = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)pid);
+	f = fopen(path, "re");
+	if (f && fscanf(f, "%llu", &ns) != 1)
+		ns = 0;
+	if (f)
+		fclose(f);
+	return (double)ns / 1e9;
+}
+
+static int run(const struct symbolizer_object *o, const uint64_t *addresses, size_t n, bool print,
+	       pid_t pid)
 {
 	struct pass p = { .print = print };
-	double from = now();
+	double from = now(), cpu = cpu_of(pid);
 
 	for (size_t i = 0; i < n; i += SYMBOLIZER_MAX_ADDRESSES) {
 		size_t k = n - i < SYMBOLIZER_MAX_ADDRESSES ? n - i : SYMBOLIZER_MAX_ADDRESSES;
@@ -107,7 +124,8 @@ static int run(const struct symbolizer_object *o, const uint64_t *addresses, siz
 		for (; print && p.last + 1 < k; p.last++)
 			printf("\n%#" PRIx64 "\n", addresses[i + p.last + 1]);
 	}
-	printf("%spass %.6f %zu %" PRIu64 "\n", print ? "\n" : "", now() - from, n, p.n_frames);
+	printf("%spass %.6f %zu %" PRIu64 " %.6f\n", print ? "\n" : "", now() - from, n, p.n_frames,
+	       cpu_of(pid) - cpu);
 	return 0;
 }
 
@@ -144,7 +162,7 @@ int main(int argc, char **argv)
 	symbolizer.fd = -1;
 	symbolizer_replace(&symbolizer, fd);
 	for (int i = 0; i < atoi(argv[4]) && r == 0; i++)
-		r = run(&o, addresses, n, print && i == 0);
+		r = run(&o, addresses, n, print && i == 0, pid);
 	if (r < 0)
 		fprintf(stderr, "names-bench: %s\n", strerror(-r));
 	print_memory(pid);

@@ -51,7 +51,7 @@ def copy(at, name, number):
     return to
 
 
-def make(at, n_units=12, n_types=24, n_copies=20):
+def make(at, n_units=16, n_types=8, n_copies=14):
     """The program's path."""
     at = pathlib.Path(at)
     program = at / f"big-{n_units}-{n_types}-{n_copies}"
@@ -63,7 +63,7 @@ def make(at, n_units=12, n_types=24, n_copies=20):
     objects = [at / "main.o"]
     for u in range(n_units):
         compiler, version = COMPILERS[u % len(COMPILERS)]
-        (at / f"u{u}.cc").write_text(source(u, n_types - u % 5))
+        (at / f"u{u}.cc").write_text(source(u, n_types + u % 5))
         subprocess.run([compiler, "-std=c++17", "-O2", version, "-c", "-o", str(at / f"u{u}.o"), str(at / f"u{u}.cc")],
                        check=True)
         objects += [copy(at, f"u{u}", k) for k in range(n_copies)]
