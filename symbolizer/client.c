@@ -376,6 +376,8 @@ static int ask_frames(struct symbolizer *s, uint32_t type, const struct symboliz
 		r = receive(s);
 		if (r < 0)
 			return r;
+		if (s->record.type == SYMBOLIZER_END && s->record.n == sizeof(s->left_out))
+			memcpy(&s->left_out, s->record.data, sizeof(s->left_out));
 		if (s->record.type == SYMBOLIZER_END)
 			return file_status(&s->record);
 		if (s->record.type != SYMBOLIZER_FRAME)

@@ -22,6 +22,7 @@ struct symbolizer {
 	int timeout_ms;	     /* of silence; 0: SYMBOLIZER_TIMEOUT_MS */
 	int64_t deadline_ms; /* of the question that is being asked */
 	uint32_t serial;
+	uint64_t left_out; /* by the last answer about a perf map or jitdump file */
 	struct record record; /* scratch */
 };
 

@@ -19,7 +19,8 @@ enum symbolizer_kind {
 	SYMBOLIZER_VDSO,   /* the child's own vdso, which is every process's; no descriptor */
 	SYMBOLIZER_KERNEL, /* /proc/kallsyms, opened by someone who may see addresses */
 	SYMBOLIZER_PERF_MAP, /* code without a file, as the target tells of it; these two are read on with each */
-	SYMBOLIZER_JITDUMP,  /* question; addresses are the target's own. Names alone */
+	SYMBOLIZER_JITDUMP,  /* question; addresses are the target's own. Names alone; END of these: uint64_t, what
+			      * was of no use, or past a bound */
 };
 
 /* Files that come with a question beside the object's own, in this order. */

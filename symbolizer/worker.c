@@ -478,6 +478,7 @@ static void close_files(struct files *f)
 union end {
 	struct symbolizer_rows_end rows;
 	struct symbolizer_probes_end probes;
+	uint64_t left_out;
 };
 
 static int answer_question(struct worker *w, struct object *o,
@@ -498,6 +499,8 @@ static int answer_question(struct worker *w, struct object *o,
 		*n_end = sizeof(end->probes);
 		return r;
 	case SYMBOLIZER_NAMES:
+		end->left_out = o->jit ? jit_left_out(o->jit) : 0;
+		*n_end = o->jit ? sizeof(end->left_out) : 0;
 		return answer_names(w, o, q, (const uint64_t *)(q + 1));
 	case SYMBOLIZER_CALLEES:
 		return answer_callees(w, o, q, (const uint64_t *)(q + 1));

@@ -294,6 +294,19 @@ static int ask_jit_file(struct job *j, const struct named_object *o, const uint6
 	return 0;
 }
 
+static void note_left_out(struct core *c, uint32_t target)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&c->symbolizer_lock);
+	n = c->symbolizer.left_out;
+	c->symbolizer.left_out = 0;
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	pthread_mutex_lock(&c->lock);
+	c->targets[target].jit_left_out = n;
+	pthread_mutex_unlock(&c->lock);
+}
+
 int namer_ask_jit(struct core *c, const struct target *t, const uint64_t *words, size_t n,
 		  struct names_cache *to)
 {
@@ -314,6 +327,7 @@ int namer_ask_jit(struct core *c, const struct target *t, const uint64_t *words,
 	r = ask_jit_file(&j, &dump, words, n);
 	if (r == 0)
 		r = ask_jit_file(&j, &map, words, n);
+	note_left_out(c, t->index);
 	vec_deinit(&j.pending);
 	return r;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/serve/capture.h"
 #include "daemon/serve/core.h"
 #include "daemon/serve/log.h"
 
@@ -198,4 +199,21 @@ void sources_seek(struct core *c, uint32_t object)
 		close_fd(&s.o.dwp_fd);
 	}
 	pthread_mutex_unlock(&c->sources.lock);
+}
+
+void sources_say(struct core *c, const struct target *t, struct capture *to)
+{
+	uint64_t n_found, n_refused, n_left_out;
+
+	pthread_mutex_lock(&c->lock);
+	n_found = c->sources.n_found;
+	n_refused = c->sources.n_refused;
+	n_left_out = t->jit_left_out;
+	pthread_mutex_unlock(&c->lock);
+	if (n_refused)
+		capture_comment(to, "debug files: %llu were found, %llu more belong to other files, or are damaged",
+				(unsigned long long)n_found, (unsigned long long)n_refused);
+	if (n_left_out)
+		capture_comment(to, "code without a file: %llu lines of those that tell of it cannot be read, or are too many",
+				(unsigned long long)n_left_out);
 }

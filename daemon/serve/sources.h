@@ -11,7 +11,9 @@
 #include <pthread.h>
 #include <stdint.h>
 
+struct capture;
 struct core;
+struct target;
 
 struct sources {
 	pthread_mutex_t lock; /* sources_lock: guards objects' `sought` */
@@ -19,5 +21,7 @@ struct sources {
 };
 
 void sources_init(struct sources *s);
+/* What was refused or left out, as comments. Takes the lock. */
+void sources_say(struct core *c, const struct target *t, struct capture *to);
 /* Takes sources_lock, lock and symbolizer_lock. */
 void sources_seek(struct core *c, uint32_t object);

@@ -107,6 +107,7 @@ def test_debug_files():
             check_nameless(p, what)
         else:  # what is another's is passed over for the next one
             check_named(p, what)
+    check(lib.comments(p, "debug files: [0-9]+ were found, [0-9]+ more belong to other files"), "%s" % p.comments)
     check(len(d.said("belong to others")) == 2, "what was refused is not said: %s" % d.lines[-5:])
     check(not os.path.exists("%s/%s.debug" % (by_id, known[2:])), "we see it, too")
     d.stop()
@@ -169,6 +170,7 @@ def test_code_without_a_file():
             n = {name: lib.samples(p, re.escape(name)) for name in
                  ("jit_one", "jit_two", "was_here_before", "[anonymous code]")}
             told = what not in ("link", "foreign")
+            check(bool(lib.comments(p, "code without a file: 1 lines")) == (told and "map" in what), "%s" % p.comments)
             check(bool(n["jit_one"] or n["jit_two"]) == told and bool(n["[anonymous code]"]) != told and
                   not n["was_here_before"], "%s: %s" % (what, n))
             if told:
