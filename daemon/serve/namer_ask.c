@@ -24,6 +24,7 @@ struct job {
 	struct names_cache *cache;
 	VEC(uint64_t) pending; /* words of one object, not in the cache */
 	bool only_named; /* what has no name is asked about elsewhere, too */
+	uint64_t left_out; /* of the file that was asked last */
 };
 
 typedef int ask_fn(struct symbolizer *s, const struct symbolizer_object *o,
@@ -88,6 +89,7 @@ static int ask_once(struct job *j, const struct named_object *o, const uint64_t 
 	r = asks[j->question](&j->c->symbolizer, &question,
 			      j->question == NAMER_FULL ? DEMANGLE_FULL : DEMANGLE_SIMPLE, addresses, n,
 			      on_frame, &b);
+	j->left_out = j->c->symbolizer.left_out;
 	for (uint32_t i = 0; i < n && b.error == 0 && r == 0; i++)
 		if (b.addresses[i].n_lines || !j->only_named)
 			b.error = names_cache_add_address(j->cache, b.addresses[i]);
@@ -294,19 +296,6 @@ static int ask_jit_file(struct job *j, const struct named_object *o, const uint6
 	return 0;
 }
 
-static void note_left_out(struct core *c, uint32_t target)
-{
-	uint64_t n;
-
-	pthread_mutex_lock(&c->symbolizer_lock);
-	n = c->symbolizer.left_out;
-	c->symbolizer.left_out = 0;
-	pthread_mutex_unlock(&c->symbolizer_lock);
-	pthread_mutex_lock(&c->lock);
-	c->targets[target].jit_left_out = n;
-	pthread_mutex_unlock(&c->lock);
-}
-
 int namer_ask_jit(struct core *c, const struct target *t, const uint64_t *words, size_t n,
 		  struct names_cache *to)
 {
@@ -314,6 +303,7 @@ int namer_ask_jit(struct core *c, const struct target *t, const uint64_t *words,
 	struct named_object dump = { NAMER_JITDUMP(t->index), SYMBOLIZER_JITDUMP, -1, -1, -1, -1, false };
 	struct named_object map = { NAMER_PERF_MAP(t->index), SYMBOLIZER_PERF_MAP, -1, -1, -1, -1, false };
 	_cleanup_(closep) int fd = -1;
+	uint64_t left_out;
 	int r;
 
 	while (n && frame_kind(*words) != FRAME_RAW)
@@ -325,9 +315,13 @@ int namer_ask_jit(struct core *c, const struct target *t, const uint64_t *words,
 	dump.fd = jitdump_fd(c, t);
 	pthread_mutex_unlock(&c->lock);
 	r = ask_jit_file(&j, &dump, words, n);
+	left_out = j.left_out;
+	j.left_out = 0;
 	if (r == 0)
 		r = ask_jit_file(&j, &map, words, n);
-	note_left_out(c, t->index);
+	pthread_mutex_lock(&c->lock);
+	c->targets[t->index].jit_left_out = left_out + j.left_out;
+	pthread_mutex_unlock(&c->lock);
 	vec_deinit(&j.pending);
 	return r;
 }

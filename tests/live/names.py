@@ -93,7 +93,6 @@ def test_debug_files():
         f.write(b"\0")
     targets = {
         "by build-id": with_mounts(where, put),
-        "beside": with_mounts(linked(lib.directory()), "true"),
         "in .debug": with_mounts(below, "true"),
         "by directory": with_mounts(linked(lib.directory()), 'mkdir -p "%s$1"; mv prog.debug "%s$1"' % (LIBRARY, LIBRARY)),
         "with another CRC": with_mounts(changed, "true"),
