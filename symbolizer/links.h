@@ -11,7 +11,7 @@
 #include "symbolizer/protocol.h"
 
 /* The largest file whose CRC is looked at: the time this takes is bounded. */
-#define LINKS_MAX_CRC (4ull << 30)
+#define LINKS_MAX_CRC (1ull << 30)
 
 /* What is missing, or not in order, is empty. */
 void links_read(struct elf_file *f, struct symbolizer_links *ret);
