@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "symbolizer/allocators.h"
+#include "symbolizer/answers.h"
 #include "symbolizer/bounds.h"
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
@@ -26,6 +27,7 @@
 struct object {
 	uint32_t id; /* 0: free */
 	uint64_t used;
+	uint64_t generation; /* of its answers, of all objects'; never 0 */
 	struct elf_file *elf;
 	struct names *names;
 	struct bounds *bounds;
@@ -48,6 +50,8 @@ struct worker {
 	struct object objects[MAX_OBJECTS];
 	uint64_t clock;
 	struct shown shown;
+	struct answers answers;
+	uint64_t n_sent; /* records with frames */
 	struct record in, out;
 };
 
@@ -145,18 +149,19 @@ static int find_object(struct worker *w, const struct symbolizer_question *q, in
 		return r;
 	}
 	at->id = q->object;
-	at->used = ++w->clock;
+	at->used = at->generation = ++w->clock;
 	*ret = at;
 	return 0;
 }
 
-static void add_beside(struct object *o, unsigned which, int *fd)
+static void add_beside(struct worker *w, struct object *o, unsigned which, int *fd)
 {
 	struct elf_file *f = NULL;
 
 	if (*fd < 0 || o->beside & which)
 		return;
 	o->beside |= which;
+	o->generation = ++w->clock;
 	if (elf_file_open(TAKE_FD(*fd), &f) < 0 ||
 	    names_add(o->names, which == SYMBOLIZER_BESIDE_DEBUG ? NAMES_DEBUG : NAMES_ALT, f) < 0)
 		return;
@@ -165,19 +170,20 @@ static void add_beside(struct object *o, unsigned which, int *fd)
 }
 
 /* What the question's names come from, if it asks for any. */
-static void take_beside(const struct worker *w, struct object *o, struct files *files)
+static void take_beside(struct worker *w, struct object *o, struct files *files)
 {
 	if (!o->names || (w->in.type != SYMBOLIZER_NAMES && w->in.type != SYMBOLIZER_VARIABLES &&
 			  w->in.type != SYMBOLIZER_CALLEES))
 		return;
-	add_beside(o, SYMBOLIZER_BESIDE_DEBUG, &files->debug);
-	add_beside(o, SYMBOLIZER_BESIDE_ALT, &files->alt);
+	add_beside(w, o, SYMBOLIZER_BESIDE_DEBUG, &files->debug);
+	add_beside(w, o, SYMBOLIZER_BESIDE_ALT, &files->alt);
 }
 
 static int flush(struct worker *w)
 {
 	int r = w->out.n ? record_send(w->socket, &w->out) : 0;
 
+	w->n_sent++;
 	w->out.n = 0;
 	return r;
 }
@@ -360,6 +366,27 @@ static void name_jit(struct naming *n, struct jit *j, uint64_t address)
 		put_frame(n, &(struct names_frame){ s.name, "", 0, 0 }, s.start);
 }
 
+/* What was said of the address before. */
+static void put_known(struct naming *n, const struct answer *a)
+{
+	struct record *out = &n->w->out;
+
+	if (out->n + a->n > RECORD_MAX)
+		n->error = flush(n->w);
+	if (n->error < 0 || !a->n)
+		return;
+	out->type = SYMBOLIZER_FRAME;
+	memcpy(out->data + out->n, a->data, a->n);
+	for (size_t at = out->n; at < out->n + a->n;) {
+		struct symbolizer_frame *f = (void *)(out->data + at);
+
+		f->index = n->index;
+		at += sizeof(*f) +
+		      (((size_t)f->n_name + f->n_system_name + f->n_file + 7) & ~7ul);
+	}
+	out->n += a->n;
+}
+
 static void name_address(struct naming *n, struct object *o, uint64_t address)
 {
 	static const struct names_frame nameless = { .system_name = "", .file = "" };
@@ -374,6 +401,23 @@ static void name_address(struct naming *n, struct object *o, uint64_t address)
 		put_frame(n, &nameless, n->start);
 }
 
+static void name_by_file(struct naming *n, struct object *o, uint64_t address)
+{
+	struct worker *w = n->w;
+	struct answer_key key = { o->generation, address, n->how };
+	const struct answer *known = answers_get(&w->answers, key);
+	uint64_t n_sent = w->n_sent;
+	uint32_t before = w->out.n;
+
+	if (known) {
+		put_known(n, known);
+		return;
+	}
+	name_address(n, o, address);
+	if (w->n_sent == n_sent && n->error == 0)
+		answers_put(&w->answers, key, w->out.data + before, w->out.n - before);
+}
+
 static int answer_names(struct worker *w, struct object *o,
 			const struct symbolizer_question *q, const uint64_t *addresses)
 {
@@ -386,7 +430,7 @@ static int answer_names(struct worker *w, struct object *o,
 		else if (o->jit)
 			name_jit(&n, o->jit, addresses[n.index]);
 		else
-			name_address(&n, o, addresses[n.index]);
+			name_by_file(&n, o, addresses[n.index]);
 	}
 	return n.error < 0 ? n.error : flush(w);
 }
@@ -559,8 +603,10 @@ int worker_run(int socket, struct worker_vdso vdso)
 	}
 	for (size_t i = 0; w && i < MAX_OBJECTS; i++)
 		object_forget(&w->objects[i]);
-	if (w)
+	if (w) {
 		shown_deinit(&w->shown);
+		answers_deinit(&w->answers);
+	}
 	free(w);
 	return r == -EPIPE ? 0 : r;
 }
