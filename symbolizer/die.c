@@ -7,7 +7,7 @@
 #define MAX_HEAD 40	  /* bytes of a unit's head */
 #define SMALL_DIE 192	  /* bytes that most DIEs fit into */
 #define MAX_DIE (64u << 10)
-#define MAX_UNIT_READ (160u << 20)
+#define MAX_UNIT_READ (64u << 20)
 
 void debug_file_open(struct debug_file *f, struct elf_file *elf, bool dwo, size_t *budget)
 {
