@@ -7,7 +7,7 @@
 #define MAX_HEAD 40	  /* bytes of a unit's head */
 #define SMALL_DIE 192	  /* bytes that most DIEs fit into */
 #define MAX_DIE (64u << 10)
-#define MAX_UNIT_READ (160u << 20)
+#define MAX_UNIT_READ (64u << 20)
 
 void debug_file_open(struct debug_file *f, struct elf_file *elf, bool dwo, size_t *budget)
 {
@@ -169,9 +169,8 @@ const struct abbrev *reader_next(struct die_reader *r)
 
 void reader_pass(struct die_reader *r, const struct abbrev *a)
 {
-	const struct abbrev_skip *s = r->abbrevs->skips.data + a->first_skip;
-
-	for (uint32_t i = 0; i < a->n_skips; i++, s++) {
+	for (uint32_t i = 0; i < a->n_skips; i++) {
+		const struct abbrev_skip *s = &r->abbrevs->skips.data[a->first_skip + i];
 		unsigned form = s->form;
 
 		if (cursor_left(&r->c) < s->bytes) {
@@ -191,11 +190,11 @@ void reader_pass(struct die_reader *r, const struct abbrev *a)
 
 void reader_attributes(struct die_reader *r, const struct abbrev *a, struct die *ret)
 {
-	const struct abbrev_attribute *x = r->abbrevs->attributes.data + a->first_attribute;
-
 	ret->abbrev = a;
 	ret->has = 0;
-	for (uint32_t i = 0; i < a->n_attributes; i++, x++) {
+	for (uint32_t i = 0; i < a->n_attributes; i++) {
+		const struct abbrev_attribute *x =
+			&r->abbrevs->attributes.data[a->first_attribute + i];
 		unsigned form = x->form;
 		uint64_t v = read_form(r, &form, x->constant);
 

@@ -53,7 +53,10 @@ static void forget(struct dwarf_index *d, struct dwarf_unit *u)
 
 static void make_room(struct dwarf_index *d, const struct dwarf_unit *except)
 {
-	while (d->size > DWARF_MAX_INDEX) {
+	/* what is inflated takes its share */
+	size_t max = DWARF_MAX_INDEX - (SECTIONS_MAX_INFLATED - d->budget) / 2;
+
+	while (d->size > max) {
 		struct dwarf_unit *oldest = NULL;
 
 		for (size_t i = 0; i < d->units.n; i++) {

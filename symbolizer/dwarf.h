@@ -24,7 +24,7 @@
 
 #define DWARF_MAX_UNITS (512u << 10) /* in a file */
 #define DWARF_MAX_RANGES (2u << 20)  /* in a unit */
-#define DWARF_MAX_INDEX (96u << 20)  /* bytes of all units' indexes */
+#define DWARF_MAX_INDEX (80u << 20)  /* bytes of all units' indexes */
 #define DWARF_MAX_KEPT (24u << 20)   /* bytes of indexes, until which units' DIEs are kept too */
 #define DWARF_MAX_SCOPES (1u << 20)  /* inlined calls, in a unit */
 

@@ -463,9 +463,9 @@ static struct dwarf_code *find_code(struct dwarf_index *d, struct dwarf_cu *cu, 
 
 static uint32_t find_call(const struct dwarf_cu *cu, const struct dwarf_code *c, uint32_t offset)
 {
-	const struct segments s = { cu->calls.data + c->first, c->n, c->n };
-
-	return c->n ? segments_find(&s, offset) : NO_ITEM;
+	if (!c->n)
+		return NO_ITEM;
+	return segments_find(&(struct segments){ cu->calls.data + c->first, c->n, c->n }, offset);
 }
 
 /* Innermost first. Of a chain that is too long the outermost stays. */

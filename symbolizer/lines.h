@@ -15,8 +15,8 @@
 #include "base/vec.h"
 #include "symbolizer/die.h"
 
-#define LINES_MAX_PROGRAM (64u << 20) /* bytes */
-#define LINES_MAX_ROWS (4u << 20)
+#define LINES_MAX_PROGRAM (16u << 20) /* bytes */
+#define LINES_MAX_ROWS (2u << 20)
 
 struct line_place {
 	uint32_t line, file;

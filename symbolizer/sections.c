@@ -229,17 +229,24 @@ static bool inflate_section(struct sections *s, struct section_bytes *b)
 	return true;
 }
 
+static struct cursor nothing(void)
+{
+	static const uint8_t empty[1];
+
+	return cursor_over(empty, 0);
+}
+
 struct cursor sections_read(struct sections *s, enum section which, uint64_t offset, uint64_t n,
 			    struct buffer *to)
 {
 	struct section_bytes *b = &s->all[which];
 
-	if (b->how == MISSING || offset >= b->n)
-		return cursor_over(NULL, 0);
+	if (b->how == MISSING || offset >= b->n || !n)
+		return nothing();
 	if (n > b->n - offset)
 		n = b->n - offset;
 	if (b->how != PLAIN && !b->inflated && !inflate_section(s, b))
-		return cursor_over(NULL, 0);
+		return nothing();
 	if (b->inflated)
 		return cursor_over(b->inflated + offset, n);
 	if (s->f->image)
@@ -252,7 +259,7 @@ struct cursor sections_read(struct sections *s, enum section which, uint64_t off
 		uint8_t *p = realloc(to->data, n);
 
 		if (!p)
-			return cursor_over(NULL, 0);
+			return nothing();
 		to->data = p;
 		to->cap = n;
 	}
@@ -287,9 +294,10 @@ const char *sections_string(struct sections *s, enum section which, uint64_t off
 {
 	for (size_t n = SHORT_STRING;; n *= 8) {
 		struct cursor c = peek(s, which, offset, n < max ? n : max, n);
+		bool none = !cursor_left(&c);
 		const char *text = cursor_string(&c);
 
-		if (text || n >= max || !c.p || offset + n >= s->all[which].n)
+		if (text || n >= max || none || offset + n >= s->all[which].n)
 			return text;
 	}
 }

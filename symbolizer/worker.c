@@ -10,32 +10,16 @@
 
 #include "base/bytes.h"
 #include "symbolizer/allocators.h"
+#include "symbolizer/answers.h"
 #include "symbolizer/bounds.h"
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
 #include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
 #include "symbolizer/links.h"
-#include "symbolizer/names.h"
+#include "symbolizer/objects.h"
 #include "symbolizer/shown.h"
 #include "symbolizer/variables.h"
-
-#define MAX_OBJECTS 64
-#define MAX_HEAP (192u << 20) /* beyond it, what was used least recently is forgotten */
-
-struct object {
-	uint32_t id; /* 0: free */
-	uint64_t used;
-	struct elf_file *elf;
-	struct names *names;
-	struct bounds *bounds;
-	struct callees *callees; /* NULL: not asked yet */
-	struct variables *variables; /* likewise */
-	struct kernel *kernel;
-	struct jit *jit;
-	unsigned beside; /* enum symbolizer_beside: that came with some question, whether they were of use or not */
-	struct elf_file *debug; /* borrowed from names */
-};
 
 /* Descriptors of a question; what is left is closed. */
 struct files {
@@ -44,119 +28,21 @@ struct files {
 
 struct worker {
 	int socket;
-	struct worker_vdso vdso;
-	struct object objects[MAX_OBJECTS];
-	uint64_t clock;
+	struct objects objects;
 	struct shown shown;
+	struct answers answers;
+	uint64_t n_sent; /* records with frames */
 	struct record in, out;
 };
 
-static void object_forget(struct object *o)
-{
-	callees_free(o->callees);
-	variables_free(o->variables);
-	names_free(o->names);
-	bounds_free(o->bounds);
-	elf_file_close(o->elf);
-	kernel_free(o->kernel);
-	jit_free(o->jit);
-	*o = (struct object){ 0 };
-}
-
-static struct object *oldest(struct worker *w, const struct object *except)
-{
-	struct object *found = NULL;
-
-	for (size_t i = 0; i < MAX_OBJECTS; i++) {
-		struct object *o = &w->objects[i];
-
-		if (o == except || !o->id)
-			continue;
-		if (!found || o->used < found->used)
-			found = o;
-	}
-	return found;
-}
-
-static void make_room(struct worker *w, const struct object *except)
-{
-	struct object *o;
-	bool freed = false;
-
-	for (;;) {
-		struct mallinfo2 m = mallinfo2();
-
-		if (m.uordblks + m.hblkhd <= MAX_HEAP)
-			break;
-		o = oldest(w, except);
-		if (!o)
-			break;
-		object_forget(o);
-		freed = true;
-	}
-	if (freed)
-		malloc_trim(0);
-}
-
-static int read_jit(const struct object *o, int fd)
-{
-	return fd < 0 ? -EBADF : jit_update(o->jit, fd);
-}
-
-static int object_open(struct worker *w, struct object *o, uint32_t kind, int *fd)
-{
-	int r;
-
-	if (kind == SYMBOLIZER_PERF_MAP || kind == SYMBOLIZER_JITDUMP) {
-		r = jit_new(kind == SYMBOLIZER_JITDUMP ? JIT_DUMP : JIT_PERF_MAP, &o->jit);
-		return r < 0 ? r : read_jit(o, *fd);
-	}
-	if (kind == SYMBOLIZER_KERNEL)
-		return *fd < 0 ? -EBADF : kernel_open(*fd, &o->kernel);
-	if (kind == SYMBOLIZER_VDSO)
-		r = w->vdso.image ? elf_file_open_memory(w->vdso.image, w->vdso.n, &o->elf) : -ENOENT;
-	else
-		r = *fd < 0 ? -EBADF : elf_file_open(TAKE_FD(*fd), &o->elf);
-	return r < 0 ? r : names_new(o->elf, &o->names);
-}
-
-static int find_object(struct worker *w, const struct symbolizer_question *q, int *fd,
-		       struct object **ret)
-{
-	struct object *at = NULL;
-	int r;
-
-	for (size_t i = 0; i < MAX_OBJECTS; i++) {
-		if (w->objects[i].id == q->object) {
-			*ret = &w->objects[i];
-			(*ret)->used = ++w->clock;
-			return (*ret)->jit ? read_jit(*ret, *fd) : 0;
-		}
-		if (!w->objects[i].id)
-			at = &w->objects[i];
-	}
-	if (!at) {
-		at = oldest(w, NULL);
-		object_forget(at);
-	}
-	r = object_open(w, at, q->kind, fd);
-	if (r < 0) {
-		object_forget(at);
-		return r;
-	}
-	at->id = q->object;
-	at->used = ++w->clock;
-	*ret = at;
-	return 0;
-}
-
-static void add_beside(struct object *o, unsigned which, enum names_kind kind, int *fd)
+static void add_beside(struct worker *w, struct object *o, unsigned which, enum names_kind kind, int *fd)
 {
 	struct elf_file *f = NULL;
 
 	if (*fd < 0 || o->beside & which)
 		return;
 	o->beside |= which;
+	o->generation = ++w->objects.clock;
 	if (elf_file_open(TAKE_FD(*fd), &f) < 0 || names_add(o->names, kind, f) < 0)
 		return;
 	if (which == SYMBOLIZER_BESIDE_DEBUG)
@@ -164,20 +50,21 @@ static void add_beside(struct object *o, unsigned which, enum names_kind kind, i
 }
 
 /* What the question's names come from, if it asks for any. */
-static void take_beside(const struct worker *w, struct object *o, struct files *files)
+static void take_beside(struct worker *w, struct object *o, struct files *files)
 {
 	if (!o->names || (w->in.type != SYMBOLIZER_NAMES && w->in.type != SYMBOLIZER_VARIABLES &&
 			  w->in.type != SYMBOLIZER_CALLEES))
 		return;
-	add_beside(o, SYMBOLIZER_BESIDE_DEBUG, NAMES_DEBUG, &files->debug);
-	add_beside(o, SYMBOLIZER_BESIDE_ALT, NAMES_ALT, &files->alt);
-	add_beside(o, SYMBOLIZER_BESIDE_DWP, NAMES_DWO, &files->dwp);
+	add_beside(w, o, SYMBOLIZER_BESIDE_DEBUG, NAMES_DEBUG, &files->debug);
+	add_beside(w, o, SYMBOLIZER_BESIDE_ALT, NAMES_ALT, &files->alt);
+	add_beside(w, o, SYMBOLIZER_BESIDE_DWP, NAMES_DWO, &files->dwp);
 }
 
 static int flush(struct worker *w)
 {
 	int r = w->out.n ? record_send(w->socket, &w->out) : 0;
 
+	w->n_sent++;
 	w->out.n = 0;
 	return r;
 }
@@ -363,6 +250,27 @@ static void name_jit(struct naming *n, struct jit *j, uint64_t address)
 		put_frame(n, &(struct names_frame){ s.name, "", 0, 0 }, s.start);
 }
 
+/* What was said of the address before. */
+static void put_known(struct naming *n, const struct answer *a)
+{
+	struct record *out = &n->w->out;
+
+	if (out->n + a->n > RECORD_MAX)
+		n->error = flush(n->w);
+	if (n->error < 0 || !a->n)
+		return;
+	out->type = SYMBOLIZER_FRAME;
+	memcpy(out->data + out->n, a->data, a->n);
+	for (size_t at = out->n; at < out->n + a->n;) {
+		struct symbolizer_frame *f = (void *)(out->data + at);
+
+		f->index = n->index;
+		at += sizeof(*f) +
+		      (((size_t)f->n_name + f->n_system_name + f->n_file + 7) & ~7ul);
+	}
+	out->n += a->n;
+}
+
 static void name_address(struct naming *n, struct object *o, uint64_t address)
 {
 	static const struct names_frame nameless = { .system_name = "", .file = "" };
@@ -377,6 +285,23 @@ static void name_address(struct naming *n, struct object *o, uint64_t address)
 		put_frame(n, &nameless, n->start);
 }
 
+static void name_by_file(struct naming *n, struct object *o, uint64_t address)
+{
+	struct worker *w = n->w;
+	struct answer_key key = { o->generation, address, n->how };
+	const struct answer *known = answers_get(&w->answers, key);
+	uint64_t n_sent = w->n_sent;
+	uint32_t before = w->out.n;
+
+	if (known) {
+		put_known(n, known);
+		return;
+	}
+	name_address(n, o, address);
+	if (w->n_sent == n_sent && n->error == 0)
+		answers_put(&w->answers, key, w->out.data + before, w->out.n - before);
+}
+
 static int answer_names(struct worker *w, struct object *o,
 			const struct symbolizer_question *q, const uint64_t *addresses)
 {
@@ -389,7 +314,7 @@ static int answer_names(struct worker *w, struct object *o,
 		else if (o->jit)
 			name_jit(&n, o->jit, addresses[n.index]);
 		else
-			name_address(&n, o, addresses[n.index]);
+			name_by_file(&n, o, addresses[n.index]);
 	}
 	return n.error < 0 ? n.error : flush(w);
 }
@@ -526,7 +451,7 @@ static int answer(struct worker *w)
 	if (q)
 		files = take_files(&w->in, q);
 	if (q)
-		r = find_object(w, q, &files.own, &o);
+		r = objects_find(&w->objects, q->object, q->kind, &files.own, &o);
 	w->out.serial = w->in.serial;
 	w->out.status = 0;
 	w->out.n_fds = 0;
@@ -542,7 +467,7 @@ static int answer(struct worker *w)
 		return 0;
 	if (r == -EPIPE)
 		return r;
-	make_room(w, o);
+	objects_make_room(&w->objects, o);
 	w->out.type = SYMBOLIZER_END;
 	w->out.status = r;
 	w->out.n = r == 0 ? n_end : 0;
@@ -557,7 +482,7 @@ int worker_run(int socket, struct worker_vdso vdso)
 
 	if (w) {
 		w->socket = socket;
-		w->vdso = vdso;
+		w->objects.vdso = vdso;
 	}
 	while (r == 0) {
 		r = record_receive(socket, &w->in, -1);
@@ -566,10 +491,12 @@ int worker_run(int socket, struct worker_vdso vdso)
 		r = answer(w);
 		record_close_fds(&w->in);
 	}
-	for (size_t i = 0; w && i < MAX_OBJECTS; i++)
-		object_forget(&w->objects[i]);
 	if (w)
+		objects_deinit(&w->objects);
+	if (w) {
 		shown_deinit(&w->shown);
+		answers_deinit(&w->answers);
+	}
 	free(w);
 	return r == -EPIPE ? 0 : r;
 }
