@@ -191,7 +191,7 @@ def test_node():
     script.write_text("function hotLoop(n) { let s = 0; for (let i = 0; i < n; i++) s = (s + i * 7) % 1000003; return s; }\n"
                       "let t = 0; for (let i = 0; i < 300; i++) t += hotLoop(100000);\n"
                       "console.log('ready');\nfor (;;) t += hotLoop(100000);\n")
-    t = lib.Process("node", "--perf-basic-prof", "--no-use-osr", script)
+    t = lib.Process("node", "--perf-basic-prof", "--no-use-osr", script, cwd=script.parent)  # it leaves a log there
     try:
         t.line("^ready")
         d = lib.Daemon(t)
