@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """names.py - where names come from when they are not in the file that is mapped, and how they are spelled."""
 
+import atexit
 import concurrent.futures
 import os
 import pathlib
@@ -46,6 +47,9 @@ def linked(where):
 
 def with_mounts(where, script, *arguments):
     """Runs where/prog in a mount namespace whose /usr/lib/debug is its own: `script` fills it."""
+    if not os.path.isdir(LIBRARY):  # something to mount on
+        os.mkdir(LIBRARY)
+        atexit.register(os.rmdir, LIBRARY)
     return containers.in_shell('mount -t tmpfs none %s; cd "$1"; %s; exec ./prog' % (LIBRARY, script), where, *arguments,
                                before=("unshare", "-m"))
 
