@@ -48,6 +48,8 @@ static int ask(struct symbolizer *s, uint32_t type, const struct symbolizer_obje
 		r->fds[r->n_fds++] = o->debug_fd;
 	if (o->beside & SYMBOLIZER_BESIDE_ALT)
 		r->fds[r->n_fds++] = o->alt_fd;
+	if (o->beside & SYMBOLIZER_BESIDE_DWP)
+		r->fds[r->n_fds++] = o->dwp_fd;
 	memcpy(r->data, q, sizeof(*q));
 	r->n = (uint32_t)sizeof(*q);
 	if (addresses) {
@@ -374,6 +376,8 @@ static int ask_frames(struct symbolizer *s, uint32_t type, const struct symboliz
 		r = receive(s);
 		if (r < 0)
 			return r;
+		if (s->record.type == SYMBOLIZER_END && s->record.n == sizeof(s->left_out))
+			memcpy(&s->left_out, s->record.data, sizeof(s->left_out));
 		if (s->record.type == SYMBOLIZER_END)
 			return file_status(&s->record);
 		if (s->record.type != SYMBOLIZER_FRAME)

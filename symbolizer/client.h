@@ -22,6 +22,7 @@ struct symbolizer {
 	int timeout_ms;	     /* of silence; 0: SYMBOLIZER_TIMEOUT_MS */
 	int64_t deadline_ms; /* of the question that is being asked */
 	uint32_t serial;
+	uint64_t left_out; /* by the last answer about a perf map or jitdump file */
 	struct record record; /* scratch */
 };
 
@@ -43,7 +44,7 @@ struct symbolizer_object {
 	enum symbolizer_kind kind;
 	int fd;
 	unsigned beside; /* enum symbolizer_beside: which of these there are */
-	int debug_fd, alt_fd;
+	int debug_fd, alt_fd, dwp_fd;
 };
 
 /* `frame` and its strings (n_* bytes each, no NUL) are borrowed. */

@@ -77,8 +77,14 @@ void links_read(struct elf_file *f, struct symbolizer_links *ret)
 	read_debuglink(f, ret);
 	read_altlink(f, ret);
 	ret->has_dwarf = has_section(f, ".debug_info") || has_section(f, ".zdebug_info");
+	ret->may_be_split = ret->has_dwarf && has_section(f, ".debug_addr");
 	ret->n_build_id = f->n_build_id;
 	memcpy(ret->build_id, f->build_id, f->n_build_id);
+}
+
+bool links_is_package(struct elf_file *f)
+{
+	return has_section(f, ".debug_cu_index");
 }
 
 int links_crc(const struct elf_file *f, uint32_t *ret)

@@ -11,7 +11,7 @@
 #include "symbolizer/protocol.h"
 
 /* The largest file whose CRC is looked at: the time this takes is bounded. */
-#define LINKS_MAX_CRC (4ull << 30)
+#define LINKS_MAX_CRC (1ull << 30)
 
 /* What is missing, or not in order, is empty. */
 void links_read(struct elf_file *f, struct symbolizer_links *ret);
@@ -19,5 +19,7 @@ void links_read(struct elf_file *f, struct symbolizer_links *ret);
 int links_crc(const struct elf_file *f, uint32_t *ret);
 /* Whether `debug` is what was stripped from `f`. by_link: it was found by the name in .gnu_debuglink. */
 bool links_fit_debug(struct elf_file *f, const struct elf_file *debug, bool by_link);
+/* Whether it is a package of .dwo files; which of its units belong to a file, their ids tell. */
+bool links_is_package(struct elf_file *f);
 /* Whether `alt` is what dwz moved out of `f`. */
 bool links_fit_alt(struct elf_file *f, const struct elf_file *alt);

@@ -19,14 +19,16 @@ enum symbolizer_kind {
 	SYMBOLIZER_VDSO,   /* the child's own vdso, which is every process's; no descriptor */
 	SYMBOLIZER_KERNEL, /* /proc/kallsyms, opened by someone who may see addresses */
 	SYMBOLIZER_PERF_MAP, /* code without a file, as the target tells of it; these two are read on with each */
-	SYMBOLIZER_JITDUMP,  /* question; addresses are the target's own. Names alone */
+	SYMBOLIZER_JITDUMP,  /* question; addresses are the target's own. Names alone; END of these: uint64_t, what
+			      * was of no use, or past a bound */
 };
 
 /* Files that come with a question beside the object's own, in this order. */
 enum symbolizer_beside {
 	SYMBOLIZER_BESIDE_DEBUG = 1, /* what was stripped from it */
 	SYMBOLIZER_BESIDE_ALT = 2,   /* what dwz moved out of it, or out of the debug file */
-	SYMBOLIZER_BESIDE_ALL = 3,
+	SYMBOLIZER_BESIDE_DWP = 4,   /* a package of .dwo files */
+	SYMBOLIZER_BESIDE_ALL = 7,
 };
 
 enum symbolizer_demangle { DEMANGLE_NONE, DEMANGLE_SIMPLE, DEMANGLE_FULL };
@@ -96,7 +98,7 @@ struct symbolizer_info {
 struct symbolizer_links {
 	char debug_name[SYMBOLIZER_MAX_LINK + 1]; /* .gnu_debuglink; "": none */
 	uint32_t debug_crc;
-	uint32_t has_dwarf;
+	uint16_t has_dwarf, may_be_split; /* the latter: there may be a package of .dwo files */
 	char alt_name[SYMBOLIZER_MAX_LINK + 1]; /* .gnu_debugaltlink; "": none */
 	uint32_t n_alt_id, n_build_id;
 	uint8_t alt_id[SYMBOLIZER_MAX_BUILD_ID];

@@ -23,7 +23,7 @@
 
 /* Descriptors of a question; what is left is closed. */
 struct files {
-	int own, debug, alt;
+	int own, debug, alt, dwp;
 };
 
 struct worker {
@@ -35,7 +35,8 @@ struct worker {
 	struct record in, out;
 };
 
-static void add_beside(struct worker *w, struct object *o, unsigned which, int *fd)
+static void add_beside(struct worker *w, struct object *o, unsigned which, enum names_kind kind,
+		       int *fd)
 {
 	struct elf_file *f = NULL;
 
@@ -43,8 +44,7 @@ static void add_beside(struct worker *w, struct object *o, unsigned which, int *
 		return;
 	o->beside |= which;
 	o->generation = ++w->objects.clock;
-	if (elf_file_open(TAKE_FD(*fd), &f) < 0 ||
-	    names_add(o->names, which == SYMBOLIZER_BESIDE_DEBUG ? NAMES_DEBUG : NAMES_ALT, f) < 0)
+	if (elf_file_open(TAKE_FD(*fd), &f) < 0 || names_add(o->names, kind, f) < 0)
 		return;
 	if (which == SYMBOLIZER_BESIDE_DEBUG)
 		o->debug = f;
@@ -56,8 +56,9 @@ static void take_beside(struct worker *w, struct object *o, struct files *files)
 	if (!o->names || (w->in.type != SYMBOLIZER_NAMES && w->in.type != SYMBOLIZER_VARIABLES &&
 			  w->in.type != SYMBOLIZER_CALLEES))
 		return;
-	add_beside(w, o, SYMBOLIZER_BESIDE_DEBUG, &files->debug);
-	add_beside(w, o, SYMBOLIZER_BESIDE_ALT, &files->alt);
+	add_beside(w, o, SYMBOLIZER_BESIDE_DEBUG, NAMES_DEBUG, &files->debug);
+	add_beside(w, o, SYMBOLIZER_BESIDE_ALT, NAMES_ALT, &files->alt);
+	add_beside(w, o, SYMBOLIZER_BESIDE_DWP, NAMES_DWO, &files->dwp);
 }
 
 static int flush(struct worker *w)
@@ -113,17 +114,20 @@ static int answer_links(struct worker *w, const struct object *o, struct files *
 
 static int answer_fits(const struct object *o, uint32_t how, struct files *files)
 {
-	_cleanup_(elf_file_closep) struct elf_file *debug = NULL, *alt = NULL;
-	int r = o->elf && (files->debug >= 0 || files->alt >= 0) ? 0 : -EINVAL;
+	_cleanup_(elf_file_closep) struct elf_file *debug = NULL, *alt = NULL, *dwp = NULL;
+	int r = o->elf && (files->debug >= 0 || files->alt >= 0 || files->dwp >= 0) ? 0 : -EINVAL;
 	bool fits;
 
 	if (r == 0 && files->debug >= 0)
 		r = elf_file_open(TAKE_FD(files->debug), &debug);
 	if (r == 0 && files->alt >= 0)
 		r = elf_file_open(TAKE_FD(files->alt), &alt);
+	if (r == 0 && files->dwp >= 0)
+		r = elf_file_open(TAKE_FD(files->dwp), &dwp);
 	if (r < 0)
 		return r;
-	fits = alt ? links_fit_alt(debug ? debug : o->elf, alt) :
+	fits = dwp ? links_is_package(dwp) :
+	       alt ? links_fit_alt(debug ? debug : o->elf, alt) :
 		     links_fit_debug(o->elf, debug, how == SYMBOLIZER_FIT_LINK);
 	return fits ? 0 : -ESTALE;
 }
@@ -374,7 +378,7 @@ static const struct symbolizer_question *question(const struct record *r)
 /* The vdso alone comes without a descriptor of its own. */
 static struct files take_files(struct record *r, const struct symbolizer_question *q)
 {
-	struct files f = { -1, -1, -1 };
+	struct files f = { -1, -1, -1, -1 };
 	uint32_t at = 0;
 
 	if (r->n_fds && q->kind != SYMBOLIZER_VDSO)
@@ -383,6 +387,8 @@ static struct files take_files(struct record *r, const struct symbolizer_questio
 		f.debug = TAKE_FD(r->fds[at++]);
 	if (q->beside & SYMBOLIZER_BESIDE_ALT && at < r->n_fds)
 		f.alt = TAKE_FD(r->fds[at++]);
+	if (q->beside & SYMBOLIZER_BESIDE_DWP && at < r->n_fds)
+		f.dwp = TAKE_FD(r->fds[at++]);
 	return f;
 }
 
@@ -391,12 +397,14 @@ static void close_files(struct files *f)
 	close_fd(&f->own);
 	close_fd(&f->debug);
 	close_fd(&f->alt);
+	close_fd(&f->dwp);
 }
 
 /* What the last record of an answer holds. */
 union end {
 	struct symbolizer_rows_end rows;
 	struct symbolizer_probes_end probes;
+	uint64_t left_out;
 };
 
 static int answer_question(struct worker *w, struct object *o,
@@ -417,6 +425,8 @@ static int answer_question(struct worker *w, struct object *o,
 		*n_end = sizeof(end->probes);
 		return r;
 	case SYMBOLIZER_NAMES:
+		end->left_out = o->jit ? jit_left_out(o->jit) : 0;
+		*n_end = o->jit ? sizeof(end->left_out) : 0;
 		return answer_names(w, o, q, (const uint64_t *)(q + 1));
 	case SYMBOLIZER_CALLEES:
 		return answer_callees(w, o, q, (const uint64_t *)(q + 1));
@@ -435,7 +445,7 @@ static int answer(struct worker *w)
 	union end end = { 0 };
 	uint32_t n_end = 0;
 	struct object *o = NULL;
-	struct files files = { -1, -1, -1 };
+	struct files files = { -1, -1, -1, -1 };
 	bool answered = false;
 	int r = -EINVAL;
 

@@ -205,7 +205,8 @@ static int look(int dir, void *context)
 		    !debug_file_path(l->q, l->place, directory, l->cache, path))
 			continue;
 		fd = open_below(theirs ? root : host, path, 0, &st);
-		if (fd >= 0 && allowed(l, &st))
+		/* an empty one is how debuginfod remembers that there is none */
+		if (fd >= 0 && st.st_size && allowed(l, &st))
 			return fd;
 		close_fd(&fd);
 	}
@@ -254,7 +255,7 @@ static int look_for_map(int dir, void *context)
 		return r;
 	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)pid);
 	fd = open_below(root, path, RESOLVE_NO_SYMLINKS, &st);
-	if (fd >= 0 && st.st_uid != l->p->uid) /* /tmp is everybody's */
+	if (fd >= 0 && (st.st_uid != l->p->uid || st.st_nlink > 1)) /* /tmp is everybody's */
 		close_fd(&fd), fd = -EPERM;
 	return fd;
 }

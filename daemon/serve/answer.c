@@ -136,13 +136,14 @@ static bool take_demangle(struct asking *s)
 	return !text;
 }
 
-void asking_encode(const struct asking *s, const struct capture *capture, struct naming *n,
+void asking_encode(const struct asking *s, struct capture *capture, struct naming *n,
 		   const char *suffix)
 {
 	const char *format = query_get(&s->q->query, "format");
 	struct http_response *ret = s->ret;
 	int r = asking_spell(s, n);
 
+	sources_say(s->a->core, s->target, capture);
 	ret->status = 200;
 	ret->kind = HTTP_TEXT;
 	if (r < 0) {
@@ -380,7 +381,7 @@ static void kept_answer(const struct asking *s, const struct profile *p, int64_t
 	naming_free(&n);
 }
 
-static void encode_wait(const struct asking *s, const struct capture *capture, struct naming *n, bool text)
+static void encode_wait(const struct asking *s, struct capture *capture, struct naming *n, bool text)
 {
 	int r;
 

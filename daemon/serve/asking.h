@@ -28,7 +28,7 @@ bool asking_wait_delta(const struct asking *s, int64_t seconds);
 /* Names as ?demangle= wants them, before they are written and after all else. 0 or -ENOMEM. */
 int asking_spell(const struct asking *s, struct naming *n);
 /* In the format that was asked for; spells the names. */
-void asking_encode(const struct asking *s, const struct capture *capture, struct naming *n,
+void asking_encode(const struct asking *s, struct capture *capture, struct naming *n,
 		   const char *suffix);
 
 void answer_threads(const struct asking *s, const struct profile *p);

@@ -14,7 +14,7 @@
 struct named_object {
 	uint32_t id;
 	enum symbolizer_kind kind;
-	int fd, debug_fd, alt_fd;
+	int fd, debug_fd, alt_fd, dwp_fd;
 	bool failed;
 };
 
@@ -24,6 +24,7 @@ struct job {
 	struct names_cache *cache;
 	VEC(uint64_t) pending; /* words of one object, not in the cache */
 	bool only_named; /* what has no name is asked about elsewhere, too */
+	uint64_t left_out; /* of the file that was asked last */
 };
 
 typedef int ask_fn(struct symbolizer *s, const struct symbolizer_object *o,
@@ -67,9 +68,11 @@ static void on_frame(void *context, const struct symbolizer_frame *f, const char
 static int ask_once(struct job *j, const struct named_object *o, const uint64_t *words, uint32_t n)
 {
 	struct symbolizer_object question = {
-		.id = o->id, .kind = o->kind, .fd = o->fd, .debug_fd = o->debug_fd, .alt_fd = o->alt_fd,
+		.id = o->id, .kind = o->kind, .fd = o->fd,
+		.debug_fd = o->debug_fd, .alt_fd = o->alt_fd, .dwp_fd = o->dwp_fd,
 		.beside = (o->debug_fd < 0 ? 0 : SYMBOLIZER_BESIDE_DEBUG) |
-			  (o->alt_fd < 0 ? 0 : SYMBOLIZER_BESIDE_ALT)
+			  (o->alt_fd < 0 ? 0 : SYMBOLIZER_BESIDE_ALT) |
+			  (o->dwp_fd < 0 ? 0 : SYMBOLIZER_BESIDE_DWP)
 	};
 	struct batch b = { .job = j, .words = words };
 	uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES];
@@ -86,6 +89,7 @@ static int ask_once(struct job *j, const struct named_object *o, const uint64_t 
 	r = asks[j->question](&j->c->symbolizer, &question,
 			      j->question == NAMER_FULL ? DEMANGLE_FULL : DEMANGLE_SIMPLE, addresses, n,
 			      on_frame, &b);
+	j->left_out = j->c->symbolizer.left_out;
 	for (uint32_t i = 0; i < n && b.error == 0 && r == 0; i++)
 		if (b.addresses[i].n_lines || !j->only_named)
 			b.error = names_cache_add_address(j->cache, b.addresses[i]);
@@ -142,7 +146,7 @@ static bool find_object(struct core *c, uint32_t id, struct named_object *ret)
 	pthread_mutex_lock(&c->lock);
 	x = objects_find(&c->objects, id);
 	if (x)
-		*ret = (struct named_object){ x->id, x->kind, x->fd, x->debug_fd, x->alt_fd,
+		*ret = (struct named_object){ x->id, x->kind, x->fd, x->debug_fd, x->alt_fd, x->dwp_fd,
 					      x->names_failed || x->not_elf ||
 						      (x->kind == SYMBOLIZER_FILE && x->fd < 0) };
 	pthread_mutex_unlock(&c->lock);
@@ -171,7 +175,7 @@ static bool kernel_object(struct core *c, int *fd, struct named_object *ret)
 	if (*fd < 0)
 		on_kernel_failure(c, *fd);
 	pthread_mutex_unlock(&c->symbolizer_lock);
-	*ret = (struct named_object){ NAMER_KERNEL, SYMBOLIZER_KERNEL, *fd, -1, -1, false };
+	*ret = (struct named_object){ NAMER_KERNEL, SYMBOLIZER_KERNEL, *fd, -1, -1, -1, false };
 	return *fd >= 0;
 }
 
@@ -296,9 +300,10 @@ int namer_ask_jit(struct core *c, const struct target *t, const uint64_t *words,
 		  struct names_cache *to)
 {
 	struct job j = { .c = c, .question = NAMER_NAMES, .cache = to, .only_named = true };
-	struct named_object dump = { NAMER_JITDUMP(t->index), SYMBOLIZER_JITDUMP, -1, -1, -1, false };
-	struct named_object map = { NAMER_PERF_MAP(t->index), SYMBOLIZER_PERF_MAP, -1, -1, -1, false };
+	struct named_object dump = { NAMER_JITDUMP(t->index), SYMBOLIZER_JITDUMP, -1, -1, -1, -1, false };
+	struct named_object map = { NAMER_PERF_MAP(t->index), SYMBOLIZER_PERF_MAP, -1, -1, -1, -1, false };
 	_cleanup_(closep) int fd = -1;
+	uint64_t left_out;
 	int r;
 
 	while (n && frame_kind(*words) != FRAME_RAW)
@@ -310,8 +315,13 @@ int namer_ask_jit(struct core *c, const struct target *t, const uint64_t *words,
 	dump.fd = jitdump_fd(c, t);
 	pthread_mutex_unlock(&c->lock);
 	r = ask_jit_file(&j, &dump, words, n);
+	left_out = j.left_out;
+	j.left_out = 0;
 	if (r == 0)
 		r = ask_jit_file(&j, &map, words, n);
+	pthread_mutex_lock(&c->lock);
+	c->targets[t->index].jit_left_out = left_out + j.left_out;
+	pthread_mutex_unlock(&c->lock);
 	vec_deinit(&j.pending);
 	return r;
 }

@@ -2,8 +2,10 @@
 #include "daemon/serve/sources.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "daemon/serve/capture.h"
 #include "daemon/serve/core.h"
 #include "daemon/serve/log.h"
 
@@ -17,7 +19,7 @@ struct search {
 	struct core *c;
 	struct symbolizer_object o;
 	struct broker_debug q;
-	char name[128];
+	char name[256];
 };
 
 void sources_init(struct sources *s)
@@ -127,6 +129,18 @@ static void find_alt(struct search *s, struct symbolizer_links *l)
 	s->o.alt_fd = find(s, &s->o.alt_fd);
 }
 
+/* Beside the file itself, whoever has its DWARF. */
+static void find_package(struct search *s, const struct symbolizer_links *l)
+{
+	if (!l->may_be_split || strlen(s->name) + sizeof(".dwp") > sizeof(s->q.name))
+		return;
+	s->q.n_id = 0;
+	memset(s->q.name, 0, sizeof(s->q.name));
+	snprintf(s->q.name, sizeof(s->q.name), "%s.dwp", s->name);
+	s->o.beside = SYMBOLIZER_BESIDE_DWP;
+	s->o.dwp_fd = find(s, &s->o.dwp_fd);
+}
+
 static void search(struct search *s)
 {
 	struct symbolizer_links l;
@@ -135,6 +149,7 @@ static void search(struct search *s)
 		return;
 	find_debug(s, &l);
 	find_alt(s, &l);
+	find_package(s, &l);
 }
 
 /* False: there is nothing to search for, or it is done. The sources_lock is held. */
@@ -151,7 +166,7 @@ static bool begin(struct core *c, uint32_t id, struct search *ret)
 	if (wanted) {
 		x->sought = true;
 		s.o = (struct symbolizer_object){
-			.id = id, .kind = x->kind, .fd = x->fd, .debug_fd = -1, .alt_fd = -1
+			.id = id, .kind = x->kind, .fd = x->fd, .debug_fd = -1, .alt_fd = -1, .dwp_fd = -1
 		};
 		s.q.target = x->seen_target;
 		s.q.start = x->seen_start;
@@ -176,10 +191,29 @@ void sources_seek(struct core *c, uint32_t object)
 		if (x) {
 			x->debug_fd = TAKE_FD(s.o.debug_fd);
 			x->alt_fd = TAKE_FD(s.o.alt_fd);
+			x->dwp_fd = TAKE_FD(s.o.dwp_fd);
 		}
 		pthread_mutex_unlock(&c->lock);
 		close_fd(&s.o.debug_fd);
 		close_fd(&s.o.alt_fd);
+		close_fd(&s.o.dwp_fd);
 	}
 	pthread_mutex_unlock(&c->sources.lock);
+}
+
+void sources_say(struct core *c, const struct target *t, struct capture *to)
+{
+	uint64_t n_found, n_refused, n_left_out;
+
+	pthread_mutex_lock(&c->lock);
+	n_found = c->sources.n_found;
+	n_refused = c->sources.n_refused;
+	n_left_out = t->jit_left_out;
+	pthread_mutex_unlock(&c->lock);
+	if (n_refused)
+		capture_comment(to, "debug files: %llu were found, %llu more belong to other files, or are damaged",
+				(unsigned long long)n_found, (unsigned long long)n_refused);
+	if (n_left_out)
+		capture_comment(to, "code without a file: %llu lines of those that tell of it cannot be read, or are too many",
+				(unsigned long long)n_left_out);
 }

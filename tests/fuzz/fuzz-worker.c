@@ -2,7 +2,7 @@
 
 /* Hostile questions about a hostile file. The first byte says how many questions follow, of 24
  * bytes each: type, kind, object, demangling, number of addresses, which descriptors come
- * along (bit 0: the object's, bits 1 and 2: those beside), length; and two addresses; then the file, which they all are. Whatever is asked, each question has one last
+ * along (bit 0: the object's, bits 1 to 3: those beside), length; and two addresses; then the file, which they all are. Whatever is asked, each question has one last
  * answer. */
 
 #include <assert.h>
@@ -80,7 +80,7 @@ static void ask(struct run *run, struct cursor c, const uint8_t *file, size_t n)
 		fd = memfd_create("file", MFD_CLOEXEC);
 	if (fd >= 0 && write(fd, file, n) == (ssize_t)n && lseek(fd, 0, SEEK_SET) == 0)
 		r.fds[r.n_fds++] = fd;
-	for (unsigned i = 0; fd >= 0 && i < 2; i++)
+	for (unsigned i = 0; fd >= 0 && i < 3; i++)
 		if (q.beside >> i & 1)
 			r.fds[r.n_fds++] = fd;
 	assert(record_send(run->fd, &r) == 0);

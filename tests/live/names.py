@@ -93,7 +93,6 @@ def test_debug_files():
         f.write(b"\0")
     targets = {
         "by build-id": with_mounts(where, put),
-        "beside": with_mounts(linked(lib.directory()), "true"),
         "in .debug": with_mounts(below, "true"),
         "by directory": with_mounts(linked(lib.directory()), 'mkdir -p "%s$1"; mv prog.debug "%s$1"' % (LIBRARY, LIBRARY)),
         "with another CRC": with_mounts(changed, "true"),
@@ -107,6 +106,7 @@ def test_debug_files():
             check_nameless(p, what)
         else:  # what is another's is passed over for the next one
             check_named(p, what)
+    check(lib.comments(p, "debug files: [0-9]+ were found, [0-9]+ more belong to other files"), "%s" % p.comments)
     check(len(d.said("belong to others")) == 2, "what was refused is not said: %s" % d.lines[-5:])
     check(not os.path.exists("%s/%s.debug" % (by_id, known[2:])), "we see it, too")
     d.stop()
@@ -133,6 +133,23 @@ def test_dwz():
     d.stop()
 
 
+def test_dwp():
+    """Split DWARF, in one package beside the program."""
+    for tool in ("g++", "llvm-dwp"):
+        if not shutil.which(tool):
+            lib.skip("%s is not installed" % tool)
+    where = lib.directory()
+    subprocess.run(["g++", "-O2", "-g", "-gsplit-dwarf", "-o", "prog", str(SOURCE)], cwd=where, check=True)
+    subprocess.run(["llvm-dwp", "-e", "prog", "-o", "prog.dwp"], cwd=where, check=True)
+    for dwo in where.glob("*.dwo"):
+        dwo.unlink()
+    p = lib.Process(where / "prog")
+    p.line("^ready")
+    d = lib.Daemon(p)
+    check_named(d.profile(at_least=3), "dwp")
+    d.stop()
+
+
 def jit(where, how, **options):
     return lib.start("jit", where, how, **options)
 
@@ -152,6 +169,7 @@ def test_code_without_a_file():
             n = {name: lib.samples(p, re.escape(name)) for name in
                  ("jit_one", "jit_two", "was_here_before", "[anonymous code]")}
             told = what not in ("link", "foreign")
+            check(bool(lib.comments(p, "code without a file: 1 lines")) == (told and "map" in what), "%s" % p.comments)
             check(bool(n["jit_one"] or n["jit_two"]) == told and bool(n["[anonymous code]"]) != told and
                   not n["was_here_before"], "%s: %s" % (what, n))
             if told:
