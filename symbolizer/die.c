@@ -13,6 +13,8 @@ void debug_file_open(struct debug_file *f, struct elf_file *elf, bool dwo, size_
 {
 	*f = (struct debug_file){ .main = f };
 	sections_open(&f->sections, elf, dwo, budget);
+	if (dwo)
+		dwp_read(f);
 }
 
 void debug_file_close(struct debug_file *f)
@@ -20,6 +22,7 @@ void debug_file_close(struct debug_file *f)
 	abbrevs_deinit(&f->abbrevs);
 	buffer_deinit(&f->die);
 	vec_deinit(&f->units);
+	vec_deinit(&f->dwp);
 	if (f->sections.f)
 		sections_close(&f->sections);
 	*f = (struct debug_file){ 0 };
@@ -307,17 +310,22 @@ static uint64_t base_of(const struct die *d, enum slot s, uint64_t otherwise)
 
 bool unit_read(struct debug_file *f, uint64_t start, struct unit *u, struct die *ret)
 {
+	const struct dwp_row part = dwp_find(f, start);
 	struct die_reader r;
 	bool dwo = f->main != f;
 
-	if (!read_head(f, start, u) || !read_die(&r, u, u->first, ret))
+	if (!read_head(f, start, u))
+		return false;
+	u->abbrevs += part.abbrevs;
+	if (!read_die(&r, u, u->first, ret))
 		return false;
 	u->tag = ret->abbrev->tag;
 	u->language = (uint16_t)die_number(ret, SLOT_LANGUAGE);
 	/* behind the heads of the tables, where split units find theirs */
-	u->str_offsets = base_of(ret, SLOT_STR_OFFSETS, u->version < 5 ? 0 : u->offset_size * 2u);
+	u->str_offsets = base_of(ret, SLOT_STR_OFFSETS, u->version < 5 ? 0 : u->offset_size * 2u) +
+			 part.str_offsets;
 	u->addr = base_of(ret, SLOT_ADDR, u->version < 5 ? 0 : u->offset_size * 2u);
-	u->rnglists = base_of(ret, SLOT_RNGLISTS, dwo ? u->offset_size * 2u + 4u : 0);
+	u->rnglists = base_of(ret, SLOT_RNGLISTS, dwo ? u->offset_size * 2u + 4u : 0) + part.rnglists;
 	u->gnu_ranges = base_of(ret, SLOT_GNU_RANGES, 0);
 	if (die_has(ret, SLOT_DWO_ID))
 		u->id = ret->values[SLOT_DWO_ID].v;

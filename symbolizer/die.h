@@ -16,12 +16,21 @@
 #include "symbolizer/abbrev.h"
 #include "symbolizer/sections.h"
 
+/* Where the parts of a .dwp's unit begin in its sections. */
+struct dwp_row {
+	uint64_t start; /* of the unit, in .debug_info */
+	uint32_t abbrevs, str_offsets, rnglists;
+};
+
+#define DWP_MAX_INDEX (64u << 20) /* bytes */
+
 struct debug_file {
 	struct sections sections;
 	struct abbrevs_cache abbrevs;
 	struct debug_file *alt;	 /* what dwz moved out of it; NULL: unknown */
 	struct debug_file *main; /* of a .dwo: where the program's addresses are; else itself */
 	VEC(uint64_t) units;	 /* offsets, ascending */
+	VEC(struct dwp_row) dwp; /* by start; none where it is no .dwp */
 	bool indexed;
 	uint32_t number; /* of the index's */
 	struct buffer die;
@@ -77,6 +86,10 @@ struct die_ref {
 
 void debug_file_open(struct debug_file *f, struct elf_file *elf, bool dwo, size_t *budget);
 void debug_file_close(struct debug_file *f);
+
+/* dwp.c: the index of a .dwp, if it is one; zeros where it has none of the unit. */
+void dwp_read(struct debug_file *f);
+struct dwp_row dwp_find(const struct debug_file *f, uint64_t start);
 
 /* The head and the first DIE of the unit that begins there. False: none does, or none that can be
  * read; ret->end is past it, or 0. */

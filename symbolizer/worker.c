@@ -35,7 +35,8 @@ struct worker {
 	struct record in, out;
 };
 
-static void add_beside(struct worker *w, struct object *o, unsigned which, enum names_kind kind, int *fd)
+static void add_beside(struct worker *w, struct object *o, unsigned which, enum names_kind kind,
+		       int *fd)
 {
 	struct elf_file *f = NULL;
 
