@@ -90,11 +90,29 @@ static size_t sequence(const unsigned char *s, size_t left)
 	return n;
 }
 
+/* How many bytes from the beginning on are printable ASCII: eight at a time. */
+static size_t plain_prefix(const char *text, size_t len)
+{
+	const uint64_t ones = 0x0101010101010101ull, high = ones * 0x80;
+	size_t i = 0;
+
+	for (; i + 8 <= len; i += 8) {
+		uint64_t v;
+
+		memcpy(&v, text + i, 8);
+		/* high bits, bytes below 0x20, and 0x7f; a borrow only makes it look twice */
+		if ((v | (v - ones * 0x20) | ((v ^ ones * 0x7f) - ones)) & high)
+			break;
+	}
+	return i;
+}
+
 size_t utf8_copy(char *to, size_t n, const char *text, size_t len)
 {
-	size_t out = 0;
+	size_t out = plain_prefix(text, len < n ? len : n - 1);
 
-	for (size_t i = 0; i < len;) {
+	memcpy(to, text, out);
+	for (size_t i = out; i < len;) {
 		size_t k = sequence((const unsigned char *)text + i, len - i);
 
 		if (out + (k ? k : 1) >= n)

@@ -17,7 +17,7 @@ struct cursor {
 
 static inline struct cursor cursor_over(const void *data, size_t n)
 {
-	return (struct cursor){ data, (const uint8_t *)data + n, false };
+	return (struct cursor){ data, n ? (const uint8_t *)data + n : data, false }; /* NULL + 0 is undefined */
 }
 
 static inline size_t cursor_left(const struct cursor *c)

@@ -50,6 +50,16 @@ static inline int vec_grow(void **data, size_t *cap, size_t need, size_t item)
 		_r;                                                                                \
 	})
 
+/* Gives back what was allocated ahead. */
+#define vec_fit(v)                                                                                 \
+	do {                                                                                       \
+		void *_fit = (v)->n ? realloc((v)->data, (v)->n * sizeof(*(v)->data)) : NULL;      \
+		if (_fit) {                                                                        \
+			(v)->data = _fit;                                                          \
+			(v)->cap = (v)->n;                                                         \
+		}                                                                                  \
+	} while (0)
+
 #define vec_deinit(v)                                                                              \
 	do {                                                                                       \
 		free((v)->data);                                                                   \

@@ -6,7 +6,7 @@
  * Serve asks, one record at a time (base/record.h); the broker answers with the same type and
  * serial, a status (0, -errno) and descriptors. Everything the broker does is one of these, for a
  * process that was named to it on its command line. No path ever crosses: files are named by
- * target and address range, /proc files by an enum.
+ * target and address range, /proc files by an enum, files split off others by build-id or a name without directories.
  * Unasked records come only at the start, so that afterwards every record has its answer. */
 
 #include <stdint.h>
@@ -48,6 +48,9 @@ enum broker_request {
 	BROKER_LOOK,	   /* uint32_t target: its held objects are looked at (broker/held.h), soon;
 			    * -EAGAIN: they still are */
 	BROKER_KEEP,	   /* uint32_t target -> fd of a new file in --keep-dir; -ENOENT: there is none */
+	BROKER_DEBUG,	   /* struct broker_debug -> uint32_t, enum broker_place; fd; -ENOENT: there is none;
+			    * -ETIMEDOUT: ask again from BROKER_PLACE_HOST_BUILD_ID */
+	BROKER_PERF_MAP,   /* uint32_t target -> fd of what its JIT tells of its code; -ENOENT */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
@@ -118,6 +121,35 @@ struct broker_file { /* fstat of what was opened */
 	int64_t mtime_ns, ctime_ns;
 	uint32_t by_path; /* found by the mapping's path, which may lead to another file by now */
 	uint32_t pad;
+};
+
+/* Where a file that was split off another may be: below the target's root, then the same below ours. */
+enum broker_place {
+	BROKER_PLACE_BUILD_ID, /* /usr/lib/debug/.build-id/xx/yy.debug */
+	BROKER_PLACE_BESIDE,   /* where the file itself is */
+	BROKER_PLACE_BELOW,    /* .debug there */
+	BROKER_PLACE_GLOBAL,   /* /usr/lib/debug/there */
+	BROKER_PLACE_DWZ,      /* a name with /.dwz/ in it: /usr/lib/debug/.dwz/ and what follows */
+	BROKER_PLACE_HOST_BUILD_ID,
+	BROKER_PLACE_HOST_BESIDE,
+	BROKER_PLACE_HOST_BELOW,
+	BROKER_PLACE_HOST_GLOBAL,
+	BROKER_PLACE_HOST_DWZ,
+	BROKER_PLACE_CACHE, /* debuginfod's */
+	BROKER_N_PLACES,
+};
+
+#define BROKER_MAX_BUILD_ID 64
+#define BROKER_MAX_LINK 256
+#define BROKER_MAX_PATH 4096
+
+struct broker_debug {
+	uint32_t target;
+	uint32_t place;	     /* enum broker_place: the first to look at */
+	uint64_t start, end; /* a line of /proc/PID/maps, of the file that it was split off */
+	uint32_t n_id, pad;
+	uint8_t id[BROKER_MAX_BUILD_ID]; /* n_id 0: unknown */
+	char name[BROKER_MAX_LINK];	 /* a stranger's bytes and a NUL; "": unknown */
 };
 
 struct broker_heap {

@@ -44,10 +44,18 @@ static int ask(struct symbolizer *s, uint32_t type, const struct symbolizer_obje
 	r->n_fds = 0;
 	if (o->fd >= 0)
 		r->fds[r->n_fds++] = o->fd;
+	if (o->beside & SYMBOLIZER_BESIDE_DEBUG)
+		r->fds[r->n_fds++] = o->debug_fd;
+	if (o->beside & SYMBOLIZER_BESIDE_ALT)
+		r->fds[r->n_fds++] = o->alt_fd;
+	if (o->beside & SYMBOLIZER_BESIDE_DWP)
+		r->fds[r->n_fds++] = o->dwp_fd;
 	memcpy(r->data, q, sizeof(*q));
-	if (addresses)
-		memcpy(r->data + sizeof(*q), addresses, q->n * sizeof(*addresses));
-	r->n = (uint32_t)(sizeof(*q) + q->n * sizeof(*addresses));
+	r->n = (uint32_t)sizeof(*q);
+	if (addresses) {
+		memcpy(r->data + r->n, addresses, q->n * sizeof(*addresses));
+		r->n += (uint32_t)(q->n * sizeof(*addresses));
+	}
 	return record_send(s->fd, r);
 }
 
@@ -67,7 +75,9 @@ static int receive(struct symbolizer *s)
 
 static struct symbolizer_question question(const struct symbolizer_object *o)
 {
-	return (struct symbolizer_question){ .object = o->id, .kind = o->kind };
+	return (struct symbolizer_question){ .object = o->id,
+					     .kind = o->kind,
+					     .beside = (uint16_t)o->beside };
 }
 
 /* The child's status: errors of the file, not of the conversation. */
@@ -366,6 +376,8 @@ static int ask_frames(struct symbolizer *s, uint32_t type, const struct symboliz
 		r = receive(s);
 		if (r < 0)
 			return r;
+		if (s->record.type == SYMBOLIZER_END && s->record.n == sizeof(s->left_out))
+			memcpy(&s->left_out, s->record.data, sizeof(s->left_out));
 		if (s->record.type == SYMBOLIZER_END)
 			return file_status(&s->record);
 		if (s->record.type != SYMBOLIZER_FRAME)
@@ -381,7 +393,7 @@ int symbolizer_ask_names(struct symbolizer *s, const struct symbolizer_object *o
 {
 	struct symbolizer_question q = question(o);
 
-	q.demangle = how;
+	q.demangle = (uint16_t)how;
 	q.n = n;
 	return ask_frames(s, SYMBOLIZER_NAMES, o, &q, addresses, n * SYMBOLIZER_MAX_INLINED, frame,
 			  context);
@@ -393,7 +405,7 @@ int symbolizer_ask_callees(struct symbolizer *s, const struct symbolizer_object 
 {
 	struct symbolizer_question q = question(o);
 
-	q.demangle = how;
+	q.demangle = (uint16_t)how;
 	q.n = n;
 	return ask_frames(s, SYMBOLIZER_CALLEES, o, &q, addresses, n, frame, context);
 }
@@ -404,7 +416,50 @@ int symbolizer_ask_variables(struct symbolizer *s, const struct symbolizer_objec
 {
 	struct symbolizer_question q = question(o);
 
-	q.demangle = how;
+	q.demangle = (uint16_t)how;
 	q.n = n;
 	return ask_frames(s, SYMBOLIZER_VARIABLES, o, &q, addresses, n, frame, context);
+}
+
+static bool good_text(const char *text, size_t n)
+{
+	return !text[n - 1];
+}
+
+int symbolizer_ask_links(struct symbolizer *s, const struct symbolizer_object *o,
+			 struct symbolizer_links *ret)
+{
+	struct symbolizer_question q = question(o);
+	const struct symbolizer_links *l;
+	int r = ask(s, SYMBOLIZER_LINKS, o, &q, NULL);
+
+	if (r == 0)
+		r = receive(s);
+	if (r < 0)
+		return r;
+	if (s->record.type == SYMBOLIZER_END)
+		return s->record.status < 0 ? file_status(&s->record) : -EBADMSG;
+	l = record_payload(&s->record, struct symbolizer_links);
+	if (s->record.type != SYMBOLIZER_LINKS || !l ||
+	    !good_text(l->debug_name, sizeof(l->debug_name)) ||
+	    !good_text(l->alt_name, sizeof(l->alt_name)) || l->n_alt_id > SYMBOLIZER_MAX_BUILD_ID ||
+	    l->n_build_id > SYMBOLIZER_MAX_BUILD_ID)
+		return -EBADMSG;
+	*ret = *l;
+	return 0;
+}
+
+int symbolizer_ask_fits(struct symbolizer *s, const struct symbolizer_object *o,
+			enum symbolizer_fit how)
+{
+	struct symbolizer_question q = question(o);
+	int r;
+
+	q.n = how;
+	r = ask(s, SYMBOLIZER_FITS, o, &q, NULL);
+	if (r == 0)
+		r = receive(s);
+	if (r < 0)
+		return r;
+	return s->record.type == SYMBOLIZER_END ? file_status(&s->record) : -EBADMSG;
 }

@@ -22,6 +22,7 @@ struct symbolizer {
 	int timeout_ms;	     /* of silence; 0: SYMBOLIZER_TIMEOUT_MS */
 	int64_t deadline_ms; /* of the question that is being asked */
 	uint32_t serial;
+	uint64_t left_out; /* by the last answer about a perf map or jitdump file */
 	struct record record; /* scratch */
 };
 
@@ -36,11 +37,14 @@ struct symbolizer_probes {
 	struct symbolizer_probes_end end;
 };
 
-/* Which file: serve's id for it, its kind, and a descriptor (borrowed; -1 for the vdso). */
+/* Which file: serve's id for it, its kind, and a descriptor (borrowed; -1 for the vdso). What was found of it
+ * elsewhere stands beside it. */
 struct symbolizer_object {
 	uint32_t id;
 	enum symbolizer_kind kind;
 	int fd;
+	unsigned beside; /* enum symbolizer_beside: which of these there are */
+	int debug_fd, alt_fd, dwp_fd;
 };
 
 /* `frame` and its strings (n_* bytes each, no NUL) are borrowed. */
@@ -66,6 +70,13 @@ int symbolizer_ask_callees(struct symbolizer *s, const struct symbolizer_object 
 int symbolizer_ask_variables(struct symbolizer *s, const struct symbolizer_object *o,
 			     enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
 			     symbolizer_frame_fn *frame, void *context);
+
+/* What it says of files split off it; of the debug file, where one is beside. */
+int symbolizer_ask_links(struct symbolizer *s, const struct symbolizer_object *o,
+			 struct symbolizer_links *ret);
+/* Whether the last file beside belongs to the one before it. 0: it does; -ESTALE: it does not. */
+int symbolizer_ask_fits(struct symbolizer *s, const struct symbolizer_object *o,
+			enum symbolizer_fit how);
 
 /* The allocation functions and otel_memory sites of a file; also 0 where there are none. Of other
  * machines than x86-64 -ENOEXEC. */

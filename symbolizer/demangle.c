@@ -189,8 +189,11 @@ static size_t close_angle(const char *s, size_t n, size_t i)
 	size_t angles = 0, others = 0;
 
 	for (; i < n; i++) {
-		size_t k = operator_at(s, n, i);
+		size_t k;
 
+		if (s[i] != 'o' && is_word(s[i])) /* most of a name */
+			continue;
+		k = operator_at(s, n, i);
 		if (k) {
 			i += k - 1;
 		} else if (strchr("([{", s[i])) {

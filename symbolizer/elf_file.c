@@ -50,6 +50,17 @@ static void read_program_headers(struct elf_file *f)
 	}
 }
 
+/* Of a file that is never loaded, as dwz makes them. */
+static void read_note_sections(struct elf_file *f)
+{
+	Elf_Scn *s = NULL;
+	GElf_Shdr h;
+
+	while (!f->n_build_id && (s = elf_nextscn(f->elf, s)))
+		if (gelf_getshdr(s, &h) && h.sh_type == SHT_NOTE)
+			note_build_id(f, h.sh_offset, h.sh_size, h.sh_addralign);
+}
+
 static int read_headers(struct elf_file *f)
 {
 	GElf_Ehdr e;
@@ -61,6 +72,8 @@ static int read_headers(struct elf_file *f)
 	f->machine = e.e_machine;
 	f->entry = e.e_entry;
 	read_program_headers(f);
+	if (!f->n_segments)
+		read_note_sections(f);
 	return 0;
 }
 

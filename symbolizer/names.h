@@ -8,6 +8,7 @@
  * (.gnu_debugdata), then .dynsym. Parsed lazily, a compilation unit at a time. What it hands out
  * is borrowed until the next call. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
@@ -24,10 +25,33 @@ struct names_frame {
 
 typedef void names_frame_fn(void *context, const struct names_frame *frame);
 
+/* What is not in the file itself. Whoever finds such files checks that they belong to it (build-id,
+ * CRC, the id of a unit); here they are only as hostile as the file is. */
+enum names_kind {
+	NAMES_DEBUG, /* what was stripped from the file: DWARF and .symtab, at the file's addresses */
+	NAMES_ALT,   /* what dwz moved out of the file that has the DWARF */
+	NAMES_DWO,   /* one .dwo or .dwp; several may be added */
+};
+
+#define NAMES_MAX_DWO 1024 /* files */
+
+/* A .dwo that a unit of the file needs and that has not been added. Borrowed until the next call. */
+struct names_dwo {
+	const char *name, *directory; /* as the compiler wrote them; directory may be "" */
+	uint64_t id;
+};
+
 /* Cheap: nothing is parsed before the first question. 0 or -ENOMEM. */
 int names_new(struct elf_file *f, struct names **ret);
 void names_free(struct names *n);
 DEFINE_CLEANUP(struct names, names_free)
+
+/* Takes `other` in every case, and closes it with *n. Whatever was parsed of DWARF is forgotten. A second
+ * NAMES_DEBUG or NAMES_ALT takes the place of the first. 0, -ENOMEM, -E2BIG (NAMES_MAX_DWO). */
+int names_add(struct names *n, enum names_kind kind, struct elf_file *other);
+/* The .dwo that the unit at this address lacks; false: it lacks none. Parses no more than units'
+ * heads. */
+bool names_missing_dwo(struct names *n, uint64_t address, struct names_dwo *ret);
 
 /* Calls `frame` for every function at the address, innermost (inlined) first and the one that is
  * really there last; at most SYMBOLIZER_MAX_INLINED times. Never, when nothing is known. */

@@ -18,6 +18,17 @@ enum symbolizer_kind {
 	SYMBOLIZER_FILE,   /* an ELF file */
 	SYMBOLIZER_VDSO,   /* the child's own vdso, which is every process's; no descriptor */
 	SYMBOLIZER_KERNEL, /* /proc/kallsyms, opened by someone who may see addresses */
+	SYMBOLIZER_PERF_MAP, /* code without a file, as the target tells of it; these two are read on with each */
+	SYMBOLIZER_JITDUMP,  /* question; addresses are the target's own. Names alone; END of these: uint64_t, what
+			      * was of no use, or past a bound */
+};
+
+/* Files that come with a question beside the object's own, in this order. */
+enum symbolizer_beside {
+	SYMBOLIZER_BESIDE_DEBUG = 1, /* what was stripped from it */
+	SYMBOLIZER_BESIDE_ALT = 2,   /* what dwz moved out of it, or out of the debug file */
+	SYMBOLIZER_BESIDE_DWP = 4,   /* a package of .dwo files */
+	SYMBOLIZER_BESIDE_ALL = 7,
 };
 
 enum symbolizer_demangle { DEMANGLE_NONE, DEMANGLE_SIMPLE, DEMANGLE_FULL };
@@ -44,12 +55,19 @@ enum symbolizer_record {
 			     * start; none where it is unknown */
 	SYMBOLIZER_VARIABLES, /* followed by uint64_t addresses[n], of data -> SYMBOLIZER_FRAME: the
 			       * variable there, shown where it starts; none where it is unknown */
+	SYMBOLIZER_LINKS, /* -> SYMBOLIZER_LINKS: struct symbolizer_links; of the debug file where one
+			   * is beside */
+	SYMBOLIZER_FITS,  /* n: enum symbolizer_fit, no addresses follow -> END, -ESTALE: the last file
+			   * beside does not belong to the one before. Nothing is kept of it */
 };
+
+enum symbolizer_fit { SYMBOLIZER_FIT_ID, SYMBOLIZER_FIT_LINK /* found by .gnu_debuglink */ };
 
 struct symbolizer_question {
 	uint32_t object; /* serve's id, never reused */
 	uint32_t kind;	 /* enum symbolizer_kind */
-	uint32_t demangle; /* enum symbolizer_demangle */
+	uint16_t demangle; /* enum symbolizer_demangle */
+	uint16_t beside;   /* enum symbolizer_beside */
 	uint32_t n;	 /* addresses that follow, at most SYMBOLIZER_MAX_ADDRESSES */
 };
 
@@ -59,6 +77,7 @@ struct symbolizer_question {
 #define SYMBOLIZER_MAX_NAME 1024 /* bytes, of one name */
 #define SYMBOLIZER_MAX_PATH 4096
 #define SYMBOLIZER_MAX_INLINED 64 /* frames at one address */
+#define SYMBOLIZER_MAX_LINK 255	  /* bytes, of the name of another file */
 
 struct symbolizer_segment { /* PT_LOAD */
 	uint64_t vaddr, offset, filesz, memsz;
@@ -71,6 +90,18 @@ struct symbolizer_info {
 	uint32_t n_segments, n_build_id;
 	uint32_t pad;
 	struct symbolizer_segment segments[SYMBOLIZER_MAX_SEGMENTS];
+	uint8_t build_id[SYMBOLIZER_MAX_BUILD_ID];
+};
+
+/* What a file says of the files that were split off it. Names are the file's bytes, and may hold anything
+ * but NUL; behind them all is 0. */
+struct symbolizer_links {
+	char debug_name[SYMBOLIZER_MAX_LINK + 1]; /* .gnu_debuglink; "": none */
+	uint32_t debug_crc;
+	uint16_t has_dwarf, may_be_split; /* the latter: there may be a package of .dwo files */
+	char alt_name[SYMBOLIZER_MAX_LINK + 1]; /* .gnu_debugaltlink; "": none */
+	uint32_t n_alt_id, n_build_id;
+	uint8_t alt_id[SYMBOLIZER_MAX_BUILD_ID];
 	uint8_t build_id[SYMBOLIZER_MAX_BUILD_ID];
 };
 

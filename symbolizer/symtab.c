@@ -175,6 +175,8 @@ static uint32_t rank(const GElf_Sym *q, const char *name)
 
 	while (name[underscores] == '_' && underscores < 7)
 		underscores++;
+	if (!strncmp(name, "__GI_", 5)) /* glibc's name for itself */
+		underscores = 8;
 	return label << 16 | unsized << 12 | weak << 8 | underscores;
 }
 

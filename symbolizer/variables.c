@@ -24,17 +24,19 @@ struct table {
 };
 
 struct variables {
-	struct table symtab, dynsym;
+	struct table symtab, debug, dynsym;
 	char unversioned[SYMTAB_MAX_NAME + 1];
 };
 
-int variables_new(struct elf_file *f, struct variables **ret)
+int variables_new(struct elf_file *f, struct elf_file *debug, struct variables **ret)
 {
 	struct variables *v = calloc(1, sizeof(*v));
 
 	if (!v)
 		return -ENOMEM;
 	v->symtab.f = v->dynsym.f = f;
+	v->debug.f = debug;
+	v->debug.built = !debug;
 	*ret = v;
 	return 0;
 }
@@ -50,6 +52,7 @@ void variables_free(struct variables *v)
 	if (!v)
 		return;
 	table_deinit(&v->symtab);
+	table_deinit(&v->debug);
 	table_deinit(&v->dynsym);
 	free(v);
 }
@@ -165,14 +168,18 @@ static const struct data_symbol *find(struct table *t, uint32_t section_type, ui
 
 bool variables_find(struct variables *v, uint64_t address, struct variable *ret)
 {
-	const struct data_symbol *s = find(&v->symtab, SHT_SYMTAB, address);
+	struct table *const tables[] = { &v->symtab, &v->debug, &v->dynsym };
+	const struct data_symbol *s = NULL;
+	const struct table *t = NULL;
 	const char *version;
 
-	if (!s)
-		s = find(&v->dynsym, SHT_DYNSYM, address);
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !s; i++) {
+		t = tables[i];
+		s = find(tables[i], t == &v->dynsym ? SHT_DYNSYM : SHT_SYMTAB, address);
+	}
 	if (!s)
 		return false;
-	*ret = (struct variable){ s->name, v->symtab.low + s->start };
+	*ret = (struct variable){ s->name, t->low + s->start };
 	version = strchr(s->name, '@'); /* stdout@GLIBC_2.2.5, in .symtab */
 	if (version && version != s->name) {
 		memcpy(v->unversioned, s->name, (size_t)(version - s->name));

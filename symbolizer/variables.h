@@ -4,8 +4,8 @@
 /* variables.h - which variable is at an address of a file's data?
  *
  * Owns an index of the file's data symbols (STT_OBJECT with a size, in a writable segment), made
- * when it is first needed; borrows the file, which must outlive it. .symtab answers first, then
- * .dynsym. Thread-local variables have no address in the file and are not in it. */
+ * when it is first needed; borrows the file, which must outlive it. .symtab answers first, its own or
+ * its debug file's, then .dynsym. Thread-local variables have no address in the file and are not in it. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,8 +20,8 @@ struct variable {
 	uint64_t start;	  /* not above the address that was asked about */
 };
 
-/* 0 or -ENOMEM. */
-int variables_new(struct elf_file *f, struct variables **ret);
+/* `debug`: what was stripped from the file, or NULL; likewise borrowed. 0 or -ENOMEM. */
+int variables_new(struct elf_file *f, struct elf_file *debug, struct variables **ret);
 void variables_free(struct variables *v);
 DEFINE_CLEANUP(struct variables, variables_free)
 

@@ -10,127 +10,62 @@
 
 #include "base/bytes.h"
 #include "symbolizer/allocators.h"
+#include "symbolizer/answers.h"
 #include "symbolizer/bounds.h"
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
-#include "symbolizer/demangle.h"
+#include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
-#include "symbolizer/names.h"
+#include "symbolizer/links.h"
+#include "symbolizer/objects.h"
+#include "symbolizer/shown.h"
 #include "symbolizer/variables.h"
 
-#define MAX_OBJECTS 64
-#define MAX_HEAP (192u << 20) /* beyond it, what was used least recently is forgotten */
-
-struct object {
-	uint32_t id; /* 0: free */
-	uint64_t used;
-	struct elf_file *elf;
-	struct names *names;
-	struct callees *callees; /* NULL: not asked yet */
-	struct variables *variables; /* likewise */
-	struct kernel *kernel;
+/* Descriptors of a question; what is left is closed. */
+struct files {
+	int own, debug, alt, dwp;
 };
 
 struct worker {
 	int socket;
-	struct worker_vdso vdso;
-	struct object objects[MAX_OBJECTS];
-	uint64_t clock;
+	struct objects objects;
+	struct shown shown;
+	struct answers answers;
+	uint64_t n_sent; /* records with frames */
 	struct record in, out;
 };
 
-static void object_forget(struct object *o)
+static void add_beside(struct worker *w, struct object *o, unsigned which, enum names_kind kind,
+		       int *fd)
 {
-	callees_free(o->callees);
-	variables_free(o->variables);
-	names_free(o->names);
-	elf_file_close(o->elf);
-	kernel_free(o->kernel);
-	*o = (struct object){ 0 };
+	struct elf_file *f = NULL;
+
+	if (*fd < 0 || o->beside & which)
+		return;
+	o->beside |= which;
+	o->generation = ++w->objects.clock;
+	if (elf_file_open(TAKE_FD(*fd), &f) < 0 || names_add(o->names, kind, f) < 0)
+		return;
+	if (which == SYMBOLIZER_BESIDE_DEBUG)
+		o->debug = f;
 }
 
-static struct object *oldest(struct worker *w, const struct object *except)
+/* What the question's names come from, if it asks for any. */
+static void take_beside(struct worker *w, struct object *o, struct files *files)
 {
-	struct object *found = NULL;
-
-	for (size_t i = 0; i < MAX_OBJECTS; i++) {
-		struct object *o = &w->objects[i];
-
-		if (o == except || !o->id)
-			continue;
-		if (!found || o->used < found->used)
-			found = o;
-	}
-	return found;
-}
-
-static void make_room(struct worker *w, const struct object *except)
-{
-	struct object *o;
-	bool freed = false;
-
-	for (;;) {
-		struct mallinfo2 m = mallinfo2();
-
-		if (m.uordblks + m.hblkhd <= MAX_HEAP)
-			break;
-		o = oldest(w, except);
-		if (!o)
-			break;
-		object_forget(o);
-		freed = true;
-	}
-	if (freed)
-		malloc_trim(0);
-}
-
-static int object_open(struct worker *w, struct object *o, uint32_t kind, int *fd)
-{
-	int r;
-
-	if (kind == SYMBOLIZER_KERNEL)
-		return *fd < 0 ? -EBADF : kernel_open(*fd, &o->kernel);
-	if (kind == SYMBOLIZER_VDSO)
-		r = w->vdso.image ? elf_file_open_memory(w->vdso.image, w->vdso.n, &o->elf) : -ENOENT;
-	else
-		r = *fd < 0 ? -EBADF : elf_file_open(TAKE_FD(*fd), &o->elf);
-	return r < 0 ? r : names_new(o->elf, &o->names);
-}
-
-static int find_object(struct worker *w, const struct symbolizer_question *q, int *fd,
-		       struct object **ret)
-{
-	struct object *at = NULL;
-	int r;
-
-	for (size_t i = 0; i < MAX_OBJECTS; i++) {
-		if (w->objects[i].id == q->object) {
-			*ret = &w->objects[i];
-			(*ret)->used = ++w->clock;
-			return 0;
-		}
-		if (!w->objects[i].id)
-			at = &w->objects[i];
-	}
-	if (!at) {
-		at = oldest(w, NULL);
-		object_forget(at);
-	}
-	r = object_open(w, at, q->kind, fd);
-	if (r < 0) {
-		object_forget(at);
-		return r;
-	}
-	at->id = q->object;
-	at->used = ++w->clock;
-	*ret = at;
-	return 0;
+	if (!o->names || (w->in.type != SYMBOLIZER_NAMES && w->in.type != SYMBOLIZER_VARIABLES &&
+			  w->in.type != SYMBOLIZER_CALLEES))
+		return;
+	add_beside(w, o, SYMBOLIZER_BESIDE_DEBUG, NAMES_DEBUG, &files->debug);
+	add_beside(w, o, SYMBOLIZER_BESIDE_ALT, NAMES_ALT, &files->alt);
+	add_beside(w, o, SYMBOLIZER_BESIDE_DWP, NAMES_DWO, &files->dwp);
 }
 
 static int flush(struct worker *w)
 {
 	int r = w->out.n ? record_send(w->socket, &w->out) : 0;
 
+	w->n_sent++;
 	w->out.n = 0;
 	return r;
 }
@@ -161,6 +96,40 @@ static int answer_info(struct worker *w, const struct object *o)
 	info.n_build_id = f->n_build_id;
 	memcpy(info.build_id, f->build_id, f->n_build_id);
 	return put(w, SYMBOLIZER_INFO, &info, sizeof(info));
+}
+
+static int answer_links(struct worker *w, const struct object *o, struct files *files)
+{
+	_cleanup_(elf_file_closep) struct elf_file *debug = NULL;
+	struct symbolizer_links links;
+	int r = o->elf ? 0 : -ENOEXEC;
+
+	if (r == 0 && files->debug >= 0)
+		r = elf_file_open(TAKE_FD(files->debug), &debug);
+	if (r < 0)
+		return r;
+	links_read(debug ? debug : o->elf, &links);
+	return put(w, SYMBOLIZER_LINKS, &links, sizeof(links));
+}
+
+static int answer_fits(const struct object *o, uint32_t how, struct files *files)
+{
+	_cleanup_(elf_file_closep) struct elf_file *debug = NULL, *alt = NULL, *dwp = NULL;
+	int r = o->elf && (files->debug >= 0 || files->alt >= 0 || files->dwp >= 0) ? 0 : -EINVAL;
+	bool fits;
+
+	if (r == 0 && files->debug >= 0)
+		r = elf_file_open(TAKE_FD(files->debug), &debug);
+	if (r == 0 && files->alt >= 0)
+		r = elf_file_open(TAKE_FD(files->alt), &alt);
+	if (r == 0 && files->dwp >= 0)
+		r = elf_file_open(TAKE_FD(files->dwp), &dwp);
+	if (r < 0)
+		return r;
+	fits = dwp ? links_is_package(dwp) :
+	       alt ? links_fit_alt(debug ? debug : o->elf, alt) :
+		     links_fit_debug(o->elf, debug, how == SYMBOLIZER_FIT_LINK);
+	return fits ? 0 : -ESTALE;
 }
 
 static int put_array(struct worker *w, uint32_t type, const void *data, size_t item, size_t n)
@@ -229,14 +198,13 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 				      .line = frame->line,
 				      .start_line = frame->start_line,
 				      .shown = shown };
-	char name[SYMBOLIZER_MAX_NAME + 1], linkage[SYMBOLIZER_MAX_NAME + 1];
+	struct shown_name name = shown_get(&n->w->shown, frame->system_name, n->how);
 	char file[SYMBOLIZER_MAX_PATH];
 	size_t n_text;
 
 	n->n_frames++;
-	f.n_name = (uint16_t)demangle(frame->system_name, n->how, name);
-	f.n_system_name = (uint16_t)utf8_copy(linkage, sizeof(linkage), frame->system_name,
-					      strlen(frame->system_name));
+	f.n_name = name.n_name;
+	f.n_system_name = name.n_system_name;
 	f.n_file = (uint16_t)utf8_copy(file, sizeof(file), frame->file, strlen(frame->file));
 	n_text = (size_t)f.n_name + f.n_system_name + f.n_file;
 	if (out->n + sizeof(f) + n_text + 7 > RECORD_MAX && n->error == 0)
@@ -246,8 +214,8 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 	out->type = SYMBOLIZER_FRAME;
 	memcpy(out->data + out->n, &f, sizeof(f));
 	out->n += sizeof(f);
-	memcpy(out->data + out->n, name, f.n_name);
-	memcpy(out->data + out->n + f.n_name, linkage, f.n_system_name);
+	memcpy(out->data + out->n, name.name, f.n_name);
+	memcpy(out->data + out->n + f.n_name, name.system_name, f.n_system_name);
 	memcpy(out->data + out->n + f.n_name + f.n_system_name, file, f.n_file);
 	memset(out->data + out->n + n_text, 0, ((n_text + 7) & ~7ul) - n_text);
 	out->n += (uint32_t)((n_text + 7) & ~7ul);
@@ -275,19 +243,67 @@ static void name_kernel(struct naming *n, const struct kernel *k, uint64_t addre
 	put_frame(n, &f, s.shown);
 }
 
-static void name_address(struct naming *n, const struct object *o, uint64_t address)
+static void name_jit(struct naming *n, struct jit *j, uint64_t address)
+{
+	struct jit_symbol s;
+
+	if (jit_find(j, address, &s))
+		put_frame(n, &(struct names_frame){ s.name, "", 0, 0 }, s.start);
+}
+
+/* What was said of the address before. */
+static void put_known(struct naming *n, const struct answer *a)
+{
+	struct record *out = &n->w->out;
+
+	if (out->n + a->n > RECORD_MAX)
+		n->error = flush(n->w);
+	if (n->error < 0 || !a->n)
+		return;
+	out->type = SYMBOLIZER_FRAME;
+	memcpy(out->data + out->n, a->data, a->n);
+	for (size_t at = out->n; at < out->n + a->n;) {
+		struct symbolizer_frame *f = (void *)(out->data + at);
+
+		f->index = n->index;
+		at += sizeof(*f) +
+		      (((size_t)f->n_name + f->n_system_name + f->n_file + 7) & ~7ul);
+	}
+	out->n += a->n;
+}
+
+static void name_address(struct naming *n, struct object *o, uint64_t address)
 {
 	static const struct names_frame nameless = { .system_name = "", .file = "" };
 
 	n->n_frames = 0;
-	if (!bounds_find(o->elf, address, &n->start))
+	if (!o->bounds)
+		bounds_new(o->elf, &o->bounds);
+	if (!o->bounds || !bounds_at(o->bounds, address, &n->start))
 		n->start = 0;
 	names_find(o->names, address, on_frame, n);
 	if (!n->n_frames && n->start)
 		put_frame(n, &nameless, n->start);
 }
 
-static int answer_names(struct worker *w, const struct object *o,
+static void name_by_file(struct naming *n, struct object *o, uint64_t address)
+{
+	struct worker *w = n->w;
+	struct answer_key key = { o->generation, address, n->how };
+	const struct answer *known = answers_get(&w->answers, key);
+	uint64_t n_sent = w->n_sent;
+	uint32_t before = w->out.n;
+
+	if (known) {
+		put_known(n, known);
+		return;
+	}
+	name_address(n, o, address);
+	if (w->n_sent == n_sent && n->error == 0)
+		answers_put(&w->answers, key, w->out.data + before, w->out.n - before);
+}
+
+static int answer_names(struct worker *w, struct object *o,
 			const struct symbolizer_question *q, const uint64_t *addresses)
 {
 	struct naming n = { .w = w, .how = (enum symbolizer_demangle)q->demangle };
@@ -296,8 +312,10 @@ static int answer_names(struct worker *w, const struct object *o,
 	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
 		if (o->kernel)
 			name_kernel(&n, o->kernel, addresses[n.index]);
+		else if (o->jit)
+			name_jit(&n, o->jit, addresses[n.index]);
 		else
-			name_address(&n, o, addresses[n.index]);
+			name_by_file(&n, o, addresses[n.index]);
 	}
 	return n.error < 0 ? n.error : flush(w);
 }
@@ -330,7 +348,7 @@ static int answer_variables(struct worker *w, struct object *o, const struct sym
 
 	w->out.n = 0;
 	if (r == 0 && !o->variables)
-		r = variables_new(o->elf, &o->variables);
+		r = variables_new(o->elf, o->debug, &o->variables);
 	if (r < 0)
 		return r;
 	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
@@ -346,23 +364,56 @@ static int answer_variables(struct worker *w, struct object *o, const struct sym
 static const struct symbolizer_question *question(const struct record *r)
 {
 	const struct symbolizer_question *q = (const void *)r->data;
+	uint32_t n;
 
-	if (r->n < sizeof(*q) || q->n > SYMBOLIZER_MAX_ADDRESSES || !q->object ||
-	    r->n != sizeof(*q) + q->n * sizeof(uint64_t) || q->demangle > DEMANGLE_FULL)
+	if (r->n < sizeof(*q))
+		return NULL;
+	n = r->type == SYMBOLIZER_FITS ? 0 : q->n;
+	if (n > SYMBOLIZER_MAX_ADDRESSES || !q->object || q->beside > SYMBOLIZER_BESIDE_ALL ||
+	    r->n != sizeof(*q) + n * sizeof(uint64_t) || q->demangle > DEMANGLE_FULL)
 		return NULL;
 	return q;
+}
+
+/* The vdso alone comes without a descriptor of its own. */
+static struct files take_files(struct record *r, const struct symbolizer_question *q)
+{
+	struct files f = { -1, -1, -1, -1 };
+	uint32_t at = 0;
+
+	if (r->n_fds && q->kind != SYMBOLIZER_VDSO)
+		f.own = TAKE_FD(r->fds[at++]);
+	if (q->beside & SYMBOLIZER_BESIDE_DEBUG && at < r->n_fds)
+		f.debug = TAKE_FD(r->fds[at++]);
+	if (q->beside & SYMBOLIZER_BESIDE_ALT && at < r->n_fds)
+		f.alt = TAKE_FD(r->fds[at++]);
+	if (q->beside & SYMBOLIZER_BESIDE_DWP && at < r->n_fds)
+		f.dwp = TAKE_FD(r->fds[at++]);
+	return f;
+}
+
+static void close_files(struct files *f)
+{
+	close_fd(&f->own);
+	close_fd(&f->debug);
+	close_fd(&f->alt);
+	close_fd(&f->dwp);
 }
 
 /* What the last record of an answer holds. */
 union end {
 	struct symbolizer_rows_end rows;
 	struct symbolizer_probes_end probes;
+	uint64_t left_out;
 };
 
 static int answer_question(struct worker *w, struct object *o,
-			   const struct symbolizer_question *q, union end *end, uint32_t *n_end)
+			   const struct symbolizer_question *q, struct files *files,
+			   union end *end, uint32_t *n_end)
 {
 	int r;
+
+	take_beside(w, o, files);
 
 	switch (w->in.type) {
 	case SYMBOLIZER_ROWS:
@@ -374,11 +425,15 @@ static int answer_question(struct worker *w, struct object *o,
 		*n_end = sizeof(end->probes);
 		return r;
 	case SYMBOLIZER_NAMES:
+		end->left_out = o->jit ? jit_left_out(o->jit) : 0;
+		*n_end = o->jit ? sizeof(end->left_out) : 0;
 		return answer_names(w, o, q, (const uint64_t *)(q + 1));
 	case SYMBOLIZER_CALLEES:
 		return answer_callees(w, o, q, (const uint64_t *)(q + 1));
 	case SYMBOLIZER_VARIABLES:
 		return answer_variables(w, o, q, (const uint64_t *)(q + 1));
+	case SYMBOLIZER_FITS:
+		return answer_fits(o, q->n, files);
 	default:
 		return -EINVAL;
 	}
@@ -390,25 +445,30 @@ static int answer(struct worker *w)
 	union end end = { 0 };
 	uint32_t n_end = 0;
 	struct object *o = NULL;
-	int fd = -1, r;
+	struct files files = { -1, -1, -1, -1 };
+	bool answered = false;
+	int r = -EINVAL;
 
-	if (w->in.n_fds)
-		fd = TAKE_FD(w->in.fds[0]);
-	r = q ? find_object(w, q, &fd, &o) : -EINVAL;
-	close_fd(&fd);
+	if (q)
+		files = take_files(&w->in, q);
+	if (q)
+		r = objects_find(&w->objects, q->object, q->kind, &files.own, &o);
 	w->out.serial = w->in.serial;
 	w->out.status = 0;
 	w->out.n_fds = 0;
-	if (r == 0 && w->in.type == SYMBOLIZER_INFO) {
-		r = answer_info(w, o);
-		if (r == 0)
-			return 0;
+	if (r == 0 && (w->in.type == SYMBOLIZER_INFO || w->in.type == SYMBOLIZER_LINKS)) {
+		r = w->in.type == SYMBOLIZER_INFO ? answer_info(w, o) :
+						    answer_links(w, o, &files);
+		answered = r == 0;
 	} else if (r == 0) {
-		r = answer_question(w, o, q, &end, &n_end);
+		r = answer_question(w, o, q, &files, &end, &n_end);
 	}
+	close_files(&files);
+	if (answered)
+		return 0;
 	if (r == -EPIPE)
 		return r;
-	make_room(w, o);
+	objects_make_room(&w->objects, o);
 	w->out.type = SYMBOLIZER_END;
 	w->out.status = r;
 	w->out.n = r == 0 ? n_end : 0;
@@ -423,7 +483,7 @@ int worker_run(int socket, struct worker_vdso vdso)
 
 	if (w) {
 		w->socket = socket;
-		w->vdso = vdso;
+		w->objects.vdso = vdso;
 	}
 	while (r == 0) {
 		r = record_receive(socket, &w->in, -1);
@@ -432,8 +492,12 @@ int worker_run(int socket, struct worker_vdso vdso)
 		r = answer(w);
 		record_close_fds(&w->in);
 	}
-	for (size_t i = 0; w && i < MAX_OBJECTS; i++)
-		object_forget(&w->objects[i]);
+	if (w)
+		objects_deinit(&w->objects);
+	if (w) {
+		shown_deinit(&w->shown);
+		answers_deinit(&w->answers);
+	}
 	free(w);
 	return r == -EPIPE ? 0 : r;
 }

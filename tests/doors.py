@@ -36,6 +36,7 @@ LIBRARIES = {
     r"microhttpd\.h": ["daemon/serve/http"],
     r"elfutils/.*|gelf\.h|libelf\.h": ["symbolizer/"],
     r"lzma\.h|libiberty/.*": ["symbolizer/"],
+    r"zstd\.h": ["symbolizer/sections.c"],
     r"Zydis/.*": ["symbolizer/chooser.c", "symbolizer/flow_x86.c"],
     r"cap-ng\.h": ["daemon/broker/"],
     r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/serve/sandbox.c", "daemon/serve/trace/call.c"],

@@ -168,6 +168,32 @@ static void answer_object(struct broker *b, struct answer *a)
 	a->r->n = sizeof(file);
 }
 
+static void answer_debug(struct broker *b, struct answer *a)
+{
+	const struct broker_debug *q = record_payload(a->r, struct broker_debug);
+	enum broker_place place = BROKER_N_PLACES;
+	uint32_t found;
+
+	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_PLACES)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, debug_file_open(&b->processes[q->target], q, b->debug_cache, &place));
+	found = place;
+	memcpy(a->r->data, &found, sizeof(found));
+	a->r->n = sizeof(found);
+}
+
+static void answer_perf_map(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+
+	if (!target || *target >= b->n_processes)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, perf_map_open(&b->processes[*target]));
+	a->r->n = 0;
+}
+
 static void answer_symbolizer(struct broker *b, struct answer *a)
 {
 	child_stop(&b->symbolizer);
@@ -423,6 +449,12 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_OBJECT:
 		answer_object(b, &a);
+		break;
+	case BROKER_DEBUG:
+		answer_debug(b, &a);
+		break;
+	case BROKER_PERF_MAP:
+		answer_perf_map(b, &a);
 		break;
 	case BROKER_KALLSYMS:
 		r.n = 0;

@@ -271,6 +271,7 @@ int main(int argc, char **argv)
 
 	options_parse(argc, argv, &o);
 	signals = block_signals();
+	debug_file_cache(b.debug_cache);
 	r = open_processes(&b, processes);
 	if (!r)
 		r = open_listeners(&b);

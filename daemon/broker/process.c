@@ -213,7 +213,7 @@ int process_open_proc(const struct process *p, enum broker_proc_file file)
 /* What the killable child leaves for its parent, in shared memory. */
 struct opened {
 	int fd, status;
-	struct broker_file file;
+	unsigned char context[PROCESS_MAX_CONTEXT] __attribute__((aligned(8)));
 };
 
 /* Without CAP_CHECKPOINT_RESTORE the link cannot be followed, but it can be read: then by path,
@@ -276,8 +276,8 @@ static int open_mapped(int dir, const char *range, struct broker_file *ret)
 	return fd;
 }
 
-/* Runs open_mapped in a process that shares our descriptors and nothing else, and can be killed. */
-static int open_in_child(int dir, const char *range, struct opened *shared)
+/* Runs `open` in a process that shares our descriptors and nothing else, and can be killed. */
+static int open_in_child(int dir, process_open_fn *open_it, struct opened *shared)
 {
 	struct pollfd f = { .fd = -1, .events = POLLIN };
 	int pidfd = -1;
@@ -287,7 +287,7 @@ static int open_in_child(int dir, const char *range, struct opened *shared)
 	if (child < 0)
 		return -errno;
 	if (child == 0) {
-		shared->fd = open_mapped(dir, range, &shared->file);
+		shared->fd = open_it(dir, shared->context);
 		shared->status = 1;
 		_exit(0);
 	}
@@ -299,29 +299,53 @@ static int open_in_child(int dir, const char *range, struct opened *shared)
 	return shared->status ? shared->fd : -ETIMEDOUT;
 }
 
-int process_open_mapped(struct process *p, uint64_t start, uint64_t end, struct broker_file *ret)
+int process_open_guarded(struct process *p, bool any, process_open_fn *open_it, void *context, size_t n)
 {
 	_cleanup_(closep) int dir = -1;
 	struct opened *shared;
-	char range[40];
 	int fd;
 
-	if (p->n_stuck >= MAX_STUCK)
+	if (n > PROCESS_MAX_CONTEXT)
+		return -E2BIG;
+	if (p->n_stuck >= MAX_STUCK && !any)
 		return -ETIMEDOUT;
 	dir = open_memory_dir(p);
-	if (dir < 0)
+	if (dir < 0 && !any)
 		return dir == -ENOENT ? -ESRCH : dir;
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	if (shared == MAP_FAILED)
 		return -errno;
-	snprintf(range, sizeof(range), "%" PRIx64 "-%" PRIx64, start, end);
-	fd = open_in_child(dir, range, shared);
-	if (fd >= 0)
-		*ret = shared->file;
+	memcpy(shared->context, context, n);
+	fd = open_in_child(dir, open_it, shared);
+	memcpy(context, shared->context, n);
 	munmap(shared, sizeof(*shared));
 	p->n_stuck += fd == -ETIMEDOUT;
-	if (fd >= 0 && !process_alive(p))
+	if (fd >= 0 && !any && !process_alive(p))
 		close_fd(&fd), fd = -ESRCH;
+	return fd;
+}
+
+struct mapped {
+	uint64_t start, end;
+	struct broker_file file;
+};
+
+static int open_range(int dir, void *context)
+{
+	struct mapped *m = context;
+	char range[40];
+
+	snprintf(range, sizeof(range), "%" PRIx64 "-%" PRIx64, m->start, m->end);
+	return open_mapped(dir, range, &m->file);
+}
+
+int process_open_mapped(struct process *p, uint64_t start, uint64_t end, struct broker_file *ret)
+{
+	struct mapped m = { .start = start, .end = end };
+	int fd = process_open_guarded(p, false, open_range, &m, sizeof(m));
+
+	if (fd >= 0)
+		*ret = m.file;
 	return fd;
 }

@@ -42,3 +42,9 @@ int process_open_proc(const struct process *p, enum broker_proc_file file);
  * -errno; -EMEDIUMTYPE: not a regular file; -ETIMEDOUT: its file system does not answer. */
 int process_open_mapped(struct process *p, uint64_t start, uint64_t end,
 			struct broker_file *ret);
+/* Runs `open` in a child that can be killed, with a copy of n bytes of *context, which comes back as `open` left it:
+ * also when it was killed. `open` gets the directory of the process in /proc, or with `any` -errno where it has ended,
+ * and returns a descriptor or -errno. n: at most PROCESS_MAX_CONTEXT. */
+#define PROCESS_MAX_CONTEXT 256
+typedef int process_open_fn(int dir, void *context);
+int process_open_guarded(struct process *p, bool any, process_open_fn *open, void *context, size_t n);

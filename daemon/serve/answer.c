@@ -111,16 +111,44 @@ static int64_t window_seconds(const struct query *q)
 	return v < ANSWER_MAX_SECONDS ? v : ANSWER_MAX_SECONDS;
 }
 
-void asking_encode(const struct asking *s, const struct capture *capture, const struct naming *n,
+int asking_spell(const struct asking *s, struct naming *n)
+{
+	return namer_spell(s->a->core, s->demangle, n);
+}
+
+/* False: it has been answered. */
+static bool take_demangle(struct asking *s)
+{
+	static const char *const names[] = { [DEMANGLE_NONE] = "none",
+					     [DEMANGLE_SIMPLE] = "simple",
+					     [DEMANGLE_FULL] = "full" };
+	const char *text = query_get(&s->q->query, "demangle");
+
+	s->demangle = DEMANGLE_SIMPLE;
+	for (unsigned i = 0; text && i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(text, names[i]))
+			continue;
+		s->demangle = (enum symbolizer_demangle)i;
+		text = NULL;
+	}
+	if (text)
+		http_error(s->ret, 400, "unknown demangle: none, simple and full are known");
+	return !text;
+}
+
+void asking_encode(const struct asking *s, struct capture *capture, struct naming *n,
 		   const char *suffix)
 {
 	const char *format = query_get(&s->q->query, "format");
 	struct http_response *ret = s->ret;
-	int r;
+	int r = asking_spell(s, n);
 
+	sources_say(s->a->core, s->target, capture);
 	ret->status = 200;
 	ret->kind = HTTP_TEXT;
-	if (format && !strcmp(format, "top")) {
+	if (r < 0) {
+		; /* said below */
+	} else if (format && !strcmp(format, "top")) {
 		r = text_top(capture, n, &ret->body);
 	} else if (format && !strcmp(format, "folded")) {
 		r = text_folded(capture, n, &ret->body);
@@ -239,7 +267,9 @@ static void encode_heap(const struct asking *s, const struct heap_reading *readi
 		r = heap_strip(c, s->target, capture, &n);
 	if (r == 0 && text) {
 		heap_sum(c, s->target, reading, &totals);
-		r = heap_text(c, s->target, &totals, capture, &n, &s->ret->body);
+		r = asking_spell(s, &n);
+		if (r == 0)
+			r = heap_text(c, s->target, &totals, capture, &n, &s->ret->body);
 		s->ret->status = 200;
 		s->ret->kind = HTTP_TEXT;
 	} else if (r == 0) {
@@ -338,7 +368,9 @@ static void kept_answer(const struct asking *s, const struct profile *p, int64_t
 	capture->duration_ns = seconds ? monotonic_ns() - began : 0;
 	r = namer_run(c, s->target, capture, &n);
 	if (r == 0 && query_number(&s->q->query, "debug") > 0) {
-		r = text_top(capture, &n, &s->ret->body); /* Go has no text form of its own for it */
+		r = asking_spell(s, &n);
+		if (r == 0)
+			r = text_top(capture, &n, &s->ret->body); /* Go has no text form of its own for it */
 		s->ret->status = 200;
 		s->ret->kind = HTTP_TEXT;
 	} else if (r == 0) {
@@ -349,17 +381,18 @@ static void kept_answer(const struct asking *s, const struct profile *p, int64_t
 	naming_free(&n);
 }
 
-static void encode_wait(const struct asking *s, const struct capture *capture, const struct naming *n,
-			bool text)
+static void encode_wait(const struct asking *s, struct capture *capture, struct naming *n, bool text)
 {
-	int r = 0;
+	int r;
 
 	if (!text) {
 		asking_encode(s, capture, n, capture->delta ? "-delta" : "");
 		return;
 	}
-	r = capture->profile->n_values == 2 ? contention_text(capture, n, &s->ret->body) :
-					      text_top(capture, n, &s->ret->body);
+	r = asking_spell(s, n);
+	if (r == 0)
+		r = capture->profile->n_values == 2 ? contention_text(capture, n, &s->ret->body) :
+						      text_top(capture, n, &s->ret->body);
 	s->ret->status = 200;
 	s->ret->kind = HTTP_TEXT;
 	if (r < 0)
@@ -452,6 +485,8 @@ static void answer_profile(struct asking *s, const char *name)
 		method_not_allowed(s->ret);
 		return;
 	}
+	if (!take_demangle(s))
+		return;
 	if (!p)
 		http_error(s->ret, 404, "Unknown profile");
 	else if (p->arm == PROFILE_WINDOWED || p->arm == PROFILE_WALL)

@@ -41,7 +41,10 @@ static void answer_now(const struct asking *s, const struct profile *p, int64_t 
 	}
 	t.capture->time_ns = realtime_ns();
 	t.capture->period = 1;
-	if (debug > 1) {
+	r = debug > 0 ? asking_spell(s, &t.names) : 0;
+	if (r < 0) {
+		; /* said below */
+	} else if (debug > 1) {
 		r = dump_text(&t, s->target, style, &s->ret->body);
 		as_text(s);
 	} else if (debug == 1) {
@@ -119,7 +122,8 @@ void answer_created(const struct asking *s, const struct profile *p, int64_t sec
 	if (r == 0 && !asking_wait_delta(s, seconds))
 		return;
 	if (r == 0)
-		r = created_capture(c, s->target, &before, seconds != 0, capture, &n, text ? &s->ret->body : NULL);
+		r = created_capture(c, s->target, &before, seconds != 0, capture, s->demangle, &n,
+				    text ? &s->ret->body : NULL);
 	if (r < 0) {
 		failed(s, r);
 		naming_free(&n);

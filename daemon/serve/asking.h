@@ -16,6 +16,7 @@ struct asking {
 	struct target *target;
 	const struct http_request *q;
 	struct http_response *ret;
+	enum symbolizer_demangle demangle;
 };
 
 void asking_gone(const struct asking *s);
@@ -24,8 +25,10 @@ bool asking_known_format(const char *format);
 bool asking_delta_seconds(const struct asking *s, int64_t *ret);
 /* False: it has been answered. */
 bool asking_wait_delta(const struct asking *s, int64_t seconds);
-/* In the format that was asked for. */
-void asking_encode(const struct asking *s, const struct capture *capture, const struct naming *n,
+/* Names as ?demangle= wants them, before they are written and after all else. 0 or -ENOMEM. */
+int asking_spell(const struct asking *s, struct naming *n);
+/* In the format that was asked for; spells the names. */
+void asking_encode(const struct asking *s, struct capture *capture, struct naming *n,
 		   const char *suffix);
 
 void answer_trace(const struct asking *s);

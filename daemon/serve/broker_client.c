@@ -122,6 +122,26 @@ int broker_open_object(struct broker_client *b, uint32_t target, uint64_t start,
 	return fd;
 }
 
+int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uint32_t *ret_place)
+{
+	int status, fd;
+
+	pthread_mutex_lock(&b->lock);
+	status = ask(b, BROKER_DEBUG, q, sizeof(*q));
+	if (status == 0 && b->record.n == sizeof(*ret_place))
+		memcpy(ret_place, b->record.data, sizeof(*ret_place));
+	else if (status == 0)
+		status = -EBADMSG;
+	fd = take_fd(b, status);
+	pthread_mutex_unlock(&b->lock);
+	return fd;
+}
+
+int broker_open_perf_map(struct broker_client *b, uint32_t target)
+{
+	return ask_fd(b, BROKER_PERF_MAP, &target, sizeof(target));
+}
+
 int broker_open_kallsyms(struct broker_client *b)
 {
 	return ask_fd(b, BROKER_KALLSYMS, NULL, 0);

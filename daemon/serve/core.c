@@ -17,6 +17,7 @@ void core_init(struct core *c, int broker_fd)
 	pthread_mutex_init(&c->scan_lock, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->kernel_changed, NULL);
+	sources_init(&c->sources);
 	pthread_mutex_init(&c->symbolizer_lock, NULL);
 	pthread_mutex_init(&c->arm_lock, NULL);
 	pthread_mutex_init(&c->dump_lock, NULL);

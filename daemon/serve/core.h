@@ -6,6 +6,7 @@
  * Owns every part. Locks, in the order in which they are taken:
  *   dump_lock        one reading of all threads at a time, which may take many MB
  *   scan_lock        one scan of a process at a time; tables, every target's mapping list
+ *   sources_lock     the search for files that were split off others, one at a time
  *   lock             totals, pool, images, counters; short, never held while waiting for anything
  *                    but the grace period of a flip
  *   symbolizer_lock  the conversation with the symbolizer and the cache of names
@@ -23,6 +24,7 @@
 #include "daemon/serve/object.h"
 #include "daemon/serve/pool.h"
 #include "daemon/serve/ring.h"
+#include "daemon/serve/sources.h"
 #include "daemon/serve/table.h"
 #include "daemon/serve/target.h"
 #include "daemon/serve/threads/created.h"
@@ -54,6 +56,8 @@ struct core {
 	struct totals kept;   /* of what is counted for as long as a target lives */
 	uint32_t n_windows;  /* open captures: totals may not be cleared */
 	uint32_t next_image; /* ids in the kernel's counts */
+
+	struct sources sources;
 
 	pthread_mutex_t symbolizer_lock;
 	struct symbolizer symbolizer;

@@ -71,7 +71,8 @@ static int hear_target(struct core *c, struct record *r)
 	*t = (struct target){ .index = from->index,
 			      .pid = from->pid,
 			      .uid = from->uid,
-			      .pidfd = r->fds[0] };
+			      .pidfd = r->fds[0],
+			      .perf_map_fd = -1 };
 	utf8_copy(t->comm, sizeof(t->comm), from->comm, strnlen(from->comm, sizeof(from->comm)));
 	c->n_targets++;
 	return 0;

@@ -22,6 +22,7 @@ struct job {
 	struct naming *n;
 	uint32_t fixed;	       /* the object that is shown at its own addresses */
 	VEC(uint32_t) mapped;  /* object of each mapping */
+	struct names_cache jit; /* of code without a file */
 	int error;
 };
 
@@ -69,22 +70,23 @@ static char *own(struct job *j, char *text)
 	return (char *)"";
 }
 
-static const char *copy_text(struct job *j, struct cached_text t)
+static const char *copy_text(struct job *j, const struct names_cache *from, struct cached_text t)
 {
-	return own(j, strndup(j->c->namer.cache.text.data + t.first, t.n));
+	return own(j, strndup(from->text.data + t.first, t.n));
 }
 
 /* cache's function -> index in the naming, + 1 */
-static uint32_t take_function(struct job *j, uint32_t *taken, uint32_t function)
+static uint32_t take_function(struct job *j, const struct names_cache *from, uint32_t *taken,
+			      uint32_t function)
 {
-	const struct cached_function *f = &j->c->namer.cache.functions.data[function];
+	const struct cached_function *f = &from->functions.data[function];
 	struct naming_function to;
 
 	if (taken[function])
 		return taken[function] - 1;
-	to.name = copy_text(j, f->name);
-	to.system_name = copy_text(j, f->system_name);
-	to.file = copy_text(j, f->file);
+	to.name = copy_text(j, from, f->name);
+	to.system_name = copy_text(j, from, f->system_name);
+	to.file = copy_text(j, from, f->file);
 	to.start_line = f->start_line;
 	if (vec_push(&j->n->functions, to) < 0)
 		j->error = -ENOMEM;
@@ -135,7 +137,7 @@ static void stub(struct job *j, struct naming_location *l, uint64_t word,
 		add_stub(j, l, strdup("[kernel]"));
 		return;
 	case FRAME_RAW:
-		add_stub(j, l, strdup("[anonymous code]"));
+		add_stub(j, l, strdup(NAMING_NO_FILE));
 		return;
 	case FRAME_MARKER:
 		x = objects_find(&j->c->objects, frame_marker_object(word));
@@ -271,9 +273,9 @@ static void flag_mapping(struct job *j, const struct naming_location *l)
 	}
 }
 
-static void add_location(struct job *j, uint64_t word, uint32_t *taken)
+static void add_location(struct job *j, uint64_t word, const struct names_cache *from, uint32_t *taken)
 {
-	const struct cached_address *a = names_cache_find(&j->c->namer.cache, word);
+	const struct cached_address *a = names_cache_find(from, word);
 	struct naming_location l = { .first_line = (uint32_t)j->n->lines.n };
 
 	l.address = shown_address(j, word, a);
@@ -281,8 +283,8 @@ static void add_location(struct job *j, uint64_t word, uint32_t *taken)
 		l.entry = l.address - (frame_address(word) - a->shown);
 	l.mapping = mapping_of(j, word, l.address);
 	for (uint32_t i = 0; a && i < a->n_lines; i++) {
-		struct cached_line from = j->c->namer.cache.lines.data[a->first_line + i];
-		struct naming_line to = { take_function(j, taken, from.function), from.line };
+		struct cached_line line = from->lines.data[a->first_line + i];
+		struct naming_line to = { take_function(j, from, taken, line.function), line.line };
 
 		if (vec_push(&j->n->lines, to) < 0)
 			j->error = -ENOMEM;
@@ -300,18 +302,23 @@ static void add_location(struct job *j, uint64_t word, uint32_t *taken)
 static int build(struct job *j)
 {
 	struct core *c = j->c;
-	size_t n_functions = c->namer.cache.functions.n;
-	_cleanup_(freep) uint32_t *taken = calloc(n_functions + 1, sizeof(*taken));
+	const struct names_cache *files = &c->namer.cache, *jit = &j->jit;
+	_cleanup_(freep) uint32_t *taken = calloc(files->functions.n + 1, sizeof(*taken));
+	_cleanup_(freep) uint32_t *taken_jit = calloc(jit->functions.n + 1, sizeof(*taken));
 	const struct object *main = objects_find(&c->objects, j->t->main_object);
 
-	if (!taken)
+	if (!taken || !taken_jit)
 		return -ENOMEM;
 	if (main) {
 		j->fixed = main->fixed ? main->id : 0;
 		add_mappings(j, main);
 	}
-	for (size_t i = 0; i < j->n->words.n && !j->error; i++)
-		add_location(j, j->n->words.data[i], taken);
+	for (size_t i = 0; i < j->n->words.n && !j->error; i++) {
+		uint64_t word = j->n->words.data[i];
+		bool raw = frame_kind(word) == FRAME_RAW;
+
+		add_location(j, word, raw ? jit : files, raw ? taken_jit : taken);
+	}
 	return j->error;
 }
 
@@ -321,6 +328,7 @@ static void begin(struct namer *n, pthread_mutex_t *lock)
 	pthread_mutex_lock(lock);
 	if (!n->n_running++) {
 		names_cache_bound(&n->cache);
+		names_cache_bound(&n->full);
 		names_cache_bound(&n->callees);
 		names_cache_bound(&n->variables);
 	}
@@ -345,6 +353,8 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 	r = collect(&j, capture);
 	if (r == 0)
 		r = namer_ask(c, NAMER_NAMES, n.words.data, n.words.n);
+	if (r == 0)
+		r = namer_ask_jit(c, t, n.words.data, n.words.n, &j.jit);
 	if (r == 0) {
 		pthread_mutex_lock(&c->lock);
 		pthread_mutex_lock(&c->symbolizer_lock);
@@ -354,6 +364,7 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 	}
 	end(&c->namer, &c->symbolizer_lock);
 	vec_deinit(&j.mapped);
+	names_cache_deinit(&j.jit);
 	if (r < 0)
 		naming_free(&n);
 	else
@@ -440,9 +451,70 @@ int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret)
 	return r;
 }
 
+static bool same_text(const struct names_cache *from, struct cached_text t, const char *text)
+{
+	return strlen(text) == t.n && !memcmp(from->text.data + t.first, text, t.n);
+}
+
+/* The symbolizer_lock is held. */
+static void spell_location(struct job *j, uint32_t i, bool *spelled)
+{
+	const struct names_cache *from = &j->c->namer.full;
+	const struct cached_address *a = names_cache_find(from, j->n->words.data[i]);
+	const struct naming_location *l = &j->n->locations.data[i];
+
+	for (uint32_t k = 0; a && a->n_lines == l->n_lines && k < a->n_lines; k++) {
+		uint32_t at = j->n->lines.data[l->first_line + k].function;
+		struct naming_function *f = &j->n->functions.data[at];
+		const struct cached_function *full =
+			&from->functions.data[from->lines.data[a->first_line + k].function];
+
+		if (spelled[at] || !same_text(from, full->system_name, f->system_name))
+			continue;
+		spelled[at] = true;
+		f->name = own(j, strndup(from->text.data + full->name.first, full->name.n));
+	}
+}
+
+static int spell_full(struct core *c, struct naming *named)
+{
+	_cleanup_(freep) bool *spelled = calloc(named->functions.n + 1, sizeof(*spelled));
+	struct job j = { .c = c, .n = named };
+	int r;
+
+	if (!spelled)
+		return -ENOMEM;
+	pthread_mutex_lock(&c->lock);
+	c->n_windows++; /* keeps the objects */
+	pthread_mutex_unlock(&c->lock);
+	begin(&c->namer, &c->symbolizer_lock);
+	r = namer_ask(c, NAMER_FULL, named->words.data, named->words.n);
+	pthread_mutex_lock(&c->symbolizer_lock);
+	for (uint32_t i = 0; i < named->locations.n && r == 0; i++) {
+		spell_location(&j, i, spelled);
+		r = j.error;
+	}
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	end(&c->namer, &c->symbolizer_lock);
+	pthread_mutex_lock(&c->lock);
+	c->n_windows--;
+	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
+int namer_spell(struct core *c, enum symbolizer_demangle how, struct naming *named)
+{
+	if (how == DEMANGLE_FULL)
+		return spell_full(c, named);
+	for (size_t i = 0; how == DEMANGLE_NONE && i < named->functions.n; i++)
+		named->functions.data[i].name = named->functions.data[i].system_name;
+	return 0;
+}
+
 void namer_deinit(struct namer *n)
 {
 	names_cache_deinit(&n->cache);
+	names_cache_deinit(&n->full);
 	names_cache_deinit(&n->callees);
 	names_cache_deinit(&n->variables);
 }

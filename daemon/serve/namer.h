@@ -20,6 +20,7 @@ struct target;
 
 struct namer {
 	struct names_cache cache;
+	struct names_cache full;      /* of the same words: names with all that they say */
 	struct names_cache callees;   /* of the same words: whom they call */
 	struct names_cache variables; /* of words that stand for addresses of data */
 	uint32_t n_running;
@@ -39,4 +40,7 @@ int namer_callees(struct core *c, const uint64_t *words, size_t n, struct naming
  * Sets ret[i] to "name" or "name+0x28", which the caller frees, or to NULL. Conditions and errors
  * as above. */
 int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret);
+/* Spells the functions' names otherwise: as they are linked (DEMANGLE_NONE) or with parameters and template arguments
+ * (DEMANGLE_FULL). To be done last: who looks for a name looks for a simple one. 0 or -ENOMEM. */
+int namer_spell(struct core *c, enum symbolizer_demangle how, struct naming *named);
 void namer_deinit(struct namer *n);

@@ -13,6 +13,8 @@
 #include "base/hash.h"
 #include "base/vec.h"
 
+#define NAMING_NO_FILE "[anonymous code]" /* a stub: code without a file, and nobody tells what it is */
+
 struct naming_function {
 	const char *name, *system_name, *file; /* UTF-8; file may be "" */
 	uint32_t start_line;

@@ -28,6 +28,9 @@ static bool same_file(const struct broker_file *a, const struct broker_file *b)
 static void object_free(struct object *x)
 {
 	close_fd(&x->fd);
+	close_fd(&x->debug_fd);
+	close_fd(&x->alt_fd);
+	close_fd(&x->dwp_fd);
 	symbolizer_probes_deinit(&x->allocator);
 	free(x->name);
 	free(x);
@@ -51,7 +54,7 @@ struct object *objects_get(struct objects *o, enum symbolizer_kind kind,
 	x = calloc(1, sizeof(*x));
 	if (!x)
 		return NULL;
-	x->fd = -1;
+	x->fd = x->debug_fd = x->alt_fd = x->dwp_fd = -1;
 	x->name = strdup(name);
 	if (!x->name || vec_push(&o->all, x) < 0) {
 		object_free(x);

@@ -99,7 +99,8 @@ static uint64_t word_at(struct core *c, const struct target *t, uint64_t shown)
 		if (shown >= base && holds(x, shown - base))
 			return PP_FRAME(x->id, shown - base);
 	}
-	return 0;
+	/* code without a file is shown where it is */
+	return shown >> 47 ? 0 : PP_RAW(shown);
 }
 
 struct question {
@@ -153,9 +154,10 @@ static void print(const struct questions *q, const struct naming *n, struct byte
 	for (size_t i = 0; i < q->all.n; i++) {
 		uint32_t n_lines, at = naming_find(n, q->all.data[i].word);
 		const struct naming_line *line = naming_lines(n, at, &n_lines);
+		const char *name = naming_function(n, line->function)->name;
 
-		bytes_printf(out, "0x%llx %s\n", (unsigned long long)q->all.data[i].shown,
-			     naming_function(n, line->function)->name);
+		if (strcmp(name, NAMING_NO_FILE))
+			bytes_printf(out, "0x%llx %s\n", (unsigned long long)q->all.data[i].shown, name);
 	}
 }
 

@@ -3,8 +3,8 @@
 
 /* symbol.h - /debug/pprof/symbol: names for addresses, as clients of text profiles ask for them.
  *
- * Owns nothing. Understands the addresses that our answers show, and no others: a runtime address of the
- * target means nothing here, on purpose. */
+ * Owns nothing. Understands the addresses that our answers show, and no others: a runtime address of a file
+ * of the target's means nothing here, on purpose. */
 
 #include "base/bytes.h"
 #include "daemon/serve/core.h"

@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <linux/bpf.h>
 #include <poll.h>
 #include <string.h>
@@ -78,6 +79,11 @@ static struct object *open_object(struct core *c, struct target *t, const struct
 		file = (struct broker_file){ .dev = l->dev, .ino = l->ino };
 	pthread_mutex_lock(&c->lock);
 	x = objects_get(&c->objects, SYMBOLIZER_FILE, &file, fd, l->name);
+	if (x) {
+		x->seen_target = t->index;
+		x->seen_start = l->start;
+		x->seen_end = l->end;
+	}
 	pthread_mutex_unlock(&c->lock);
 	return x;
 }
@@ -94,7 +100,7 @@ static void place(struct core *c, struct object *x, const struct symbolizer_info
 static int ask_rows(struct core *c, struct object *x, struct symbolizer_info *info,
 		    struct symbolizer_rows *rows)
 {
-	struct symbolizer_object o = { x->id, x->kind, x->fd };
+	struct symbolizer_object o = { .id = x->id, .kind = x->kind, .fd = x->fd };
 	int r = -EPIPE;
 
 	for (int i = 0; i < 2 && r == -EPIPE; i++) {
@@ -277,6 +283,15 @@ static uint32_t main_object(struct core *c, const struct target *t, const struct
 	return 0;
 }
 
+/* Whoever writes one maps it, so that it can be found (perf's jitdump-specification.txt). */
+static uint32_t jitdump_object(const struct scan *s)
+{
+	for (size_t i = s->mappings.n; i-- > 0;)
+		if (s->mappings.data[i].object && !fnmatch("*/jit-*.dump", s->mappings.data[i].name, 0))
+			return s->mappings.data[i].object;
+	return 0;
+}
+
 /* An id for what the process runs now. */
 static int begin_image(struct core *c, struct target *t)
 {
@@ -306,6 +321,7 @@ static int publish(struct core *c, struct target *t, struct scan *s, bool new_im
 	pthread_mutex_lock(&c->lock);
 	use_objects(c, s, t);
 	t->main_object = main;
+	t->jitdump_object = jitdump_object(s);
 	image = t->images.data[t->images.n - 1];
 	pthread_mutex_unlock(&c->lock);
 	__atomic_store_n(&p->list, list, __ATOMIC_SEQ_CST);

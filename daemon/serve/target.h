@@ -40,6 +40,9 @@ struct target {
 	uint32_t unchanged;	    /* scan_lock: scans in a row that found nothing new */
 	int64_t ended_ns;	    /* lock: monotonic; 0: not that we know */
 	uint32_t main_object;	    /* lock */
+	uint32_t jitdump_object;    /* lock: the file that tells of its code without a file; 0: none */
+	uint64_t jit_left_out;	    /* lock: of such files, what was of no use, or past a bound */
+	int perf_map_fd;	    /* lock: likewise, as it was opened last; -1: none */
 	VEC(uint32_t) images;	    /* lock: ids in counts, the newest last */
 	uint64_t n_left_out;	    /* lock: mappings past our bounds */
 	struct target_heap heap;    /* scan_lock */

@@ -43,7 +43,7 @@ static void check(int r)
 
 static void ask(struct symbolizer *s)
 {
-	const struct symbolizer_object o = { 1, SYMBOLIZER_VDSO, -1 };
+	const struct symbolizer_object o = { .id = 1, .kind = SYMBOLIZER_VDSO, .fd = -1 };
 	uint64_t addresses[N_ADDRESSES], low = 0, high = 0;
 	struct symbolizer_probes probes;
 	struct symbolizer_info info = { 0 };

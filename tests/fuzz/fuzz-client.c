@@ -86,10 +86,11 @@ static void answer(int fd, struct cursor c)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	static const uint64_t addresses[N_ADDRESSES] = { 1, 2, 3 };
-	const struct symbolizer_object o = { 7, SYMBOLIZER_FILE, -1 };
+	const struct symbolizer_object o = { .id = 7, .kind = SYMBOLIZER_FILE, .fd = -1 };
 	static struct symbolizer s;
 	struct symbolizer_probes probes;
 	struct symbolizer_rows rows;
+	struct symbolizer_links links;
 	struct symbolizer_info info;
 	struct seen seen = { 0 };
 	int fds[2], r;
@@ -98,7 +99,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		return 0;
 	s = (struct symbolizer){ .fd = fds[0], .timeout_ms = 10000 };
 	answer(fds[1], cursor_over(data + 1, n - 1));
-	if (data[0] % 4 == 0) {
+	if (data[0] % 16 == 4) {
+		r = symbolizer_ask_links(&s, &o, &links);
+		assert(r < 0 || (memchr(links.debug_name, 0, sizeof(links.debug_name)) &&
+				 memchr(links.alt_name, 0, sizeof(links.alt_name)) &&
+				 links.n_alt_id <= SYMBOLIZER_MAX_BUILD_ID &&
+				 links.n_build_id <= SYMBOLIZER_MAX_BUILD_ID));
+	} else if (data[0] % 16 == 8) {
+		r = symbolizer_ask_fits(&s, &o, SYMBOLIZER_FIT_LINK);
+	} else if (data[0] % 4 == 0) {
 		r = symbolizer_ask_info(&s, &o, &info);
 		assert(r < 0 || (info.n_segments <= SYMBOLIZER_MAX_SEGMENTS &&
 				 info.n_build_id <= SYMBOLIZER_MAX_BUILD_ID));

@@ -49,8 +49,22 @@ static void find_variables(struct variables *v, const struct elf_file *f)
 	}
 }
 
+/* The same bytes once more as each kind of file beside it. */
+static void add_others(struct names *names, const uint8_t *data, size_t n)
+{
+	static const enum names_kind kinds[] = { NAMES_ALT, NAMES_DWO, NAMES_DEBUG };
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		struct elf_file *f;
+
+		if (elf_file_open_memory(data, n, &f) == 0)
+			assert(names_add(names, kinds[i], f) == 0);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
+	struct names_dwo dwo;
 	_cleanup_(elf_file_closep) struct elf_file *f = NULL;
 	_cleanup_(names_freep) struct names *names = NULL;
 	_cleanup_(callees_freep) struct callees *callees = NULL;
@@ -59,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	unsigned n_frames = 0;
 
 	if (elf_file_open_memory(data, n, &f) < 0 || names_new(f, &names) < 0 ||
-	    callees_new(f, names, &callees) < 0 || variables_new(f, &variables) < 0)
+	    callees_new(f, names, &callees) < 0 || variables_new(f, NULL, &variables) < 0)
 		return 0;
 	elf_file_text(f, &low, &high);
 	names_find(names, f->entry, on_frame, &n_frames);
@@ -71,5 +85,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	for (uint64_t i = 0; i < N_CALLS; i++) /* every byte of where a program begins */
 		find_callee(callees, f->entry + i);
 	find_variables(variables, f);
+	if (names_missing_dwo(names, f->entry, &dwo))
+		assert(*dwo.name && dwo.directory);
+	add_others(names, data, n);
+	for (uint64_t i = 0; i < N_ADDRESSES; i++) {
+		n_frames = 0;
+		names_find(names, low + (high - low) / N_ADDRESSES * i + i, on_frame, &n_frames);
+	}
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Hostile questions about a hostile file. The first byte says how many questions follow, of 24
- * bytes each: type, kind, object, demangling, number of addresses, whether a descriptor comes
- * along, length; and two addresses; then the file. Whatever is asked, each question has one last
+ * bytes each: type, kind, object, demangling, number of addresses, which descriptors come
+ * along (bit 0: the object's, bits 1 to 3: those beside), length; and two addresses; then the file, which they all are. Whatever is asked, each question has one last
  * answer. */
 
 #include <assert.h>
@@ -35,8 +35,9 @@ static void *hear(void *context)
 	while (record_receive(run->fd, &r, -1) == 0) {
 		assert(!r.n_fds && r.serial == run->n_answered + 1);
 		assert(r.serial <= run->n_asked && r.status <= 0);
-		if (r.type == SYMBOLIZER_INFO) {
-			assert(r.n == sizeof(struct symbolizer_info));
+		if (r.type == SYMBOLIZER_INFO || r.type == SYMBOLIZER_LINKS) {
+			assert(r.n == (r.type == SYMBOLIZER_INFO ? sizeof(struct symbolizer_info) :
+								   sizeof(struct symbolizer_links)));
 			run->n_answered++;
 		} else if (r.type == SYMBOLIZER_END) {
 			run->n_answered++;
@@ -56,11 +57,13 @@ static void ask(struct run *run, struct cursor c, const uint8_t *file, size_t n)
 	_cleanup_(closep) int fd = -1;
 
 	r.type = type & 15;
-	q.kind = cursor_u8(&c) % 4;
+	q.kind = cursor_u8(&c);
+	q.kind = q.kind < 192 ? q.kind % 4 : q.kind % 6;
 	q.object = cursor_u8(&c) % 3;
 	q.demangle = cursor_u8(&c) % 4;
 	q.n = cursor_u8(&c);
 	with_file = cursor_u8(&c);
+	q.beside = with_file >> 1 & SYMBOLIZER_BESIDE_ALL;
 	r.serial = ++run->n_asked;
 	r.n = sizeof(q) + q.n * 8 + cursor_u8(&c) % 3;
 	memcpy(r.data, &q, sizeof(q));
@@ -77,6 +80,9 @@ static void ask(struct run *run, struct cursor c, const uint8_t *file, size_t n)
 		fd = memfd_create("file", MFD_CLOEXEC);
 	if (fd >= 0 && write(fd, file, n) == (ssize_t)n && lseek(fd, 0, SEEK_SET) == 0)
 		r.fds[r.n_fds++] = fd;
+	for (unsigned i = 0; fd >= 0 && i < 3; i++)
+		if (q.beside >> i & 1)
+			r.fds[r.n_fds++] = fd;
 	assert(record_send(run->fd, &r) == 0);
 }
 

@@ -439,10 +439,13 @@ def test_parsers_of_go_dumps():
         mine = parse(text)
         seen = parsed(program, text)
         running = [x for x in mine if x.unavailable]
-        check(not seen["panicparse_errors"], "panicparse: %s" % seen["panicparse_errors"])
+        # it takes headers for no files, and the C library's debug file, where there is one, names some
+        read = "panicparse" in query or all(p[0].endswith((".c", ".s", "??")) for x in mine for p in x.places)
+        names = ("panicparse", "gostackparse") if read else ("gostackparse",)
+        check(not read or not seen["panicparse_errors"], "panicparse: %s" % seen["panicparse_errors"])
         # gostackparse does not know Go's own line for threads that run
         check(len(seen["gostackparse_errors"] or []) == len(running), "gostackparse: %s" % seen["gostackparse_errors"])
-        for name in ("panicparse", "gostackparse"):
+        for name in names:
             check({g["ID"] for g in seen[name]} >= {x.tid for x in mine if not x.unavailable}, "%s misses some" % name)
             for g in seen[name]:
                 x = [x for x in mine if x.tid == g["ID"]][0]
@@ -451,7 +454,7 @@ def test_parsers_of_go_dumps():
                 check(x.unavailable or g["Lines"] == [p[1] for p in x.places], "%s: %s" % (name, g))
     check(all(g["State"] in (x.state for x in mine) for g in seen["panicparse"]), "panicparse's states are not bare")
     t = lib.start("threads", "deadlock", "3")
-    seen = parsed(program, dump(lib.Daemon(t)))
+    seen = parsed(program, dump(lib.Daemon(t), "&format=panicparse"))
     for name in ("panicparse", "gostackparse"):
         check(len(seen[name]) == 4 and sum("held by goroutine" in g["State"] for g in seen[name]) == 3, "%s" % seen)
 

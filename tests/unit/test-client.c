@@ -190,7 +190,7 @@ static void test_question_arrives_and_info_is_answered(void **state)
 {
 	struct fixture *x = *state;
 	struct symbolizer_info info;
-	struct symbolizer_object o = { 9, SYMBOLIZER_KERNEL, -1 };
+	struct symbolizer_object o = { .id = 9, .kind = SYMBOLIZER_KERNEL, .fd = -1 };
 
 	ANSWER(x, SYMBOLIZER_INFO, .data = &good_info, .n = sizeof(good_info));
 	start(x);
@@ -407,6 +407,59 @@ static void test_endless_rows_are_given_up(void **state)
 			 -EBADMSG);
 }
 
+static int links_after(struct fixture *x, const struct symbolizer_links *said, uint32_t n)
+{
+	struct symbolizer_object o = object();
+	struct symbolizer_links links;
+
+	x->n_answers = 0;
+	ANSWER(x, SYMBOLIZER_LINKS, .data = said, .n = n);
+	start(x);
+	return end(x, symbolizer_ask_links(&x->s, &o, &links));
+}
+
+static void test_links_end_and_are_bounded(void **state)
+{
+	struct symbolizer_links l = { .debug_name = "a.debug", .n_build_id = 20, .n_alt_id = 20 };
+	struct fixture *x = *state;
+
+	assert_int_equal(links_after(x, &l, sizeof(l)), 0);
+	assert_int_equal(x->type, SYMBOLIZER_LINKS);
+	assert_int_equal(links_after(x, &l, sizeof(l) - 1), -EBADMSG);
+	l.n_build_id = SYMBOLIZER_MAX_BUILD_ID + 1;
+	assert_int_equal(links_after(x, &l, sizeof(l)), -EBADMSG);
+	l.n_build_id = 0;
+	l.n_alt_id = UINT32_MAX;
+	assert_int_equal(links_after(x, &l, sizeof(l)), -EBADMSG);
+	l.n_alt_id = 0;
+	memset(l.alt_name, 'x', sizeof(l.alt_name));
+	assert_int_equal(links_after(x, &l, sizeof(l)), -EBADMSG);
+	memset(l.alt_name, 0, sizeof(l.alt_name));
+	memset(l.debug_name, 'x', sizeof(l.debug_name));
+	assert_int_equal(links_after(x, &l, sizeof(l)), -EBADMSG);
+}
+
+/* Each file has its bit, and they come in one order. */
+static void test_files_beside(void **state)
+{
+	struct fixture *x = *state;
+	struct symbolizer_object o = object();
+
+	o.fd = o.debug_fd = o.alt_fd = o.dwp_fd = 0;
+	for (unsigned beside = 0; beside <= SYMBOLIZER_BESIDE_ALL; beside++) {
+		x->n_answers = 0;
+		ANSWER(x, SYMBOLIZER_END, .status = beside % 2 ? -ESTALE : 0);
+		o.beside = beside;
+		start(x);
+		assert_int_equal(end(x, symbolizer_ask_fits(&x->s, &o, SYMBOLIZER_FIT_LINK)),
+				 beside % 2 ? -ESTALE : 0);
+		assert_int_equal(x->type, SYMBOLIZER_FITS);
+		assert_int_equal(x->question.beside, beside);
+		assert_int_equal(x->question.n, SYMBOLIZER_FIT_LINK);
+		assert_int_equal(x->n_fds, 1 + __builtin_popcount(beside));
+	}
+}
+
 static int ask_callees(struct fixture *x, uint32_t n)
 {
 	static uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES + 1] = { 0x1234 };
@@ -595,6 +648,8 @@ int main(void)
 		TEST(test_rows_that_break_their_rules_are_refused),
 		TEST(test_rows_of_odd_records_are_refused),
 		TEST(test_endless_rows_are_given_up),
+		TEST(test_links_end_and_are_bounded),
+		TEST(test_files_beside),
 		TEST(test_one_callee_an_address_is_answered),
 		TEST(test_one_variable_an_address_is_answered),
 		TEST(test_endless_frames_are_given_up),

@@ -130,7 +130,7 @@ static void expect(struct world *w, uint64_t address, const char *name, uint64_t
 
 	if (!w->f) {
 		assert_int_equal(elf_file_open_memory(&w->image, sizeof(w->image), &w->f), 0);
-		assert_int_equal(variables_new(w->f, &w->variables), 0);
+		assert_int_equal(variables_new(w->f, NULL, &w->variables), 0);
 	}
 	found = variables_find(w->variables, address, &v);
 	if (found != (name != NULL) || (name && (strcmp(v.name, name) || v.start != start)))

@@ -70,7 +70,7 @@ int heap_load(struct core *c)
 /* Once a file. A symbolizer that dies on it is replaced, and the file has no allocator. */
 static void ask_allocator(struct core *c, struct object *x)
 {
-	struct symbolizer_object o = { x->id, x->kind, x->fd };
+	struct symbolizer_object o = { .id = x->id, .kind = x->kind, .fd = x->fd };
 	int r;
 
 	if (x->allocator_asked || x->kind != SYMBOLIZER_FILE || x->fd < 0)

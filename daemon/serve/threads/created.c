@@ -264,7 +264,8 @@ static int collect(struct core *c, struct target *t, const struct totals_before 
 }
 
 int created_capture(struct core *c, struct target *t, const struct totals_before *before, bool delta,
-		    struct capture *to, struct naming *names, struct bytes *ret_text)
+		    struct capture *to, enum symbolizer_demangle how, struct naming *names,
+		    struct bytes *ret_text)
 {
 	struct routines routines = { .names = names };
 	struct dump d = { 0 };
@@ -287,6 +288,8 @@ int created_capture(struct core *c, struct target *t, const struct totals_before
 		say(c, t, &routines, to);
 	if (r == 0)
 		r = capture_merge(to);
+	if (r == 0 && ret_text)
+		r = namer_spell(c, how, names);
 	if (r == 0 && ret_text)
 		r = count_text(to, names, note_routines, &routines, ret_text);
 	vec_deinit(&routines.all);

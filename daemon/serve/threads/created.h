@@ -11,6 +11,7 @@
 
 #include "bpf/threads.h"
 #include "daemon/protocol.h"
+#include "symbolizer/protocol.h"
 
 struct core;
 struct target;
@@ -38,6 +39,7 @@ struct created_by created_by(const struct core *c, const struct pp_thread *t);
 uint64_t created_count(struct core *c, const struct target *t);
 
 /* The samples since `before` (empty: and the threads from before pprofd), named, with comments; in *ret_text,
- * unless that is NULL, debug=1. Takes the locks in turn. 0 or -errno. */
+ * unless that is NULL, debug=1 with names as `how` says. Takes the locks in turn. 0 or -errno. */
 int created_capture(struct core *c, struct target *t, const struct totals_before *before, bool delta,
-		    struct capture *to, struct naming *names, struct bytes *ret_text);
+		    struct capture *to, enum symbolizer_demangle how, struct naming *names,
+		    struct bytes *ret_text);

@@ -89,7 +89,8 @@ static void add_frame(struct writing *w, uint64_t word, bool leaf)
 static bool creates(const char *name)
 {
 	static const char *const patterns[] = {
-		"clone*", "__clone*", "*pthread_create*", "create_thread", "thrd_create", "start_thread",
+		"clone*", "__clone*", "*clone_internal*", "*pthread_create*", "create_thread", "thrd_create",
+		"start_thread",
 		"std::thread::_M_start_thread*", "std::thread::thread*", "std::jthread::jthread*",
 		"std::__1::thread::thread*", "std::__1::__libcpp_thread_create*", "*__gthread_create*",
 		"std::sys::*::thread::Thread::new", "std::thread::Builder::spawn*", "std::thread::spawn*",

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* debug_file.h - where files that were split off others may be, and opening them there.
+ *
+ * Owns the rules: serve gives a build-id and the bytes of a name that stand in a stranger's file; every path is made
+ * here of fixed prefixes, hex digits, and names that are checked. First below the target's own root, then the host's, then
+ * debuginfod's cache. Opens regular files alone, and where the target's owner may have put them only what he could read
+ * without us: his own, or what all may read. Whether the file belongs there, the symbolizer finds out. */
+
+#include "daemon/broker/process.h"
+
+/* In an order of ours, from the environment of whoever started us: $DEBUGINFOD_CACHE_PATH,
+ * $XDG_CACHE_HOME/debuginfod_client, $HOME/.cache/debuginfod_client; "": none. */
+void debug_file_cache(char to[BROKER_MAX_PATH]);
+
+/* The path at this place, from the root it stands below; `directory`: where the file is that is asked about, "":
+ * unknown. False: there is none, or the question is not in order. */
+bool debug_file_path(const struct broker_debug *q, enum broker_place place, const char *directory,
+		     const char *cache, char to[BROKER_MAX_PATH]);
+
+/* The first file there is, from place q->place on. A descriptor, with *ret_place; -ENOENT: no more; -ETIMEDOUT: its
+ * file system does not answer, and places of the host are still to be asked about; -errno. */
+int debug_file_open(struct process *p, const struct broker_debug *q, const char *cache,
+		    enum broker_place *ret_place);
+
+/* /tmp/perf-PID.map below the target's root, where PID is as the target itself sees it. Only the target's own
+ * files. A descriptor or -errno. */
+int perf_map_open(struct process *p);

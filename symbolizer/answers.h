@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* answers.h - frames of the addresses that were asked about last, as they were sent.
+ *
+ * Owns copies of them, at most ANSWERS_MAX_BYTES: past it, it begins anew. An object that learns something gets a new
+ * generation, and with it new answers. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ANSWERS_SLOTS 32768
+#define ANSWERS_MAX_BYTES (24u << 20)
+#define ANSWERS_MAX_EACH 16384
+
+struct answer_key {
+	uint64_t generation, address;
+	uint32_t how;
+};
+
+struct answers {
+	struct answer {
+		struct answer_key key; /* generation 0: a free slot */
+		uint32_t n;
+		void *data;
+	} slots[ANSWERS_SLOTS];
+	size_t size; /* bytes of data */
+};
+
+/* NULL: not known. Borrowed until the next call. */
+const struct answer *answers_get(const struct answers *a, struct answer_key key);
+void answers_put(struct answers *a, struct answer_key key, const void *data, size_t n);
+void answers_deinit(struct answers *a);

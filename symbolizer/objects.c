@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "symbolizer/objects.h"
+
+#include <errno.h>
+#include <malloc.h>
+
+#include "base/cleanup.h"
+#include "symbolizer/protocol.h"
+
+static void object_forget(struct object *o)
+{
+	callees_free(o->callees);
+	variables_free(o->variables);
+	names_free(o->names);
+	bounds_free(o->bounds);
+	elf_file_close(o->elf);
+	kernel_free(o->kernel);
+	jit_free(o->jit);
+	*o = (struct object){ 0 };
+}
+
+static struct object *oldest(struct objects *l, const struct object *except)
+{
+	struct object *found = NULL;
+
+	for (size_t i = 0; i < OBJECTS_MAX; i++) {
+		struct object *o = &l->all[i];
+
+		if (o == except || !o->id)
+			continue;
+		if (!found || o->used < found->used)
+			found = o;
+	}
+	return found;
+}
+
+void objects_make_room(struct objects *l, const struct object *except)
+{
+	struct object *o;
+	bool freed = false;
+
+	for (;;) {
+		struct mallinfo2 m = mallinfo2();
+
+		if (m.uordblks + m.hblkhd <= OBJECTS_MAX_HEAP)
+			break;
+		o = oldest(l, except);
+		if (!o)
+			break;
+		object_forget(o);
+		freed = true;
+	}
+	if (freed)
+		malloc_trim(0);
+}
+
+static int read_jit(const struct object *o, int fd)
+{
+	return fd < 0 ? -EBADF : jit_update(o->jit, fd);
+}
+
+static int object_open(struct objects *l, struct object *o, uint32_t kind, int *fd)
+{
+	int r;
+
+	if (kind == SYMBOLIZER_PERF_MAP || kind == SYMBOLIZER_JITDUMP) {
+		r = jit_new(kind == SYMBOLIZER_JITDUMP ? JIT_DUMP : JIT_PERF_MAP, &o->jit);
+		return r < 0 ? r : read_jit(o, *fd);
+	}
+	if (kind == SYMBOLIZER_KERNEL)
+		return *fd < 0 ? -EBADF : kernel_open(*fd, &o->kernel);
+	if (kind == SYMBOLIZER_VDSO)
+		r = l->vdso.image ? elf_file_open_memory(l->vdso.image, l->vdso.n, &o->elf) : -ENOENT;
+	else
+		r = *fd < 0 ? -EBADF : elf_file_open(TAKE_FD(*fd), &o->elf);
+	return r < 0 ? r : names_new(o->elf, &o->names);
+}
+
+int objects_find(struct objects *l, uint32_t id, uint32_t kind, int *fd, struct object **ret)
+{
+	struct object *at = NULL;
+	int r;
+
+	for (size_t i = 0; i < OBJECTS_MAX; i++) {
+		if (l->all[i].id == id) {
+			*ret = &l->all[i];
+			(*ret)->used = ++l->clock;
+			return (*ret)->jit ? read_jit(*ret, *fd) : 0;
+		}
+		if (!l->all[i].id)
+			at = &l->all[i];
+	}
+	if (!at) {
+		at = oldest(l, NULL);
+		object_forget(at);
+	}
+	r = object_open(l, at, kind, fd);
+	if (r < 0) {
+		object_forget(at);
+		return r;
+	}
+	at->id = id;
+	at->used = at->generation = ++l->clock;
+	*ret = at;
+	return 0;
+}
+
+void objects_deinit(struct objects *l)
+{
+	for (size_t i = 0; i < OBJECTS_MAX; i++)
+		object_forget(&l->all[i]);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* objects.h - what the worker has parsed, by serve's ids.
+ *
+ * Owns up to OBJECTS_MAX of them and OBJECTS_MAX_HEAP bytes of memory in all: past either, what was used least recently
+ * is forgotten. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "symbolizer/bounds.h"
+#include "symbolizer/callees.h"
+#include "symbolizer/elf_file.h"
+#include "symbolizer/jit.h"
+#include "symbolizer/kernel.h"
+#include "symbolizer/names.h"
+#include "symbolizer/variables.h"
+#include "symbolizer/worker.h"
+
+#define OBJECTS_MAX 64
+#define OBJECTS_MAX_HEAP (192u << 20)
+
+struct object {
+	uint32_t id; /* 0: free */
+	uint64_t used;
+	uint64_t generation; /* of its answers, of all objects'; never 0 */
+	struct elf_file *elf;
+	struct names *names;
+	struct bounds *bounds;
+	struct callees *callees; /* NULL: not asked yet */
+	struct variables *variables; /* likewise */
+	struct kernel *kernel;
+	struct jit *jit;
+	unsigned beside; /* enum symbolizer_beside: that came with some question, whether they were of use or not */
+	struct elf_file *debug; /* borrowed from names */
+};
+
+struct objects {
+	struct object all[OBJECTS_MAX];
+	struct worker_vdso vdso;
+	uint64_t clock;
+};
+
+/* The object with this id, opened if it is not there. Takes *fd if it has use for it. 0 or -errno. */
+int objects_find(struct objects *l, uint32_t id, uint32_t kind, int *fd, struct object **ret);
+/* Forgets objects, but for one, until the heap is small enough. */
+void objects_make_room(struct objects *l, const struct object *except);
+void objects_deinit(struct objects *l);

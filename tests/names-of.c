@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* names-of.c - FILE [debug=FILE|link=FILE] [alt=FILE] [dwo=FILE]...: reads addresses from its input, as hexadecimal numbers at
+ * the beginning of lines, and writes each with the functions and lines there, as fixtures/truth.h does. A file that does
+ * not belong to the one before is not taken: "misfit" and status 3. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "symbolizer/demangle.h"
+#include "symbolizer/links.h"
+#include "symbolizer/names.h"
+
+static struct elf_file *open_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct elf_file *f;
+
+	if (fd < 0 || elf_file_open(fd, &f) < 0) {
+		fprintf(stderr, "%s: cannot be read\n", path);
+		exit(2);
+	}
+	return f;
+}
+
+static void misfit(bool fits, const char *path)
+{
+	if (fits)
+		return;
+	printf("misfit %s\n", path);
+	exit(3);
+}
+
+static void add(struct names *n, struct elf_file *f, struct elf_file **debug, const char *argument)
+{
+	const char *path = strchr(argument, '=');
+	struct elf_file *other;
+	enum names_kind kind = NAMES_DWO;
+
+	if (!path)
+		exit(2);
+	other = open_file(++path);
+	if (argument[0] == 'a') {
+		kind = NAMES_ALT;
+		misfit(links_fit_alt(*debug ? *debug : f, other), path);
+	} else if (strncmp(argument, "dwo", 3)) {
+		kind = NAMES_DEBUG;
+		misfit(links_fit_debug(f, other, argument[0] == 'l'), path);
+		*debug = other;
+	}
+	if (names_add(n, kind, other) < 0)
+		exit(2);
+}
+
+static void on_frame(void *context, const struct names_frame *frame)
+{
+	char name[SYMBOLIZER_MAX_NAME + 1];
+
+	demangle(frame->system_name, DEMANGLE_SIMPLE, name);
+	printf(" %s:%u", name, frame->line);
+}
+
+int main(int argc, char **argv)
+{
+	struct elf_file *f, *debug = NULL;
+	struct names *n;
+	char line[4096];
+
+	if (argc < 2)
+		return 2;
+	f = open_file(argv[1]);
+	if (names_new(f, &n) < 0)
+		return 2;
+	for (int i = 2; i < argc; i++)
+		add(n, f, &debug, argv[i]);
+	while (fgets(line, sizeof(line), stdin)) {
+		uint64_t address = strtoull(line, NULL, 16);
+
+		printf("%llx", (unsigned long long)address);
+		names_find(n, address, on_frame, NULL);
+		printf("\n");
+	}
+	names_free(n);
+	elf_file_close(f);
+	return 0;
+}

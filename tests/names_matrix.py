@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""names_matrix.py NAMES-OF [WORD]: lines.c and lines.rs, by every compiler there is, linked in every way, with what names come
+from in every place where it can be; names-of has to say what the programs say of themselves. What the machine's
+tools cannot build is counted, and said. No root, no BPF."""
+
+import collections
+import concurrent.futures
+import itertools
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent / "fixtures"
+TOOL = sys.argv[1]
+WORD = sys.argv[2] if len(sys.argv) > 2 else ""
+LINKS = {"pie": ["-fPIE", "-pie"], "fixed": ["-fno-pie", "-no-pie"], "static": ["-static"]}
+RUST_LINKS = {"pie": [], "fixed": ["-C", "relocation-model=static"],
+              "static": ["-C", "target-feature=+crt-static", "-C", "relocation-model=static"]}
+Variant = collections.namedtuple("Variant", "file beside how")
+
+
+class Missing(Exception):
+    """The machine cannot build it."""
+
+
+def run(*line, cwd=None, text=None, missing=False):
+    p = subprocess.run([str(x) for x in line], cwd=cwd, input=text, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True, check=False)
+    if p.returncode:
+        if missing:
+            raise Missing("%s: %s" % (line[0], (p.stderr.strip().splitlines() or ["?"])[-1][:120]))
+        raise SystemExit("names_matrix: %s: %s" % (" ".join(str(x) for x in line), p.stderr[-2000:]))
+    return p.stdout
+
+
+def need(*tools):
+    for t in tools:
+        if not shutil.which(t):
+            raise Missing("no %s" % t)
+
+
+def compile_it(language, version, link, where, split=False, out="prog"):
+    """A program with DWARF of this version, and the .dwo files it has."""
+    if language == "rustc":
+        need("rustc")
+        flags = ["-C", "split-debuginfo=unpacked"] if split else []
+        run("rustc", "-C", "opt-level=2", "-g", "-C", "dwarf-version=%d" % version, "--edition=2021",
+            "-C", "codegen-units=1", *RUST_LINKS[link], *flags, "-o", out, HERE / "lines.rs", cwd=where, missing=True)
+    else:
+        need(language)
+        run(language, "-O2", "-gdwarf-%d" % version, *(["-gsplit-dwarf"] if split else []), "-Wl,--build-id=sha1",
+            *LINKS[link], "-o", out, HERE / "lines.c", cwd=where, missing=True)
+    return where / out
+
+
+def truth_of(program, language):
+    """Lines of an address and the chain of functions and lines there."""
+    if language != "rustc":
+        return run(program).splitlines()
+    return run(program).splitlines()
+
+
+def strip(program, where, *more):
+    debug, bare = where / "prog.debug", where / "bare"
+    run("objcopy", "--only-keep-debug", program, debug)
+    run("objcopy", "--strip-all", *more, program, bare)
+    return debug, bare
+
+
+def plain(program, where, **_):
+    return Variant(program, [], "chains")
+
+
+def compressed(kind):
+    def make(program, where, **_):
+        to = where / kind
+        run("objcopy", "--compress-debug-sections=" + kind, program, to, missing=True)
+        return Variant(to, [], "chains")
+    return make
+
+
+def stripped(program, where, **_):
+    run("objcopy", "--strip-all", program, where / "none")
+    return Variant(where / "none", [], "nothing")
+
+
+def symbols(program, where, **_):
+    run("objcopy", "--strip-debug", program, where / "symbols")
+    return Variant(where / "symbols", [], "functions")
+
+
+def build_id(program, where, **_):
+    debug, bare = strip(program, where)
+    return Variant(bare, ["debug=%s" % debug], "chains")
+
+
+def debuglink(program, where, **_):
+    debug, bare = strip(program, where, "--remove-section=.note.gnu.build-id")
+    run("objcopy", "--add-gnu-debuglink=%s" % debug, bare)
+    return Variant(bare, ["link=%s" % debug], "chains")
+
+
+def other_debuglink(program, where, **_):
+    """One byte of the debug file is another: its CRC does not fit."""
+    debug, bare = strip(program, where, "--remove-section=.note.gnu.build-id")
+    run("objcopy", "--add-gnu-debuglink=%s" % debug, bare)
+    data = bytearray(debug.read_bytes())
+    data[-1] ^= 1
+    debug.write_bytes(data)
+    return Variant(bare, ["link=%s" % debug], "misfit")
+
+
+def other_build_id(program, where, **_):
+    debug, bare = strip(program, where)
+    data = bare.read_bytes()
+    at = data.index(b"GNU\0", data.index(b"\x14\0\0\0\x03\0\0\0GNU\0")) + 4
+    bare.write_bytes(data[:at] + bytes(20) + data[at + 20:])
+    return Variant(bare, ["debug=%s" % debug], "misfit")
+
+
+def mini(program, where, **_):
+    need("xz", "nm")
+    run("sh", HERE / "mini.sh", program, where / "mini", missing=True)
+    return Variant(where / "mini", [], "functions")
+
+
+def dwz(program, where, compile_again, **_):
+    """Two programs that have much in common, so that there is something to move."""
+    need("dwz")
+    again = compile_again("again")
+    shutil.copy(program, where / "one")
+    shutil.copy(again, where / "two")
+    run("dwz", "-m", "common.dwz", "one", "two", cwd=where, missing=True)
+    if not (where / "common.dwz").exists():
+        raise Missing("dwz found nothing in common")
+    return Variant(where / "one", ["alt=%s" % (where / "common.dwz")], "chains")
+
+
+def dwz_stripped(program, where, compile_again, **_):
+    v = dwz(program, where, compile_again)
+    debug, bare = strip(v.file, where)
+    return Variant(bare, ["debug=%s" % debug] + v.beside, "chains")
+
+
+def split(program, where, compile_again, **_):
+    out = compile_again("split", split=True)
+    dwos = sorted(where.glob("*.dwo"))
+    if not dwos:
+        raise Missing("no .dwo is written")
+    return Variant(out, ["dwo=%s" % d for d in dwos], "chains")
+
+
+def package(tool):
+    def make(program, where, compile_again, **_):
+        need(tool)
+        v = split(program, where, compile_again)
+        run(tool, "-e", v.file, "-o", where / "split.dwp", cwd=where, missing=True)
+        return Variant(v.file, ["dwo=%s" % (where / "split.dwp")], "chains")
+    return make
+
+
+PACKAGING = {"plain": plain, "zlib": compressed("zlib"), "zlib-gnu": compressed("zlib-gnu"), "zstd": compressed("zstd"),
+             "stripped": stripped, "symbols": symbols, "build-id": build_id, "debuglink": debuglink,
+             "other-crc": other_debuglink, "other-id": other_build_id, "mini": mini, "dwz": dwz,
+             "dwz-stripped": dwz_stripped, "split": split, "dwp": package("llvm-dwp")}
+
+
+def expect(said, truth, how, language):
+    """What is wrong, or None."""
+    if how == "misfit":
+        return None if said and said[0].startswith("misfit") else "it was taken"
+    for want, got in zip(truth, said):
+        address, *chain = want.split()
+        if how == "functions":
+            chain = [chain[-1].rsplit(":", 1)[0] + ":0"]
+        elif how == "nothing":
+            chain = []
+        if language == "rustc":
+            got = " ".join(re.sub(r"^lines::", "", x) for x in got.split())
+        if got.split() != [address, *chain]:
+            return "%s instead of %s" % (got, " ".join([address, *chain]))
+    return None if len(said) == len(truth) else "%d addresses of %d" % (len(said), len(truth))
+
+
+def one(language, version, link, where, counts):
+    def again(out, **options):
+        return compile_it(language, version, link, where, out=out, **options)
+
+    name = "%s/dwarf%d/%s" % (language, version, link)
+    try:
+        program = again("prog")
+        truth = truth_of(program, language)
+    except Missing as e:
+        counts["not built"] += len(PACKAGING)
+        print("not built: %s (%d packagings): %s" % (name, len(PACKAGING), e))
+        return
+    for packaging, make in PACKAGING.items():
+        if WORD not in name + "/" + packaging:
+            continue
+        below = where / packaging
+        below.mkdir()
+        try:
+            v = make(program, below, compile_again=lambda out, **o: compile_it(
+                language, version, link, below, out=out, **o))
+            told = truth_of(v.file, language) if packaging in ("split", "dwp") else truth
+        except Missing as e:
+            counts["not built"] += 1
+            print("not built: %s/%s: %s" % (name, packaging, e))
+            continue
+        p = subprocess.run([TOOL, str(v.file), *v.beside], input="\n".join(told) + "\n", text=True,
+                           stdout=subprocess.PIPE, check=False)
+        wrong = expect(p.stdout.splitlines(), told, v.how, language)
+        if p.returncode not in (0, 3):
+            wrong = "names-of ended with %d" % p.returncode
+        counts["wrong" if wrong else "right"] += 1
+        if wrong:
+            print("WRONG %s/%s: %s" % (name, packaging, wrong))
+
+
+def main():
+    counts = collections.Counter()
+    os.environ.pop("DEBUGINFOD_URLS", None)
+    rows = [(language, version, link)
+            for language, version, link in itertools.product(("gcc", "clang", "rustc"), (4, 5), LINKS)
+            if any(WORD in "%s/dwarf%d/%s/%s" % (language, version, link, p) for p in PACKAGING)]
+
+    def row(arguments):
+        with tempfile.TemporaryDirectory(prefix="pprofd-names-") as where:
+            one(*arguments, pathlib.Path(where), counts)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(row, rows))
+    print("names_matrix: %(right)d right, %(wrong)d wrong, %(not built)d not built" %
+          collections.defaultdict(int, counts))
+    return 1 if counts["wrong"] or not counts["right"] else 0
+
+
+sys.exit(main())
