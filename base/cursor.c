@@ -82,7 +82,8 @@ struct cursor cursor_sub(struct cursor *c, uint64_t n)
 
 const char *cursor_string(struct cursor *c)
 {
-	const uint8_t *start = c->p, *nul = memchr(c->p, 0, cursor_left(c));
+	size_t left = cursor_left(c);
+	const uint8_t *start = c->p, *nul = left ? memchr(c->p, 0, left) : NULL;
 
 	if (!nul) {
 		fail(c);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 #pragma once
 
-/* threads.h - what threads.bpf.c writes of each thread of a process: struct pp_thread, then the bytes of its
- * stack from the stack pointer on. */
+/* threads.h - what threads.bpf.c writes of each thread of a process; and who created it. */
 
 #include <linux/types.h>
 
-#define PP_THREAD_STACK 8192 /* bytes at most; the rest is asked for when it is needed */
 #define PP_THREAD_REGISTERS 17 /* DWARF 0 to 15, then the pc */
 
 struct pp_thread {
@@ -22,14 +20,24 @@ struct pp_thread {
 	__u32 tid; /* as our PID namespace calls it; 0: it does not */
 	__u32 state; /* task_struct.__state */
 	__u32 running; /* on a CPU, or it was while it was read: no stack */
-	__u32 n_stack; /* bytes that follow */
 	__u32 exit_state;
 	__u32 file; /* enum pp_wait_file: of a read or a write */
 	__u32 in_iowait;
-	__u64 lock[2]; /* in a futex call: the 16 bytes at its address, if has_lock */
-	__u32 has_lock;
+	__u32 has_lock; /* of the kernel's: it is in a futex call */
+	__u64 signal_stack, signal_size; /* its stack for handlers of signals, if it has one */
+	__u64 lock[2]; /* of the broker's: the 16 bytes at its futex, if has_lock; of the kernel's: zeros */
 	__u32 own_tid; /* as its own PID namespace calls it, and so its locks */
 	char comm[16];
+	/* the broker's own: */
+	__u32 position; /* in the list; each thread keeps it */
+	__u32 n_stack, n_other; /* bytes of its stack, and of another one (struct broker_more), that follow */
+	__u32 ends; /* enum pp_thread_ends */
+	__u32 pad;
+};
+
+enum pp_thread_ends {
+	PP_ENDS_STACK = 1, /* behind n_stack there is nothing that can be read */
+	PP_ENDS_OTHER = 2, /* likewise */
 };
 
 /* Who created a thread: at its host number modulo PP_N_CREATED. Written by create.bpf.c, mmapable. */
@@ -45,9 +53,4 @@ struct pp_created {
 };
 _Static_assert(sizeof(struct pp_created) == 32, "no padding");
 
-struct pp_more { /* the question of pp_stack_more, for one thread */
-	__u64 sp, offset;
-	__u64 from; /* not 0: offset is from the stack pointer that stands there, on its signal stack */
-};
-
-_Static_assert(sizeof(struct pp_thread) == 136 + 56 + 32 + 24 + 16, "no padding");
+_Static_assert(sizeof(struct pp_thread) == 136 + 56 + 32 + 32 + 4 + 16 + 20, "no padding");

@@ -37,9 +37,8 @@ enum broker_request {
 	BROKER_PROBE,	   /* struct broker_probes, struct broker_probe[n]: attaches them all or none; an
 			    * error's answer bears its text */
 	BROKER_UNPROBE,	   /* struct broker_unprobe: off at once, gone soon */
-	BROKER_THREADS,	   /* uint32_t target -> fd that gives struct pp_thread and stack of each thread when it
-			    * is read; an error's answer bears its text */
-	BROKER_STACK,	   /* struct broker_stack -> bytes of that thread's stack, at most PP_THREAD_STACK */
+	BROKER_THREADS,	   /* struct broker_threads -> a stream socket that gives the threads, and answers to
+			    * struct broker_more; -EAGAIN: too many such; an error's answer bears its text */
 	BROKER_CREATED,	   /* -> fd of an ARRAY of struct pp_created, once PP_CREATE is armed */
 	BROKER_WAIT,	   /* loads the programs that see threads wait -> struct broker_wait; fds: maps in
 			    * the order of enum pp_wait_map; else as BROKER_HEAP */
@@ -157,14 +156,39 @@ struct broker_heap {
 	uint32_t shared_ns; /* the same where BROKER_MAX_SHARERS probe the file */
 };
 
-struct broker_stack {
-	uint32_t target;
-	uint32_t tid;	 /* as our namespace calls it */
-	uint64_t sp;	 /* where its stack pointer was; if it has moved, there are none */
-	uint64_t offset; /* from there, below BROKER_MAX_STACK */
-	uint64_t from;	 /* not 0: from the stack pointer that stands there instead, on its signal stack */
+enum broker_threads_what {
+	BROKER_THREADS_LIST,
+	BROKER_THREADS_LOCKS,  /* and what their futexes hold */
+	BROKER_THREADS_STACKS, /* and their stacks */
 };
+
+struct broker_threads {
+	uint32_t target;
+	uint32_t what; /* enum broker_threads_what */
+};
+
+/* On the socket that is the answer to it: of each thread struct pp_thread, n_stack bytes from its stack pointer
+ * on, and n_other bytes, in no order; each thread's all of one moment. Last a struct pp_thread that is all zeros,
+ * and struct broker_threads_end. */
+struct broker_threads_end {
+	uint64_t n_late;     /* readings that the target's memory did not answer */
+	uint64_t n_left_out; /* threads past BROKER_MAX_THREADS */
+};
+
+/* Then serve may ask for more of some, as uint32_t n and so many of these; the answer is as the first one, of these
+ * threads, as they are by then. What has ended is left out. */
+struct broker_more {
+	uint32_t position; /* as in struct pp_thread */
+	uint32_t n_stack;  /* bytes, at most BROKER_MAX_STACK */
+	uint32_t n_other;  /* likewise; 0: none */
+	uint32_t pad;
+	uint64_t from; /* the other stack begins where the word here, on its signal stack, says */
+};
+#define BROKER_FIRST_STACK 2048
 #define BROKER_MAX_STACK (1u << 20)
+#define BROKER_MAX_MORE (8u << 20) /* bytes in one question */
+#define BROKER_MAX_QUESTIONS 1024  /* threads in it */
+#define BROKER_MAX_THREADS 65536
 
 struct broker_wait {
 	uint32_t n_cpus; /* rows of PP_WAIT_MAP_CPU / PP_MAX_PROCESSES */

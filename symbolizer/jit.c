@@ -30,6 +30,8 @@ struct jit {
 	dev_t dev;
 	ino_t ino;
 	uint64_t at; /* read so far */
+	unsigned char seen[64]; /* what stands before it: in a file that was written anew something else does */
+	size_t n_seen;
 	bool skip;   /* the line that begins there is the end of one that is too long */
 	bool indexed;
 	uint64_t n_left_out;
@@ -83,6 +85,7 @@ static void forget(struct jit *j)
 	bytes_deinit(&j->text);
 	j->text = (struct bytes){ 0 };
 	j->at = j->n_left_out = 0;
+	j->n_seen = 0;
 	j->skip = j->indexed = false;
 }
 
@@ -279,21 +282,43 @@ static int read_dump(struct jit *j, int fd, uint64_t size)
 	return r;
 }
 
+static size_t read_seen(const struct jit *j, int fd, unsigned char to[sizeof(j->seen)])
+{
+	size_t n = j->at < sizeof(j->seen) ? j->at : sizeof(j->seen);
+	ssize_t got = n ? pread(fd, to, n, (off_t)(j->at - n)) : 0;
+
+	return got > 0 ? (size_t)got : 0;
+}
+
+static bool is_same(const struct jit *j, int fd, const struct stat *st)
+{
+	unsigned char now[sizeof(j->seen)];
+
+	if (st->st_dev != j->dev || st->st_ino != j->ino)
+		return false;
+	if (j->at == JIT_MAX_FILE) /* given up */
+		return true;
+	return (uint64_t)st->st_size >= j->at && read_seen(j, fd, now) == j->n_seen &&
+	       !memcmp(now, j->seen, j->n_seen);
+}
+
 int jit_update(struct jit *j, int fd)
 {
 	struct stat st;
+	int r;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -ENOEXEC;
-	if (st.st_dev != j->dev || st.st_ino != j->ino ||
-	    ((uint64_t)st.st_size < j->at && j->at != JIT_MAX_FILE))
+	if (!is_same(j, fd, &st))
 		forget(j);
 	j->dev = st.st_dev;
 	j->ino = st.st_ino;
-	return j->format == JIT_DUMP ? read_dump(j, fd, (uint64_t)st.st_size) :
-				       read_map(j, fd, (uint64_t)st.st_size);
+	r = j->format == JIT_DUMP ? read_dump(j, fd, (uint64_t)st.st_size) :
+				    read_map(j, fd, (uint64_t)st.st_size);
+	j->n_seen = read_seen(j, fd, j->seen);
+	return r;
 }
 
 /* While the pieces are made: entries that have begun, as a heap with the one that was told last on top. */

@@ -33,7 +33,8 @@ int jit_new(enum jit_format format, struct jit **ret);
 void jit_free(struct jit *j);
 DEFINE_CLEANUP(struct jit, jit_free)
 
-/* Reads what is new in the file; all of it when it is another one than last time, or was cut. The descriptor stays the
+/* Reads what is new in the file; all of it when it is another one than last time, was cut, or written
+ * anew. The descriptor stays the
  * caller's. 0; -ENOEXEC: not a regular file, or not of this format; -ENOMEM; -errno. */
 int jit_update(struct jit *j, int fd);
 bool jit_find(struct jit *j, uint64_t address, struct jit_symbol *ret);

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/broker/threads.h"
+
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
 static uint32_t start_text(const struct options *o, char *to, size_t max)
 {
@@ -262,30 +264,18 @@ static void answer_heap(struct broker *b, struct answer *a)
 
 static void answer_threads(struct broker *b, struct answer *a)
 {
-	const uint32_t *target = record_payload(a->r, uint32_t);
+	const struct broker_threads *q = record_payload(a->r, struct broker_threads);
+	enum broker_threads_what what = q ? (enum broker_threads_what)q->what : 0;
+	struct process *p = q && q->target < b->n_processes ? &b->processes[q->target] : NULL;
 	char error[KERNEL_MAX_TEXT] = "";
-	int fd = target && *target < b->n_processes ?
-			 kernel_threads(b->kernel, &b->processes[*target], error) : -EINVAL;
+	struct kernel_threads k;
+	int fd = p && what <= BROKER_THREADS_STACKS ? kernel_threads(b->kernel, p, &k, error) : -EINVAL;
 
+	if (fd == 0)
+		fd = threads_answer(p, k, what);
 	answer_text(a, fd < 0 ? fd : 0, error);
 	if (fd >= 0)
 		give_fd(a, fd);
-}
-
-static void answer_stack(struct broker *b, struct answer *a)
-{
-	const struct broker_stack *given = record_payload(a->r, struct broker_stack);
-	struct broker_stack q = { .target = UINT32_MAX };
-	struct pp_more m;
-	int n = -EINVAL;
-
-	if (given)
-		q = *given;
-	m = (struct pp_more){ q.sp, q.offset, q.from };
-	if (q.target < b->n_processes && q.offset < BROKER_MAX_STACK)
-		n = kernel_stack(b->kernel, &b->processes[q.target], q.tid, &m, a->r->data);
-	a->r->status = n < 0 ? n : 0;
-	a->r->n = n < 0 ? 0 : (uint32_t)n;
 }
 
 static void answer_wait(struct broker *b, struct answer *a)
@@ -452,9 +442,6 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_THREADS:
 		answer_threads(b, &a);
-		break;
-	case BROKER_STACK:
-		answer_stack(b, &a);
 		break;
 	case BROKER_CREATED:
 		r.n = 0;

@@ -308,56 +308,58 @@ static int load_threads(struct kernel *k)
 	return r;
 }
 
-/* An iterator over the threads of one process, or over one thread. */
-static int iterate(struct kernel *k, const char *program, uint32_t pid, uint32_t tid)
+/* All threads of a process, or one thread: a link. */
+static int link_iterator(int program, uint32_t pid, uint32_t tid)
 {
 	union bpf_iter_link_info info = { .task = { .pid = pid, .tid = tid } };
-	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof(info));
-	struct bpf_link *link;
-	int fd;
+	LIBBPF_OPTS(bpf_link_create_opts, options, .iter_info = &info, .iter_info_len = sizeof(info));
+	int fd = bpf_link_create(program, 0, BPF_TRACE_ITER, &options);
 
-	link = bpf_program__attach_iter(bpf_object__find_program_by_name(k->threads, program), &options);
-	if (!link)
-		return -errno;
-	fd = bpf_iter_create(bpf_link__fd(link));
-	if (fd < 0)
-		fd = -errno;
-	bpf_link__destroy(link);
-	return fd;
+	return fd < 0 ? -errno : fd;
 }
 
-int kernel_threads(struct kernel *k, const struct process *p, char *error)
+int kernel_threads(struct kernel *k, const struct process *p, struct kernel_threads *ret, char *error)
 {
-	int r = process_alive(p) ? load_threads(k) : -ESRCH;
+	int r = process_alive(p) ? load_threads(k) : -ESRCH, program = -1;
 
-	if (r == 0)
-		r = iterate(k, "pp_threads", (uint32_t)p->pid, 0);
-	if (r < 0 && r != -ESRCH)
-		diagnose_load(k->btf, r, error, KERNEL_MAX_TEXT);
-	return r;
-}
-
-int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, const struct pp_more *q,
-		 unsigned char *to)
-{
-	_cleanup_(closep) int fd = -1;
-	char path[64];
-	uint32_t zero = 0;
-	ssize_t n;
-	int r = k->threads ? 0 : -EINVAL;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%u", (int)p->pid, tid);
-	if (r == 0 && (!process_alive(p) || access(path, F_OK) < 0)) /* a thread of this process, no other */
-		r = -ESRCH;
-	if (r == 0 && bpf_map_update_elem(bpf_object__find_map_fd_by_name(k->threads, "pp_more"), &zero, q,
-					  BPF_ANY) < 0)
-		r = -errno;
-	if (r == 0)
-		r = fd = iterate(k, "pp_stack_more", 0, tid);
-	if (r < 0)
+	if (r == 0) {
+		program = fcntl(bpf_program__fd(bpf_object__find_program_by_name(k->threads, "pp_threads")),
+				F_DUPFD_CLOEXEC, 3);
+		r = program < 0 ? -errno : link_iterator(program, (uint32_t)p->pid, 0);
+	}
+	if (r < 0) {
+		close_fd(&program);
+		if (r != -ESRCH)
+			diagnose_load(k->btf, r, error, KERNEL_MAX_TEXT);
 		return r;
-	n = read(fd, to, PP_THREAD_STACK);
-	return n < 0 ? -errno : (int)n;
+	}
+	*ret = (struct kernel_threads){ .link = r, .program = program };
+	return 0;
+}
+
+int kernel_iterate(const struct kernel_threads *t)
+{
+	int fd = bpf_iter_create(t->link);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int kernel_iterate_one(const struct kernel_threads *t, uint32_t tid, int ret_fds[2])
+{
+	_cleanup_(closep) int link = link_iterator(t->program, 0, tid), first = -1;
+	int second;
+
+	if (link < 0)
+		return link;
+	first = bpf_iter_create(link);
+	if (first < 0)
+		return -errno;
+	second = bpf_iter_create(link);
+	if (second < 0)
+		return -errno;
+	ret_fds[0] = TAKE_FD(first);
+	ret_fds[1] = second;
+	return 0;
 }
 
 static int open_clock(struct kernel *k, int cpu, int program)

@@ -51,13 +51,16 @@ int kernel_adopt(const struct kernel *k, struct bpf_object *o);
 /* The kernel type information that was named to us, or NULL. */
 const char *kernel_btf(const struct kernel *k);
 
-/* A descriptor that gives, when it is read, struct pp_thread and stack of each thread. Loads what it needs the
- * first time. `error` as above. */
-int kernel_threads(struct kernel *k, const struct process *p, char *error);
-/* At most PP_THREAD_STACK bytes of a thread's stack at sp + offset; how many, 0: it has moved, or there are
- * none; -errno. */
-int kernel_stack(struct kernel *k, const struct process *p, uint32_t tid, const struct pp_more *q,
-		 unsigned char *to);
+/* What looks at the process's threads; its descriptors are the caller's. Loads what it needs the first time.
+ * 0 or -errno; `error` as above. */
+struct kernel_threads {
+	int link, program;
+};
+int kernel_threads(struct kernel *k, const struct process *p, struct kernel_threads *ret, char *error);
+/* A descriptor that gives, when it is read, struct pp_thread of each; or two, that each give that of one, by its
+ * number in our PID namespace. -errno. From any thread. */
+int kernel_iterate(const struct kernel_threads *t);
+int kernel_iterate_one(const struct kernel_threads *t, uint32_t tid, int ret_fds[2]);
 
 /* Loads what PP_GROWTH needs, which takes a moment: another thread may do it, once, before it is armed. */
 int kernel_prepare_growth(struct kernel *k);

@@ -62,6 +62,18 @@ static int open_dir(pid_t pid)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Whoever has ended has no mappings; but nor has, for a moment, the memory that an exec leaves behind while it is
+ * being read. A second reading is of the new one. */
+static bool has_memory(int dir)
+{
+	char text[16];
+
+	for (int tries = 0; tries < 3; tries++)
+		if (read_file(dir, "maps", text, sizeof(text)) != 0)
+			return true;
+	return false;
+}
+
 /* The thread whose /proc files tell of the memory: the leader, or where the leader has ended
  * before the others, one of them. */
 static int open_memory_dir(const struct process *p)
@@ -74,7 +86,7 @@ static int open_memory_dir(const struct process *p)
 
 	if (dir < 0)
 		return dir;
-	if (read_file(dir, "maps", text, sizeof(text)) != 0)
+	if (has_memory(dir))
 		return TAKE_FD(dir);
 	fd = openat(dir, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	tasks = fd < 0 ? NULL : fdopendir(fd);

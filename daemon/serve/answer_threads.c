@@ -65,7 +65,7 @@ static void answer_delta(const struct asking *s, const struct profile *p, int64_
 	int64_t began = monotonic_ns();
 	struct dump before = { 0 };
 	struct threads t = { 0 };
-	int r = dump_read(c, s->target, true, &before);
+	int r = dump_read(c, s->target, BROKER_THREADS_STACKS, &before);
 
 	if (r == 0 && !asking_wait_delta(s, seconds)) {
 		dump_deinit(&before);
@@ -146,7 +146,7 @@ uint64_t answer_count_threads(const struct asking *s)
 	uint64_t n = 0;
 
 	if (!target_alive(s->target) || !core_wait_kernel(s->a->core) ||
-	    dump_read(s->a->core, s->target, false, &d) < 0)
+	    dump_read(s->a->core, s->target, BROKER_THREADS_LIST, &d) < 0)
 		return 0;
 	n = d.threads.n;
 	dump_deinit(&d);

@@ -195,31 +195,16 @@ int broker_wait(struct broker_client *b, struct broker_wait *ret, int ret_fds[PP
 	return ask_programs(b, BROKER_WAIT, ret, sizeof(*ret), ret_fds, PP_N_WAIT_MAPS, error);
 }
 
-int broker_threads(struct broker_client *b, uint32_t target)
+int broker_threads(struct broker_client *b, uint32_t target, enum broker_threads_what what)
 {
-	return ask_fd(b, BROKER_THREADS, &target, sizeof(target));
+	struct broker_threads q = { target, what };
+
+	return ask_fd(b, BROKER_THREADS, &q, sizeof(q));
 }
 
 int broker_created(struct broker_client *b)
 {
 	return ask_fd(b, BROKER_CREATED, NULL, 0);
-}
-
-int broker_stack(struct broker_client *b, const struct broker_stack *q, uint8_t to[PP_THREAD_STACK])
-{
-	int r;
-
-	pthread_mutex_lock(&b->lock);
-	r = ask(b, BROKER_STACK, q, sizeof(*q));
-	if (r == 0 && b->record.n > PP_THREAD_STACK)
-		r = -EBADMSG;
-	if (r == 0) {
-		memcpy(to, b->record.data, b->record.n);
-		r = (int)b->record.n;
-	}
-	record_close_fds(&b->record);
-	pthread_mutex_unlock(&b->lock);
-	return r;
 }
 
 int broker_probe(struct broker_client *b, const struct broker_probes *q,

@@ -41,12 +41,10 @@ int broker_heap(struct broker_client *b, struct broker_heap *ret, int ret_fds[PP
 		char *error);
 /* Loads the programs that see threads wait. Likewise. */
 int broker_wait(struct broker_client *b, struct broker_wait *ret, int ret_fds[PP_N_WAIT_MAPS], char *error);
-/* Its descriptor gives the threads of the target when it is read. */
-int broker_threads(struct broker_client *b, uint32_t target);
+/* The socket that gives the threads of the target. */
+int broker_threads(struct broker_client *b, uint32_t target, enum broker_threads_what what);
 /* Of the table of who created a thread. */
 int broker_created(struct broker_client *b);
-/* More of one's stack: how many bytes, or -errno. */
-int broker_stack(struct broker_client *b, const struct broker_stack *q, uint8_t to[PP_THREAD_STACK]);
 int broker_probe(struct broker_client *b, const struct broker_probes *q,
 		 const struct broker_probe *probes, char *error);
 int broker_unprobe(struct broker_client *b, uint32_t target, uint32_t sides);

@@ -266,7 +266,7 @@ static int jitdump_fd(struct core *c, const struct target *t)
 	return x ? x->fd : -1;
 }
 
-/* A copy of the last perf map file that could be opened: it outlives the process. -1: none. */
+/* A copy of the target's perf map file; of a process that has ended the last one that could be opened. -1: none. */
 static int perf_map_fd(struct core *c, const struct target *t)
 {
 	struct target *owner = &c->targets[t->index];
@@ -274,9 +274,9 @@ static int perf_map_fd(struct core *c, const struct target *t)
 	int copy;
 
 	pthread_mutex_lock(&c->lock);
-	if (fd >= 0) {
+	if (fd >= 0 || target_alive(t)) {
 		close_fd(&owner->perf_map_fd);
-		owner->perf_map_fd = TAKE_FD(fd);
+		owner->perf_map_fd = fd < 0 ? -1 : TAKE_FD(fd);
 	}
 	copy = owner->perf_map_fd < 0 ? -1 : fcntl(owner->perf_map_fd, F_DUPFD_CLOEXEC, 3);
 	pthread_mutex_unlock(&c->lock);

@@ -7,6 +7,7 @@
 # bash, curl, gzip and cmp. Probes of a profile kind stand in a function of its name and run when
 # its row is in ROWS: a new row adds its name there and its function here. GO=1 is for a stock Go
 # server: it leaves out what pprofd does on purpose otherwise. SLOW=1 adds a probe of 30 seconds.
+# PROBES="index heap ..." runs these only, so that several can run at once.
 
 BASE=${1:?usage: $0 http://host:port}
 BASE=${BASE%/}
@@ -477,13 +478,14 @@ curl*)
 	exit 1
 	;;
 esac
-for group in index redirects methods errors wire; do
-	$group
-done
-[ "$GO" = 1 ] || guards
-for row in $ROWS; do
-	$row
-	[ "${SLOW:-0}" = 1 ] && declare -F "slow_$row" >/dev/null && "slow_$row"
+GROUPS_FIRST="index redirects methods errors wire"
+[ "$GO" = 1 ] || GROUPS_FIRST="$GROUPS_FIRST guards"
+for probes in ${PROBES:-$GROUPS_FIRST $ROWS}; do
+	case " $GROUPS_FIRST $ROWS " in
+	*" $probes "*) $probes ;;
+	*) fail "$probes" "no such probes: $GROUPS_FIRST $ROWS" ;;
+	esac
+	[ "${SLOW:-0}" = 1 ] && declare -F "slow_$probes" >/dev/null && "slow_$probes"
 done
 echo "total: $n_ok ok, $n_fail failed"
 [ "$n_fail" = 0 ]

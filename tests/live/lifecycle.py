@@ -65,7 +65,8 @@ def dlopen_during(seconds):
     total = sum(s.values[0] for s in profile.samples
                 if s.labels.get("thread", [""])[0] in right)
     said = [int(re.search(r"\d+", c).group()) for c in lib.comments(profile, "mapping or unmapping")]
-    for name, n in right.items():
+    for name in right:
+        n = sum(s.values[0] for s in profile.samples if s.labels.get("thread") == [name])
         check(0.2 * total <= n <= 0.8 * total, "%s: %d of %d" % (name, n, total))
     # these two are a matter of how soon serve gets to run after a swap
     lib.enough(sum(right.values()) >= 0.6 * total, "%d of %d have a name: %s" %

@@ -10,8 +10,10 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
+import heaplib
 import lib
 from lib import check, fail
 
@@ -75,7 +77,7 @@ STATES = {
     "rdlock": "sync.RWMutex.RLock", "wrlock": "sync.RWMutex.Lock", "barrier": "semacquire: barrier",
     "sleep": "sleep", "poll": "IO wait", "pipe": "IO wait", "socket": "IO wait", "pause": "syscall: pause",
     "join": "semacquire: join (of goroutine SLEEPER)", "deep": "sleep", "handler": "sleep", "altstack": "sleep",
-    "vfork": "syscall: vfork", "waitid": "syscall: waitid",
+    "vfork": "syscall: vfork", "waitid": "syscall: waitid", "wide": "sleep",
 }
 
 
@@ -97,6 +99,7 @@ def test_each_state():
     check("on_signal" in found["handler"].functions and "in_handler" in found["handler"].functions, "no handler")
     check("on_signal" in found["altstack"].functions, "no handler on its own stack")
     check(found["deep"].functions.count("in_depth") == 61, "%d calls" % found["deep"].functions.count("in_depth"))
+    check(found["wide"].functions.count("in_width") == 151, "%d calls" % found["wide"].functions.count("in_width"))
     for name in ("spin", "vdso"):
         x = found[name]
         check(x.state in ("running", "runnable"), "%s: [%s]" % (name, x.state))
@@ -117,6 +120,30 @@ def test_running_threads_have_no_made_up_stack():
         good = x.functions[-4:-2] == ["in_clock", "at_place"]
         check(x.unavailable or good, "%s" % x.functions)
     check(n["running"], "never seen running: %s" % n)
+
+
+def test_stacks_go_with_their_registers():
+    """Threads that move all the time: what is shown of one is of one moment."""
+    n = 20
+    t = lib.start("threads", "turns", str(n))
+    d = lib.Daemon(t)
+    seen = {"left": 0, "right": 0, "running": 0}
+    for _ in range(40):
+        found = [x for x in parse(dump(d)) if x.tid != t.pid]
+        check(len(found) == n, "%d threads" % len(found))
+        for x in found:
+            if x.unavailable:
+                seen["running"] += 1
+                continue
+            side = [s for s in ("left", "right") if "goes_" + s in x.functions]
+            own = [f for f in x.functions if f in ("sleeps_left", "sleeps_right", "goes_left", "goes_right")]
+            check("turns_thread" in x.functions and not any(f.startswith("[") for f in x.functions),
+                  "%s" % x.functions)
+            check(not own or own in (["goes_" + s for s in side], ["sleeps_" + s for s in side] +
+                                     ["goes_" + s for s in side]), "%s" % x.functions)
+            for s in side:
+                seen[s] += 1
+    check(seen["left"] and seen["right"], "%s" % seen)
 
 
 def test_deep_stacks():
@@ -143,6 +170,95 @@ def test_odd_names():
     check(found == ["", "??", "a, b] [c", "new?line", 'quo"te\\', "threads"], "labels: %s" % found)
     text = d.get("/debug/pprof/goroutine?debug=1").text()
     check('# labels: {"thread":"quo\\"te\\\\"}\n' in text and '# labels: {"thread":"a, b] [c"}\n' in text, text)
+
+
+def unanswered(n):
+    t = lib.start("threads", "unanswered", str(n))
+    if any(x.startswith("no userfaultfd") for x in t.lines):
+        lib.skip(t.lines[0])
+    return t
+
+
+def unreadable(x):
+    return x.functions[-1].startswith("[broken: UNREADABLE_STACK")
+
+
+def is_stuck(pid):
+    try:
+        return lib.stat_field(pid, 3) == "D"
+    except OSError:
+        return False
+
+
+def check_unanswered(d, n):
+    """Of one dump: who can be read is whole, who cannot says so."""
+    text = dump(d)
+    found = parse(text)
+    calm = [x for x in found if x.name == "calm"]
+    check(len(calm) == 2 and all("in_pause" in x.functions and "tells" in x.functions and
+                                 not any(f.startswith("[") for f in x.functions) for x in calm), text)
+    lost = [x for x in found if x.name == "lost"]
+    check(len(lost) == n and all(x.state == "syscall: pause" and unreadable(x)
+                                 for x in lost), text)
+    word = [x for x in found if x.name == "word"]
+    check(len(word) == 1 and word[0].state.startswith("semacquire") and "in_word" in word[0].functions and
+          "tells" in word[0].functions, text)
+    check("memory of the process did not answer %d readings" % (n + 1) in text, text)
+    check(len(found) == n + 4, text)
+
+
+def test_memory_that_does_not_answer():
+    """Stacks and a futex in memory whose reader waits for ever: the others' stacks are whole; meanwhile probes of
+    another process come and go; and nothing of ours is left waiting."""
+    t = unanswered(1)
+    d = lib.Daemon(t)
+    u = lib.start("heap-loop", "pairs", "1000", stdin=subprocess.PIPE)
+    over = threading.Event()
+
+    def dumps():
+        n = 0
+        while not over.is_set() or n < 2:
+            check_unanswered(d, 1)
+            n += 1
+
+    def probes():
+        try:
+            for _ in range(2):
+                e = lib.Daemon(u)
+                what = heaplib.attached(e, pid=u.pid)
+                check(what.startswith("uprobes"), "source: %s" % what)
+                e.stop()
+        finally:
+            over.set()
+
+    lib.together(dumps, probes)
+    lib.eventually(lambda: len(lib.children(d.pid)) == 2, "a reader is left: %s" % lib.children(d.pid))
+    check(lib.alive(t.pid), "the target has ended")
+    d.stop()
+
+
+def test_memory_that_never_answers():
+    """More such threads than are waited for: it is given up, and the answer comes."""
+    t = unanswered(10)
+    d = lib.Daemon(t)
+    found = parse(dump(d))
+    check(len(found) == 14, "%d threads" % len(found))
+    check(all(unreadable(x) for x in found if x.name == "lost"), "%s" % found)
+    check([x.functions for x in found if x.name == "calm"][0][-1] != "[broken: UNREADABLE_STACK]", "before them")
+    check(len(found) == len(set(x.tid for x in found)), "one is there twice")
+
+    def cut_short():
+        try:
+            dump(d)
+        except lib.Failure:
+            pass
+
+    def kill():
+        readers = lib.eventually(lambda: [p for p in lib.children(d.pid) if is_stuck(p)], "nobody reads")
+        os.kill(d.pid, signal.SIGKILL)
+        lib.eventually(lambda: not any(map(lib.alive, readers)), "the reader goes on without us")
+
+    lib.together(cut_short, kill)
 
 
 def test_zombie_leader():

@@ -6,12 +6,17 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <linux/futex.h>
+#include <linux/userfaultfd.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -101,6 +106,18 @@ static NOINLINE void in_depth(int n)
 	HERE;
 }
 static NOINLINE void in_deep(void) { in_depth(deep_frames); HERE; }
+static NOINLINE void in_width(int n)
+{
+	volatile char room[1000];
+
+	room[0] = (char)n;
+	if (n)
+		in_width(n - 1);
+	else
+		in_sleep();
+	(void)room[0];
+}
+static NOINLINE void in_wide(void) { in_width(150); HERE; }
 static NOINLINE void on_signal(int n) { (void)n; in_sleep(); HERE; }
 static NOINLINE void in_handler(void)
 {
@@ -131,7 +148,7 @@ static const struct place {
 	{ "wrlock", in_wrlock }, { "barrier", in_barrier }, { "sleep", in_sleep }, { "poll", in_poll },
 	{ "pipe", in_pipe }, { "socket", in_socket }, { "pause", in_pause }, { "waitid", in_waitid }, { "join", in_join },
 	{ "spin", in_spin }, { "vdso", in_clock }, { "deep", in_deep }, { "handler", in_handler },
-	{ "altstack", in_altstack }, { "vfork", in_vfork },
+	{ "altstack", in_altstack }, { "vfork", in_vfork }, { "wide", in_wide },
 };
 #define N_PLACES (sizeof(places) / sizeof(places[0]))
 
@@ -160,10 +177,15 @@ static NOINLINE pthread_t create(void *(*function)(void *), void *argument)
 	return t;
 }
 
-static void wait_ready(int n)
+static void wait_ready_quietly(int n)
 {
 	while (n_ready < n)
 		usleep(1000);
+}
+
+static void wait_ready(int n)
+{
+	wait_ready_quietly(n);
 	usleep(100000);
 	printf("ready\n");
 	fflush(stdout);
@@ -183,6 +205,46 @@ static void states(const char *which)
 			create(at_place, (void *)&places[i]);
 			n++;
 		}
+	wait_ready(n);
+	in_pause();
+}
+
+/* By turns asleep in one and in the other, whose frames differ. */
+static NOINLINE void asleep(void) { usleep(200); HERE; }
+static NOINLINE void sleeps_left(void)
+{
+	volatile char room[600];
+
+	room[0] = 0;
+	asleep();
+	(void)room[0];
+}
+static NOINLINE void sleeps_right(void) { asleep(); HERE; }
+static NOINLINE void goes_left(void) { sleeps_left(); HERE; }
+static NOINLINE void goes_right(void)
+{
+	volatile char room[1400];
+
+	room[0] = 0;
+	sleeps_right();
+	(void)room[0];
+}
+
+static void *turns_thread(void *argument)
+{
+	(void)argument;
+	n_ready++;
+	for (;;) {
+		goes_left();
+		goes_right();
+	}
+	return NULL;
+}
+
+static void turns(int n)
+{
+	for (int i = 0; i < n; i++)
+		create(turns_thread, NULL);
 	wait_ready(n);
 	in_pause();
 }
@@ -347,6 +409,95 @@ static void measured(int n)
 	}
 }
 
+/* Memory that nobody provides, once it is taken away: whoever reads it waits for ever. */
+static char *unanswered_memory(size_t n)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	char *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (fd < 0 || p == MAP_FAILED) {
+		printf("no userfaultfd: %s\nready\n", strerror(errno));
+		exit(0);
+	}
+	memset(p, 0, n);
+	range.range.start = (unsigned long)p;
+	range.range.len = n;
+	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &range)) {
+		printf("no userfaultfd: %s\nready\n", strerror(errno));
+		exit(0);
+	}
+	return p;
+}
+
+static int *word; /* in such memory */
+static NOINLINE void in_word(void)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	HERE;
+}
+
+/* Until it is in that system call for good. */
+static void wait_until_in(long tid, int call)
+{
+	char path[64], text[256];
+	int n = 0, fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%ld/syscall", tid);
+	while (n != call) {
+		usleep(1000);
+		fd = open(path, O_RDONLY);
+		n = fd < 0 || read(fd, text, sizeof(text)) < 2 || text[0] == 'r' ? -1 : atoi(text);
+		close(fd);
+	}
+}
+
+static atomic_long told[64];
+static void *tells(void *argument)
+{
+	const struct place *p = argument;
+
+	pthread_setname_np(pthread_self(), p->name);
+	told[n_ready] = syscall(SYS_gettid);
+	say(p->name);
+	p->function();
+	HERE;
+	return NULL;
+}
+
+/* n threads whose stacks are in such memory, one whose futex is; between others. */
+static void unanswered(int n)
+{
+	static const struct place calm = { "calm", in_pause }, lost = { "lost", in_pause }, futex = { "word", in_word };
+	const size_t size = 256 * 1024;
+	char *stacks = unanswered_memory((size_t)n * size);
+	pthread_attr_t a;
+	pthread_t t;
+
+	word = (int *)(void *)unanswered_memory(4096);
+	create(tells, (void *)&calm);
+	wait_ready_quietly(1);
+	for (int i = 0; i < n; i++) {
+		pthread_attr_init(&a);
+		pthread_attr_setstack(&a, stacks + (size_t)i * size, size);
+		if (pthread_create(&t, &a, tells, (void *)&lost))
+			exit(1);
+		wait_ready_quietly(i + 2);
+	}
+	create(tells, (void *)&futex);
+	wait_ready_quietly(n + 2);
+	create(tells, (void *)&calm);
+	wait_ready_quietly(n + 3);
+	for (int i = 0; i < n + 3; i++)
+		wait_until_in(told[i], i == n + 1 ? SYS_futex : SYS_pause);
+	madvise(stacks, (size_t)n * size, MADV_DONTNEED);
+	madvise(word, 4096, MADV_DONTNEED);
+	printf("ready\n");
+	fflush(stdout);
+	in_pause();
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "states";
@@ -362,6 +513,8 @@ int main(int argc, char **argv)
 		deep_frames = n, states("deep");
 	else if (!strcmp(what, "many"))
 		many(n);
+	else if (!strcmp(what, "turns"))
+		turns(n);
 	else if (!strcmp(what, "deadlock"))
 		deadlock(n, argc > 3);
 	else if (!strcmp(what, "churn"))
@@ -370,6 +523,8 @@ int main(int argc, char **argv)
 		names();
 	else if (!strcmp(what, "zombie"))
 		zombie();
+	else if (!strcmp(what, "unanswered"))
+		unanswered(n);
 	else if (!strcmp(what, "measured"))
 		measured(n);
 	else if (!strcmp(what, "create"))

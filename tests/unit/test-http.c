@@ -684,13 +684,14 @@ static void trickle_until_cut(struct slow *s, size_t n)
 			said = now_ms();
 		for (size_t i = 0; i < n; i++) {
 			char bytes[512];
+			ssize_t got;
 
 			if (s[i].end_ms)
 				continue;
 			if (s[i].trickle && say_more)
 				send(s[i].fd, s[i].trickle, 1, MSG_NOSIGNAL);
-			if (recv(s[i].fd, bytes, sizeof(bytes), MSG_DONTWAIT) != 0 &&
-			    errno != ECONNRESET && errno != EPIPE)
+			got = recv(s[i].fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+			if (got > 0 || (got < 0 && errno != ECONNRESET && errno != EPIPE))
 				continue;
 			s[i].end_ms = now_ms();
 			left--;

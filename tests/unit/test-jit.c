@@ -138,6 +138,11 @@ static void test_files_grow_and_are_replaced(void **state)
 	expect(j, 0x2000, NULL);
 	assert_int_equal(jit_update(j, other), 0);
 	expect(j, 0x1000, "other");
+	assert_int_equal(pwrite(other, "2000 10 anew\n3000 10 more\n", 26, 0), 26);
+	assert_int_equal(jit_update(j, other), 0);
+	expect(j, 0x1000, NULL);
+	expect(j, 0x2000, "anew");
+	expect(j, 0x3000, "more");
 }
 
 struct record {

@@ -45,7 +45,7 @@ static void count_before(struct core *c, struct target *t)
 	struct dump d = { 0 };
 	struct pp_created r;
 
-	if (dump_read(c, t, false, &d) < 0)
+	if (dump_read(c, t, BROKER_THREADS_LIST, &d) < 0)
 		return;
 	for (size_t i = 0; i < d.threads.n; i++)
 		c->created.n_before[t->index] += !record_of(c, &d.threads.data[i].t, &r);
@@ -274,7 +274,7 @@ int created_capture(struct core *c, struct target *t, const struct totals_before
 	pthread_mutex_lock(&c->lock);
 	c->n_windows++; /* keeps the objects while they are named */
 	pthread_mutex_unlock(&c->lock);
-	r = dump_read(c, t, true, &d);
+	r = dump_read(c, t, BROKER_THREADS_STACKS, &d);
 	if (r == 0)
 		r = collect(c, t, before, delta, &d, to);
 	if (r == 0)

@@ -145,7 +145,7 @@ static int check_cycles(struct core *c, struct target *t, struct threads *to)
 	struct dump now = { 0 };
 	size_t begin = 0, out = 0;
 	bool holds = true;
-	int r = dump_read(c, t, false, &now);
+	int r = dump_read(c, t, BROKER_THREADS_LOCKS, &now);
 
 	for (size_t i = 0; i < to->cycles.n && r == 0; i++) {
 		uint32_t k = to->cycles.data[i];
@@ -164,8 +164,14 @@ static int check_cycles(struct core *c, struct target *t, struct threads *to)
 	return r == -ESRCH ? 0 : r;
 }
 
+static bool waits_alike(const struct thread_view *a, const struct thread_view *b)
+{
+	return a->item == b->item && a->n == b->n && !memcmp(a->words, b->words, a->n * sizeof(*a->words));
+}
+
 static int tell(struct core *c, struct target *t, struct threads *to)
 {
+	const struct thread_view *last = NULL; /* threads of a pool wait at one place: it is asked about once */
 	int r = name_callees(c, to);
 
 	if (r < 0)
@@ -173,8 +179,11 @@ static int tell(struct core *c, struct target *t, struct threads *to)
 	for (size_t i = 0; i < to->all.n; i++) {
 		struct thread_view *v = &to->all.data[i];
 
-		if (v->n && !v->t->running && v->t->state)
-			v->kind = wait_kind(v->item, v->words, v->n, &to->names);
+		if (!v->n || v->t->running || !v->t->state)
+			continue;
+		v->kind = last && waits_alike(last, v) ? last->kind :
+							 wait_kind(v->item, v->words, v->n, &to->names);
+		last = v;
 	}
 	deadlock_owners(to);
 	r = deadlock_cycles(to);
@@ -187,6 +196,12 @@ static void say(const struct target *t, const struct threads *from, struct captu
 
 	capture_comment(to, "threads of process %d (%s): read one after the other within %.2f ms, none was stopped",
 			t->pid, t->comm, (double)d->took_ns / 1e6);
+	if (d->n_late)
+		capture_comment(to, "memory of the process did not answer %llu readings in time: their stacks are not "
+				"complete", (unsigned long long)d->n_late);
+	if (d->n_deep)
+		capture_comment(to, "stacks of %llu threads are not complete: all together they are too deep",
+				(unsigned long long)d->n_deep);
 	if (d->n_left_out)
 		capture_comment(to, "left out: %llu threads past the first %d", (unsigned long long)d->n_left_out,
 				DUMP_MAX_THREADS);
@@ -203,7 +218,7 @@ static int read_threads(struct core *c, struct target *t, const struct profile *
 	c->n_windows++; /* keeps the objects while they are named */
 	pthread_mutex_unlock(&c->lock);
 	if (r == 0)
-		r = dump_read(c, t, true, &to.dump);
+		r = dump_read(c, t, BROKER_THREADS_STACKS, &to.dump);
 	if (r == 0)
 		r = threads_add(&to.dump, tid, 1, to.capture);
 	if (r == 0 && before)

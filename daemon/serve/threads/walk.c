@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdlib.h>
-
 #define __TARGET_ARCH_x86
 #define PP_NATIVE "daemon/serve/threads/native.h"
 #pragma GCC diagnostic push
@@ -10,16 +8,12 @@
 
 #include "daemon/serve/threads/walk.h"
 
-#define MAX_STACK (1u << 20) /* bytes above the stack pointer that are looked at */
-
 /* One stack of the thread that is being walked, as far as it has been read. */
 struct region {
-	uint64_t base, from; /* from: as in walk_more_fn */
-	const uint8_t *first;
-	uint32_t n_first;
-	uint8_t *deep; /* more of it, in pieces that follow the first bytes */
-	uint32_t n_deep;
-	bool ended;
+	uint64_t base;
+	const uint8_t *bytes;
+	uint32_t n, wanted; /* wanted: bytes that would have been needed */
+	bool ends;	    /* behind n there is nothing */
 };
 
 /* The one that it is on; and the one that it was on when a signal came. */
@@ -27,6 +21,7 @@ struct memory {
 	const struct walk_input *in;
 	struct pt_regs registers;
 	struct region regions[2];
+	uint64_t from; /* where the second one's stack pointer stands */
 };
 
 static __thread struct memory *memory;
@@ -56,37 +51,33 @@ static void *bpf_map_lookup_elem(const void *map, const void *key)
 	return NULL;
 }
 
-/* Reads on at the end of what there is. */
-static bool read_more(const struct walk_input *in, struct region *g)
-{
-	uint64_t offset = (uint64_t)g->n_first + g->n_deep;
-	uint32_t n;
-	uint8_t *p;
-
-	if (g->ended || !in->more || offset >= MAX_STACK)
-		return false;
-	p = realloc(g->deep, g->n_deep + PP_THREAD_STACK);
-	if (!p)
-		return false;
-	g->deep = p;
-	n = in->more(in->context, in->thread, g->from, offset, p + g->n_deep);
-	g->n_deep += n <= PP_THREAD_STACK ? n : 0;
-	g->ended = !n;
-	return n;
-}
-
-static bool read_at(const struct walk_input *in, struct region *g, uint64_t at, uint8_t *to, uint32_t n)
+static bool read_at(const struct region *g, uint64_t at, void *to, uint32_t n)
 {
 	uint64_t offset = at - g->base;
 
-	if (!g->base || offset >= MAX_STACK)
+	if (!g->base || offset > g->n || n > g->n - offset)
 		return false;
-	while (offset + n > g->n_first + g->n_deep)
-		if (!read_more(in, g))
-			return false;
-	for (uint32_t i = 0; i < n; i++)
-		to[i] = offset + i < g->n_first ? g->first[offset + i] : g->deep[offset + i - g->n_first];
+	memcpy(to, g->bytes + offset, n);
 	return true;
+}
+
+static void note_wanted(struct region *g, uint64_t at, uint32_t n)
+{
+	uint64_t offset = at - g->base;
+
+	if (g->base && !g->ends && offset <= WALK_MAX_STACK - n && offset + n > g->wanted)
+		g->wanted = (uint32_t)offset + n;
+}
+
+/* Another stack has been found: it may be the one of which there are bytes. */
+static void found_other(struct memory *m, uint64_t from, uint64_t base)
+{
+	const struct pp_thread *t = m->in->thread;
+	bool known = m->in->other && from == m->in->from;
+
+	m->from = from;
+	m->regions[1] = (struct region){ .base = base, .bytes = m->in->other, .n = known ? t->n_other : 0,
+					 .ends = known && t->ends & PP_ENDS_OTHER };
 }
 
 /* The registers of a signal frame, bp to ip, are what the walk reads in one piece of this size: the stack
@@ -99,13 +90,17 @@ static long bpf_probe_read_user(void *to, uint32_t n, const void *from)
 	struct region *g = memory->regions;
 	uint64_t at = (uintptr_t)from;
 
-	if (!read_at(memory->in, &g[0], at, to, n) && !read_at(memory->in, &g[1], at, to, n)) {
+	if (!read_at(&g[0], at, to, n) && !read_at(&g[1], at, to, n)) {
+		note_wanted(&g[0], at, n);
+		note_wanted(&g[1], at, n);
 		memset(to, 0, n);
 		return -14; /* EFAULT, as in the kernel */
 	}
 	if (n == SIGNAL_WORDS * 8 && !g[1].base) {
-		memcpy(&g[1].base, (uint8_t *)to + SIGNAL_SP * 8, 8);
-		g[1].from = at + SIGNAL_SP * 8;
+		uint64_t base;
+
+		memcpy(&base, (uint8_t *)to + SIGNAL_SP * 8, 8);
+		found_other(memory, at + SIGNAL_SP * 8, base);
 	}
 	return 0;
 }
@@ -127,17 +122,16 @@ static void set_registers(struct pt_regs *g, const __u64 *r)
 			       .r12 = r[12], .r13 = r[13], .r14 = r[14], .r15 = r[15], .ip = r[16] };
 }
 
-uint32_t walk_thread(const struct walk_input *in, uint64_t words[PP_MAX_WORDS])
+uint32_t walk_thread(const struct walk_input *in, uint64_t words[PP_MAX_WORDS], struct walk_more *ret_more)
 {
 	struct memory m = { .in = in };
-	struct region *own = &m.regions[0];
 	struct pp_walk w = { .window_at = PP_NOWHERE };
 	struct pp_start s;
 	uint32_t n = 0;
 	int last = 0;
 
-	*own = (struct region){ .base = in->thread->registers[7], .first = in->stack,
-				.n_first = in->thread->n_stack };
+	m.regions[0] = (struct region){ .base = in->thread->registers[7], .bytes = in->stack,
+					.n = in->thread->n_stack, .ends = in->thread->ends & PP_ENDS_STACK };
 	memory = &m;
 	set_registers(&m.registers, in->thread->registers);
 	pp_start_registers(&s);
@@ -154,7 +148,9 @@ uint32_t walk_thread(const struct walk_input *in, uint64_t words[PP_MAX_WORDS])
 	if (w.end > PP_END_ZERO)
 		words[n++] = PP_MARKER(w.end, w.object);
 	memory = NULL;
-	free(m.regions[0].deep);
-	free(m.regions[1].deep);
+	/* a walk that came to its end has missed nothing: it reads ahead where it can */
+	*ret_more = (struct walk_more){ 0 };
+	if (w.end > PP_END_ZERO && w.end != PP_END_TRUNCATED)
+		*ret_more = (struct walk_more){ m.regions[0].wanted, m.regions[1].wanted, m.from };
 	return n;
 }

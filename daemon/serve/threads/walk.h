@@ -11,19 +11,24 @@
 #include "bpf/threads.h"
 #include "daemon/serve/table.h"
 
-/* Bytes of the thread's stack at sp + offset (from: not 0, the address on its signal stack of another sp), as many as can be had, into `to`; how many, 0: none. */
-typedef uint32_t walk_more_fn(void *context, const struct pp_thread *t, uint64_t from, uint64_t offset,
-			      uint8_t to[PP_THREAD_STACK]);
-
 struct walk_input {
 	const struct tables *tables;
 	uint64_t list; /* struct pp_process.list */
 	const struct pp_thread *thread;
 	const uint8_t *stack; /* thread->n_stack bytes at its stack pointer */
-	walk_more_fn *more;   /* for a deeper stack; may be NULL */
-	void *context;
+	const uint8_t *other; /* thread->n_other bytes where the stack pointer that stands at `from` points to */
+	uint64_t from;
 };
+
+/* What would bring the walk further: bytes of the stack, and of the one that the thread was on when a signal came,
+ * whose stack pointer stands at `from`. 0: no more. */
+struct walk_more {
+	uint32_t n_stack, n_other;
+	uint64_t from;
+};
+
+#define WALK_MAX_STACK (1u << 20) /* bytes above a stack pointer that are looked at */
 
 /* Frames, innermost first, with the marker of a walk that did not come to the end; how many. The scan lock
  * is held. */
-uint32_t walk_thread(const struct walk_input *in, uint64_t words[PP_MAX_WORDS]);
+uint32_t walk_thread(const struct walk_input *in, uint64_t words[PP_MAX_WORDS], struct walk_more *ret_more);

@@ -135,7 +135,7 @@ static bool still_waits(const struct dump *now, const struct dump_thread *was)
 void wait_initial(struct core *c, struct target *t)
 {
 	struct dump d = { 0 }, now = { 0 };
-	int r = dump_read(c, t, true, &d);
+	int r = dump_read(c, t, BROKER_THREADS_STACKS, &d);
 
 	for (size_t i = 0; i < d.threads.n; i++) {
 		struct dump_thread *k = &d.threads.data[i];
@@ -144,7 +144,7 @@ void wait_initial(struct core *c, struct target *t)
 			k->n = 0;
 	}
 	if (r == 0)
-		r = dump_read(c, t, false, &now);
+		r = dump_read(c, t, BROKER_THREADS_LIST, &now);
 	for (size_t i = 0; i < d.threads.n; i++)
 		if (d.threads.data[i].n && (r < 0 || !still_waits(&now, &d.threads.data[i])))
 			take_back(c, t, &d, d.threads.data[i].t.host_tid);
