@@ -12,19 +12,25 @@ static size_t slot_of(struct answer_key k)
 	       ANSWERS_SLOTS;
 }
 
+static bool same(struct answer_key x, struct answer_key y)
+{
+	return x.generation == y.generation && x.address == y.address && x.how == y.how;
+}
+
+/* Each may be in two places, beside each other. */
 const struct answer *answers_get(const struct answers *a, struct answer_key k)
 {
-	const struct answer *x = &a->slots[slot_of(k)];
+	size_t slot = slot_of(k);
 
-	return x->key.generation == k.generation && x->key.address == k.address &&
-			       x->key.how == k.how ?
-		       x :
-		       NULL;
+	if (same(a->slots[slot].key, k))
+		return &a->slots[slot];
+	return same(a->slots[slot ^ 1].key, k) ? &a->slots[slot ^ 1] : NULL;
 }
 
 void answers_put(struct answers *a, struct answer_key k, const void *data, size_t n)
 {
-	struct answer *x = &a->slots[slot_of(k)];
+	size_t slot = slot_of(k);
+	struct answer *x = &a->slots[a->slots[slot].key.generation ? slot ^ 1 : slot];
 	void *copy = NULL;
 
 	if (n > ANSWERS_MAX_EACH)
