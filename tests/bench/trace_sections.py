@@ -34,8 +34,11 @@ def prepare(o):
 class Pair:
     """Two threads that wake each other by semaphores, on one CPU."""
 
+    def __init__(self, kind="pingpong"):
+        self.kind = kind
+
     def __enter__(self):
-        self.t = waitlib.Target("waits-load", "pingpong", 2)
+        self.t = waitlib.Target("waits-load", self.kind, 2)
         self.pid = self.t.pid
         os.sched_setaffinity(self.pid, {0})
         self.t.begin()
@@ -134,6 +137,7 @@ def section_trace(o):
           "| target | query | switches a second | events seen | lost | MiB | bytes an event of Go's | our programs, of its CPU time | ns a switch | serve's "
           "CPU | resident, MiB | late, ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
     rows("pingpong, 2 threads on one CPU", Pair, ("", "&stacks=0", "&syscalls=1", "&format=perfetto"))
+    rows("the same with 6 us of work a turn", lambda: Pair("turns"), ("", "&stacks=0"))
     if shutil.which("redis-server"):
         rows("redis under redis-benchmark", Redis, ("", "&syscalls=1"))
     else:
