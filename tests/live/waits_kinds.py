@@ -307,7 +307,8 @@ def test_record():
 
 def test_wall():
     """Each thread is somewhere all the time: each of those that do nothing but wait at one site has
-    the whole window there; all threads together have theirs; fgprof is the same."""
+    the whole window there, as far as some hundred waits of which one in 2 to 16 is taken can tell; all
+    threads together have theirs; fgprof is the same."""
     def once():
         wrong = {}
         t, d = started("waits", "alone")
@@ -316,7 +317,7 @@ def test_wall():
             time_of = {k: v[1] for k, v in waitlib.by_site(p).items()}
             for site in ("site_sleep", "site_poll", "site_epoll", "site_select", "site_socket"):
                 share = time_of.get(site, 0) / p.duration_nanos
-                if not 0.93 < share < 1.04:
+                if not 0.8 < share < 1.2:
                     wrong[name, site] = "%s: %s was there for %.3f of the window" % (name, site, share)
             n = len(os.listdir("/proc/%d/task" % t.pid))
             share = p.total("time") / p.duration_nanos / n
