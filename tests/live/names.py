@@ -110,6 +110,7 @@ def test_debug_files():
             check_nameless(p, what)
         else:  # what is another's is passed over for the next one
             check_named(p, what)
+    p = d.profile(pid=targets["of another"].pid, at_least=3)  # all have been looked at by now
     check(lib.comments(p, "debug files: [0-9]+ were found, [0-9]+ more belong to other files"), "%s" % p.comments)
     check(len(d.said("prog: .* belong to others")) == 2, "what was refused is not said: %s" % d.lines[-5:])
     check(not os.path.exists("%s/%s.debug" % (by_id, known[2:])), "we see it, too")
