@@ -48,6 +48,11 @@ static void add_beside(struct worker *w, struct object *o, unsigned which, enum 
 		return;
 	if (which == SYMBOLIZER_BESIDE_DEBUG)
 		o->debug = f;
+	/* these may have been made without it */
+	callees_free(o->callees);
+	variables_free(o->variables);
+	o->callees = NULL;
+	o->variables = NULL;
 }
 
 /* What the question's names come from, if it asks for any. */

@@ -114,6 +114,7 @@ bool debug_file_path(const struct broker_debug *q, enum broker_place place, cons
 	case BROKER_PLACE_HOST_DWZ:
 		return dwz_path(q, to);
 	case BROKER_PLACE_CACHE:
+	case BROKER_PLACE_FETCHED:
 		return *cache && hex_id(q, hex) && make(to, "%s/%s/debuginfo", cache, hex);
 	case BROKER_N_PLACES:
 		break;
@@ -171,7 +172,7 @@ static int open_root(int dir)
 struct looking {
 	const struct process *p;
 	const struct broker_debug *q;
-	const char *cache;
+	const struct debug_caches *caches;
 	enum broker_place place; /* in shared memory: where it is */
 };
 
@@ -183,6 +184,7 @@ static bool allowed(const struct looking *l, const struct stat *st)
 	case BROKER_PLACE_HOST_GLOBAL:
 	case BROKER_PLACE_HOST_DWZ:
 	case BROKER_PLACE_CACHE:
+	case BROKER_PLACE_FETCHED:
 		return true;
 	default:
 		return st->st_uid == l->p->uid || st->st_mode & S_IROTH;
@@ -198,11 +200,12 @@ static int look(int dir, void *context)
 	mapped_directory(dir, l->q, directory);
 	for (; l->place < BROKER_N_PLACES; l->place++) {
 		bool theirs = l->place < BROKER_PLACE_HOST_BUILD_ID;
+		const char *cache = l->place == BROKER_PLACE_FETCHED ? l->caches->fetched : l->caches->client;
 		struct stat st;
 		int fd;
 
 		if ((theirs ? root : host) < 0 ||
-		    !debug_file_path(l->q, l->place, directory, l->cache, path))
+		    !debug_file_path(l->q, l->place, directory, cache, path))
 			continue;
 		fd = open_below(theirs ? root : host, path, 0, &st);
 		/* an empty one is how debuginfod remembers that there is none */
@@ -213,10 +216,10 @@ static int look(int dir, void *context)
 	return -ENOENT;
 }
 
-int debug_file_open(struct process *p, const struct broker_debug *q, const char *cache,
+int debug_file_open(struct process *p, const struct broker_debug *q, const struct debug_caches *caches,
 		    enum broker_place *ret_place)
 {
-	struct looking l = { p, q, cache, (enum broker_place)q->place };
+	struct looking l = { p, q, caches, (enum broker_place)q->place };
 	int fd = process_open_guarded(p, q->place >= BROKER_PLACE_HOST_BUILD_ID, look, &l, sizeof(l));
 
 	*ret_place = l.place;

@@ -5,7 +5,7 @@
  *
  * Owns the rules: serve gives a build-id and the bytes of a name that stand in a stranger's file; every path is made
  * here of fixed prefixes, hex digits, and names that are checked. First below the target's own root, then the host's, then
- * debuginfod's cache. Opens regular files alone, and where the target's owner may have put them only what he could read
+ * debuginfod's cache, and ours. Opens regular files alone, and where the target's owner may have put them only what he could read
  * without us: his own, or what all may read. Whether the file belongs there, the symbolizer finds out. */
 
 #include "daemon/broker/process.h"
@@ -14,14 +14,19 @@
  * $XDG_CACHE_HOME/debuginfod_client, $HOME/.cache/debuginfod_client; "": none. */
 void debug_file_cache(char to[BROKER_MAX_PATH]);
 
+struct debug_caches {
+	const char *client;  /* debuginfod's own; "": none */
+	const char *fetched; /* fetch_cache.h; "": none */
+};
+
 /* The path at this place, from the root it stands below; `directory`: where the file is that is asked about, "":
- * unknown. False: there is none, or the question is not in order. */
+ * unknown; `cache`: the place's, if it is one. False: there is none, or the question is not in order. */
 bool debug_file_path(const struct broker_debug *q, enum broker_place place, const char *directory,
 		     const char *cache, char to[BROKER_MAX_PATH]);
 
 /* The first file there is, from place q->place on. A descriptor, with *ret_place; -ENOENT: no more; -ETIMEDOUT: its
  * file system does not answer, and places of the host are still to be asked about; -errno. */
-int debug_file_open(struct process *p, const struct broker_debug *q, const char *cache,
+int debug_file_open(struct process *p, const struct broker_debug *q, const struct debug_caches *caches,
 		    enum broker_place *ret_place);
 
 /* /tmp/perf-PID.map below the target's root, where PID is as the target itself sees it. Only the target's own

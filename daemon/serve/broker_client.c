@@ -137,6 +137,21 @@ int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uin
 	return fd;
 }
 
+int broker_fetch(struct broker_client *b, const struct broker_fetch *q, struct broker_fetched *ret)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_FETCH, q, sizeof(*q));
+	if (err == 0 && b->record.n != sizeof(*ret))
+		err = -EBADMSG;
+	if (err == 0)
+		memcpy(ret, b->record.data, sizeof(*ret));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 int broker_open_perf_map(struct broker_client *b, uint32_t target)
 {
 	return ask_fd(b, BROKER_PERF_MAP, &target, sizeof(target));

@@ -51,6 +51,7 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	c->hz = ret->start.hz;
 	c->period_ns = ret->start.period_ns;
 	c->waits.mode = (enum broker_wait_mode)ret->start.wait;
+	c->sources.servers = ret->start.debuginfod;
 	c->heap.mode = (enum broker_heap_mode)ret->start.heap;
 	c->heap.budget = ret->start.max_overhead == BROKER_NO_LIMIT ? INFINITY :
 								      ret->start.max_overhead / 1e6;

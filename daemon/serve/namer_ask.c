@@ -128,6 +128,8 @@ static void on_failure(struct core *c, uint32_t id, int err)
 {
 	struct object *x;
 
+	if (sources_blame(c, id))
+		return;
 	pthread_mutex_lock(&c->lock);
 	x = objects_find(&c->objects, id);
 	if (x && !x->names_failed)
@@ -146,8 +148,9 @@ static bool find_object(struct core *c, uint32_t id, struct named_object *ret)
 	pthread_mutex_lock(&c->lock);
 	x = objects_find(&c->objects, id);
 	if (x)
-		*ret = (struct named_object){ x->id, x->kind, x->fd, x->debug_fd, x->alt_fd, x->dwp_fd,
-					      x->names_failed || x->not_elf ||
+		*ret = (struct named_object){ x->id, x->kind, x->fd, x->beside.debug_fd,
+					      x->beside.alt_fd, x->beside.dwp_fd,
+					      x->names_failed || x->not_elf || x->beside.spoiled ||
 						      (x->kind == SYMBOLIZER_FILE && x->fd < 0) };
 	pthread_mutex_unlock(&c->lock);
 	return x && !ret->failed;
