@@ -310,6 +310,21 @@ void sources_seek(struct core *c, uint32_t object)
 	pthread_mutex_unlock(&c->sources.lock);
 }
 
+void sources_seek_all(struct core *c, struct target *t)
+{
+	VEC(uint32_t) ids = { 0 };
+
+	pthread_mutex_lock(&c->scan_lock);
+	target_scan(c, t, false);
+	for (size_t i = 0; i < t->mappings.n; i++)
+		if (t->mappings.data[i].object && vec_push(&ids, t->mappings.data[i].object) < 0)
+			break;
+	pthread_mutex_unlock(&c->scan_lock);
+	for (size_t i = 0; i < ids.n; i++)
+		sources_seek(c, ids.data[i]);
+	vec_deinit(&ids);
+}
+
 static bool still_pending(struct core *c, const struct object_search *s)
 {
 	struct broker_fetch q = { .what = BROKER_FETCH_ASK, .n_id = s->n_wanted_id };

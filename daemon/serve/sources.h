@@ -29,6 +29,8 @@ void sources_init(struct sources *s);
 void sources_say(struct core *c, const struct target *t, struct capture *to);
 /* Takes sources_lock, lock and symbolizer_lock. */
 void sources_seek(struct core *c, uint32_t object);
+/* Of all that the target has mapped, before anybody asks. Takes scan_lock besides. */
+void sources_seek_all(struct core *c, struct target *t);
 /* Looks again for what is missing of the objects of these words (sorted), as far as there is time. Takes the same. */
 void sources_seek_again(struct core *c, const uint64_t *words, size_t n);
 /* Whether objects have other files now; their names are to be forgotten. The lock is held, and nobody names. */
