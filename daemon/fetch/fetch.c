@@ -74,13 +74,13 @@ static void remember(struct fetch *f, const struct addrinfo *a)
 	memcpy(&f->addresses[f->n_addresses++], a->ai_addr, a->ai_addrlen);
 }
 
-/* HOST:PORT:ADDRESS,ADDRESS */
+/* HOST:PORT:ADDRESS,ADDRESS; of a host that is an IPv6 address nothing, which is enough. NULL: its name is not known. */
 static char *resolve(struct fetch *f, const char *host, const char *port)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM }, *list;
 	bool v6 = strchr(host, ':');
 	char text[2048];
-	size_t n = (size_t)snprintf(text, sizeof(text), v6 ? "[%s]:%s:" : "%s:%s:", host, port);
+	size_t n = (size_t)snprintf(text, sizeof(text), "%s:%s:", host, port);
 	bool any = false;
 
 	if (n >= sizeof(text) || getaddrinfo(host, port, &hints, &list))
@@ -97,7 +97,7 @@ static char *resolve(struct fetch *f, const char *host, const char *port)
 		remember(f, a);
 	}
 	freeaddrinfo(list);
-	return any ? strdup(text) : NULL;
+	return any ? strdup(v6 ? "" : text) : NULL;
 }
 
 static int open_server(struct fetch *f, struct server *s)
@@ -318,7 +318,7 @@ static int perform(CURL *c, const struct fetch *f, char why[FETCH_MAX_TEXT])
 /* One server. As fetch_run. */
 static int ask(struct fetch *f, const struct server *s, char why[FETCH_MAX_TEXT])
 {
-	struct curl_slist *resolved;
+	struct curl_slist *resolved = NULL;
 	CURL *c;
 	int r = -ENOMEM;
 
@@ -332,9 +332,10 @@ static int ask(struct fetch *f, const struct server *s, char why[FETCH_MAX_TEXT]
 	f->error = 0;
 	if (ftruncate(f->fd, 0) < 0 || lseek(f->fd, 0, SEEK_SET) < 0)
 		return -errno;
-	resolved = curl_slist_append(NULL, s->resolved);
+	if (*s->resolved)
+		resolved = curl_slist_append(NULL, s->resolved);
 	c = curl_easy_init();
-	if (resolved && c && !set_up(c, f, s, resolved))
+	if ((resolved || !*s->resolved) && c && !set_up(c, f, s, resolved))
 		r = perform(c, f, why);
 	curl_easy_cleanup(c);
 	curl_slist_free_all(resolved);

@@ -28,7 +28,7 @@ ID = "00112233445566778899aabbccddeeff00112233"
 class Server:
     """`answer(handler, path)` answers a GET, in a thread of its own; what was asked for is in `asked`."""
 
-    def __init__(self, answer, context=None):
+    def __init__(self, answer, context=None, family=socket.AF_INET):
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -45,7 +45,10 @@ class Server:
 
         self.asked = []
         self.over = threading.Event()
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Listener(http.server.ThreadingHTTPServer):
+            address_family = family
+
+        self.http = Listener(("127.0.0.1" if family == socket.AF_INET else "::1", 0), Handler)
         self.http.daemon_threads = True
         if context:
             self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
@@ -324,6 +327,33 @@ def test_bounds_of_a_fetch():
     check(two.answer()[2] == b"found", "the second server")
     server.end()
     elsewhere.end()
+
+
+def test_servers_by_name():
+    """Names are looked up before the child shuts itself in, and no others afterwards."""
+    where = lib.directory(world=True)
+    (where / "hosts").write_text("127.0.0.1 one.example\n127.0.0.1 two.example\n")
+    mine = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts; exec "$@"', str(where / "hosts"))
+
+    def answer(handler, path):
+        if path.startswith("/away"):
+            send(handler, b"", 302, [("Location", "http://two.example:%d/" % server.port)])
+        else:
+            send(handler, b"found")
+
+    server = Server(answer)
+    check(Fetching("http://one.example:%d" % server.port, before=mine).answer() == (0, "", b"found"), "by its name")
+    status, _, body = Fetching("http://one.example:%d/away" % server.port, before=mine).answer()
+    check(status < 0 and not body and len(server.asked) == 2, "to another name: %d" % status)
+    both = Fetching("http://one.example:%d/away" % server.port, "http://two.example:%d" % server.port, before=mine)
+    check(both.answer()[2] == b"found", "to one that was named")
+    server.end()
+    try:
+        server = Server(lambda handler, _: send(handler, b"found"), family=socket.AF_INET6)
+    except OSError:
+        return  # this machine has no IPv6
+    check(Fetching("http://[::1]:%d" % server.port).answer() == (0, "", b"found"), "by an address")
+    server.end()
 
 
 def test_record():
