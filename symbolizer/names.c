@@ -221,6 +221,30 @@ bool names_missing_dwo(struct names *n, uint64_t address, struct names_dwo *ret)
 	return dwarf_index_missing(dwarf(n), address, &ret->name, &ret->directory, &ret->id);
 }
 
+int names_add_dwo(struct names *n, struct elf_file *dwo)
+{
+	_cleanup_(elf_file_closep) struct elf_file *f = dwo;
+	int r = n->split.n < NAMES_MAX_DWO ? 0 : -E2BIG;
+
+	if (r == 0)
+		r = vec_reserve(&n->split, n->split.n + 1);
+	if (r == 0)
+		r = dwarf_index_add_dwo(dwarf(n), f);
+	if (r == 0)
+		n->split.data[n->split.n++] = TAKE_PTR(f);
+	return r;
+}
+
+size_t names_n_split(const struct names *n)
+{
+	return n->split.n;
+}
+
+uint64_t names_lost(const struct names *n)
+{
+	return dwarf_index_lost(&n->dwarf);
+}
+
 const char *names_symbol(struct names *n, uint64_t start)
 {
 	return symbol_name(n, start, true);

@@ -155,11 +155,21 @@ def split(program, where, compile_again, **_):
     return Variant(out, ["dwo=%s" % d for d in dwos], "chains")
 
 
+def loose(program, where, compile_again, **_):
+    """Where the compiler says that they are."""
+    v = split(program, where, compile_again)
+    return Variant(v.file, ["loose=%d" % len(v.beside)], "chains")
+
+
 def package(tool):
     def make(program, where, compile_again, **_):
         need(tool)
         v = split(program, where, compile_again)
         run(tool, "-e", v.file, "-o", where / "split.dwp", cwd=where, missing=True)
+        lists = b".debug_rnglists.dwo"
+        if lists not in (where / "split.dwp").read_bytes() and any(
+                lists in pathlib.Path(b.split("=")[1]).read_bytes() for b in v.beside):
+            raise Missing("%s leaves out %s" % (tool, lists.decode()))
         return Variant(v.file, ["dwo=%s" % (where / "split.dwp")], "chains")
     return make
 
@@ -167,7 +177,7 @@ def package(tool):
 PACKAGING = {"plain": plain, "zlib": compressed("zlib"), "zlib-gnu": compressed("zlib-gnu"), "zstd": compressed("zstd"),
              "stripped": stripped, "symbols": symbols, "build-id": build_id, "debuglink": debuglink,
              "other-crc": other_debuglink, "other-id": other_build_id, "mini": mini, "dwz": dwz,
-             "dwz-stripped": dwz_stripped, "split": split, "dwp": package("llvm-dwp")}
+             "dwz-stripped": dwz_stripped, "split": split, "loose": loose, "dwp": package("llvm-dwp"), "dwp-binutils": package("dwp")}
 
 
 def expect(said, truth, how, language):
@@ -207,7 +217,7 @@ def one(language, version, link, where, counts):
         try:
             v = make(program, below, compile_again=lambda out, **o: compile_it(
                 language, version, link, below, out=out, **o))
-            told = truth_of(v.file, language) if packaging in ("split", "dwp") else truth
+            told = truth_of(v.file, language) if packaging in ("split", "loose", "dwp", "dwp-binutils") else truth
         except Missing as e:
             counts["not built"] += 1
             print("not built: %s/%s: %s" % (name, packaging, e))

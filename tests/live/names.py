@@ -155,6 +155,48 @@ def test_dwp():
     d.stop()
 
 
+def split_off(compiler, directory=""):
+    """A directory with `prog` and its .dwo, which is at `directory`, as the compiler says."""
+    where = lib.directory(world=True)
+    maps = ["-fdebug-prefix-map=%s=%s" % (where, directory)] if directory else []
+    subprocess.run([compiler, "-O2", "-g", "-gsplit-dwarf", *maps, "-o", "prog", str(SOURCE)], cwd=where, check=True)
+    return where
+
+
+def test_loose_dwo():
+    """Split DWARF without a package: where the compiler says, in the target's own mounts, and beside the program; only what
+    belongs to it, and only what the target could read."""
+    for tool in ("g++", "clang++"):
+        if not shutil.which(tool):
+            lib.skip("%s is not installed" % tool)
+    foreign, other, hidden, beside = (split_off(c) for c in ("g++", "clang++", "g++", "clang++"))
+    inside, elsewhere = split_off("g++", LIBRARY), split_off("clang++", "/nowhere")
+    dwo = {where: next(where.glob("*.dwo")) for where in (foreign, other, hidden, beside, inside, elsewhere)}
+    shutil.copy(dwo[other], dwo[foreign])
+    dwo[hidden].chmod(0o600)
+    low = ("setpriv", "--reuid", str(lib.NOBODY), "--regid", str(lib.NOBODY), "--clear-groups")
+    targets = {
+        "as told": lib.Process(beside / "prog"),
+        "in its own mounts": with_mounts(inside, "mv *.dwo %s" % LIBRARY),
+        "beside it": lib.Process(elsewhere / "prog"),
+        "of another": lib.Process(foreign / "prog"),
+        "unreadable": lib.Process(*low, hidden / "prog"),
+    }
+    for t in targets.values():
+        if t is not targets["in its own mounts"]:
+            t.line("^ready")
+    d = lib.Daemon(*targets.values())
+    for what, p in profiles(d, {what: t.pid for what, t in targets.items()}):
+        if what in ("of another", "unreadable"):
+            names = {f.name for s in p.samples for f in s.frames}
+            check("shop::box::fill" in names and "shop::inlined" not in names, "%s: %s" % (what, names))
+        else:
+            check_named(p, what)
+    p = d.profile(pid=targets["as told"].pid, at_least=3)  # all have been looked at by now
+    check(lib.comments(p, "split DWARF: 1 .dwo files are not there, 1 more belong to other files"), "%s" % p.comments)
+    d.stop()
+
+
 def jit(where, how, **options):
     return lib.start("jit", where, how, **options)
 
