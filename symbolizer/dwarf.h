@@ -52,6 +52,7 @@ struct dwarf_code {
 struct dwarf_function {
 	struct die_ref die;
 	uint32_t name; /* in strings; 0: none */
+	uint32_t qualified; /* with what it is in, where it has no linkage name; 0: nothing to add */
 	uint32_t line; /* of the declaration; 0: unknown */
 	bool read, linkage; /* linkage: it is a linkage name */
 };

@@ -17,10 +17,12 @@
 struct names;
 
 struct names_frame {
-	const char *system_name; /* linkage name, never NULL or empty */
+	const char *system_name; /* as the file has it: the linkage name, or DW_AT_name. Never NULL; "": the address has a
+				  * line and is in no function, as padding is */
 	const char *file;	 /* absolute path as the compiler wrote it, or "" */
 	uint32_t line;		 /* of the address, or of the inlined call; 0: unknown */
 	uint32_t start_line;	 /* of the function; 0: unknown */
+	const char *qualified;	 /* system_name with the namespaces and classes that it is in; NULL: it says all */
 };
 
 typedef void names_frame_fn(void *context, const struct names_frame *frame);

@@ -124,7 +124,8 @@ struct symbolizer_rows_end {
 
 /* SYMBOLIZER_FRAME holds any number of these, each followed by its three strings without NULs
  * and padded to 8 bytes. All frames of one address follow each other, innermost first. An
- * address without a name has one frame with an empty name, if its function is known, or none. */
+ * address without a name has one frame with an empty name, if its function or its line is known, or none. The system name
+ * is the file's, the name is shown: they differ in more than spelling where a file has no linkage name. */
 struct symbolizer_frame {
 	uint32_t index; /* of the address in the question */
 	uint32_t line, start_line; /* 0: unknown */

@@ -249,11 +249,17 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 				      .line = frame->line,
 				      .start_line = frame->start_line,
 				      .shown = shown };
-	struct shown_name name = shown_get(&n->w->shown, frame->system_name, n->how);
-	char file[SYMBOLIZER_MAX_PATH];
+	const char *whole = frame->qualified ? frame->qualified : frame->system_name;
+	struct shown_name name = shown_get(&n->w->shown, whole, n->how);
+	char file[SYMBOLIZER_MAX_PATH], own[SYMBOLIZER_MAX_NAME + 1];
 	size_t n_text;
 
 	n->n_frames++;
+	if (frame->qualified) {
+		name.n_system_name = (uint16_t)utf8_copy(own, sizeof(own), frame->system_name,
+							 strlen(frame->system_name));
+		name.system_name = own;
+	}
 	f.n_name = name.n_name;
 	f.n_system_name = name.n_system_name;
 	f.n_file = (uint16_t)utf8_copy(file, sizeof(file), frame->file, strlen(frame->file));
@@ -299,7 +305,7 @@ static void name_jit(struct naming *n, struct jit *j, uint64_t address)
 	struct jit_symbol s;
 
 	if (jit_find(j, address, &s))
-		put_frame(n, &(struct names_frame){ s.name, "", 0, 0 }, s.start);
+		put_frame(n, &(struct names_frame){ .system_name = s.name, .file = "" }, s.start);
 }
 
 /* What was said of the address before. */
@@ -383,7 +389,7 @@ static int answer_callees(struct worker *w, struct object *o, const struct symbo
 	if (r < 0)
 		return r;
 	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
-		struct names_frame f = { callees_find(o->callees, addresses[n.index]), "", 0, 0 };
+		struct names_frame f = { .system_name = callees_find(o->callees, addresses[n.index]), .file = "" };
 
 		if (f.system_name)
 			put_frame(&n, &f, 0);
@@ -406,7 +412,7 @@ static int answer_variables(struct worker *w, struct object *o, const struct sym
 		struct variable v;
 
 		if (variables_find(o->variables, addresses[n.index], &v))
-			put_frame(&n, &(struct names_frame){ v.name, "", 0, 0 }, v.start);
+			put_frame(&n, &(struct names_frame){ .system_name = v.name, .file = "" }, v.start);
 	}
 	return n.error < 0 ? n.error : flush(w);
 }

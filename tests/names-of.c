@@ -78,7 +78,9 @@ static void on_frame(void *context, const struct names_frame *frame)
 {
 	char name[SYMBOLIZER_MAX_NAME + 1];
 
-	demangle(frame->system_name, DEMANGLE_SIMPLE, name);
+	if (!*frame->system_name)
+		return;
+	demangle(frame->qualified ? frame->qualified : frame->system_name, DEMANGLE_SIMPLE, name);
 	printf(" %s:%u", name, frame->line);
 }
 

@@ -22,7 +22,8 @@ static void on_frame(void *context, const struct names_frame *f)
 {
 	unsigned *n = context;
 
-	assert(f->system_name && strlen(f->system_name) > 0);
+	assert(f->system_name && (*f->system_name || *f->file));
+	assert(!f->qualified || (*f->system_name && strlen(f->qualified) <= SYMTAB_MAX_NAME));
 	assert(f->file && strlen(f->file) < SYMBOLIZER_MAX_PATH);
 	assert(++*n <= SYMBOLIZER_MAX_INLINED);
 }
