@@ -305,7 +305,8 @@ static void name_jit(struct naming *n, struct jit *j, uint64_t address)
 	struct jit_symbol s;
 
 	if (jit_find(j, address, &s))
-		put_frame(n, &(struct names_frame){ .system_name = s.name, .file = "" }, s.start);
+		put_frame(n, &(struct names_frame){ .system_name = s.name, .file = s.file, .line = s.line },
+			  s.start);
 }
 
 /* What was said of the address before. */
