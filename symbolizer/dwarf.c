@@ -98,6 +98,8 @@ static int find_units(struct dwarf_index *d, struct ranges *ranges)
 		}
 		if (read && (u.tag == DW_TAG_compile_unit || u.tag == DW_TAG_skeleton_unit)) {
 			r = dwarf_add_ranges(d, &u, &die, (uint32_t)d->units.n, ranges);
+			if (r == 0 && !die_has(&die, SLOT_RANGES) && !die_has(&die, SLOT_HIGH))
+				r = dwarf_add_functions(d, &u, (uint32_t)d->units.n, deadline, ranges);
 			if (r > 0) /* others have no code */
 				r = vec_push(&d->units, ((struct dwarf_unit){ .start = at }));
 			d->has_skeletons |= die_has(&die, SLOT_DWO_NAME);

@@ -174,6 +174,10 @@ uint64_t dwarf_cpu_ns(void);
  * address outside of the text. How many, or -errno. */
 int dwarf_add_ranges(struct dwarf_index *d, const struct unit *u, const struct die *die,
 		     uint32_t item, struct ranges *to);
+/* Of a unit whose own DIE tells none: those of its functions. 0, how many, or -errno; stops at the end of the file's
+ * steps, or when the clock says so. */
+int dwarf_add_functions(struct dwarf_index *d, const struct unit *u, uint32_t item, uint64_t deadline,
+			struct ranges *to);
 /* The unit in a .dwo that has this skeleton's DIEs; false: it has not been added. */
 bool dwarf_split_unit(struct dwarf_index *d, const struct unit *skeleton, struct unit *ret);
 /* NULL: no memory, or a unit that cannot be read; *ret_slow: it was made to be slow. */

@@ -118,6 +118,46 @@ static int add_code(struct scan *s, uint64_t offset, const struct die *die, uint
 	return r;
 }
 
+int dwarf_add_functions(struct dwarf_index *d, const struct unit *u, uint32_t item, uint64_t deadline,
+			struct ranges *to)
+{
+	struct die_reader r;
+	int depth = 0, n = 0, e;
+	bool only_if_deep;
+
+	if (!reader_open(&r, u, u->first, u->end, &d->bytes))
+		return 0;
+	while (d->steps && --d->steps && (d->steps % 1024 || dwarf_cpu_ns() < deadline)) {
+		const struct abbrev *a = reader_next(&r);
+
+		if (r.c.bad || (!a && --depth <= 0))
+			break;
+		if (!a)
+			continue;
+		if (a->tag == DW_TAG_subprogram && a->has_code) {
+			const uint8_t *attributes = r.c.p;
+			struct die die;
+
+			reader_attributes(&r, a, &die);
+			e = r.c.bad ? 0 : dwarf_add_ranges(d, u, &die, item, to);
+			if (e < 0)
+				return e;
+			n += e;
+			r.c.p = attributes;
+		}
+		if (r.c.bad)
+			break;
+		if (a->children && depth && !may_hold_functions(a->tag, &only_if_deep) &&
+		    reader_sibling(&r, a))
+			continue;
+		reader_pass(&r, a);
+		if (!a->children && !depth)
+			break;
+		depth += a->children;
+	}
+	return n;
+}
+
 static bool leave_out(struct scan *s, const struct abbrev *a, uint32_t code)
 {
 	bool only_if_deep, may = may_hold_functions(a->tag, &only_if_deep);

@@ -105,6 +105,46 @@ def debuglink(program, where, **_):
     return Variant(bare, ["link=%s" % debug], "chains")
 
 
+def uleb(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7f) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 0x80:
+            return value, at
+
+
+def no_ranges(program, where, **_):
+    """As old compilers wrote units: DW_AT_ranges and DW_AT_high_pc of theirs become attributes that nobody knows."""
+    found = re.search(r"\] \.debug_abbrev\s+PROGBITS\s+\w+ (\w+) (\w+)", run("readelf", "-SW", program))
+    at, n = int(found[1], 16), int(found[2], 16)
+    data, end, changed = bytearray(program.read_bytes()), at + n, 0
+    while at < end:
+        code, at = uleb(data, at)
+        if not code:
+            continue
+        tag, at = uleb(data, at)
+        at += 1
+        while True:
+            place = at
+            attribute, at = uleb(data, at)
+            form, at = uleb(data, at)
+            if form == 0x21:  # implicit_const
+                _, at = uleb(data, at)
+            if not attribute and not form:
+                break
+            if tag == 0x11 and attribute in (0x12, 0x55):
+                data[place] = 0x06
+                changed += 1
+    if not changed:
+        raise Missing("no unit tells its ranges")
+    to = where / "no-ranges"
+    to.write_bytes(data)
+    to.chmod(0o755)
+    return Variant(to, [], "chains")
+
+
 def other_debuglink(program, where, **_):
     """One byte of the debug file is another: its CRC does not fit."""
     debug, bare = strip(program, where, "--remove-section=.note.gnu.build-id")
@@ -174,7 +214,7 @@ def package(tool):
     return make
 
 
-PACKAGING = {"plain": plain, "zlib": compressed("zlib"), "zlib-gnu": compressed("zlib-gnu"), "zstd": compressed("zstd"),
+PACKAGING = {"plain": plain, "zlib": compressed("zlib"), "zlib-gnu": compressed("zlib-gnu"), "zstd": compressed("zstd"), "no-ranges": no_ranges,
              "stripped": stripped, "symbols": symbols, "build-id": build_id, "debuglink": debuglink,
              "other-crc": other_debuglink, "other-id": other_build_id, "mini": mini, "dwz": dwz,
              "dwz-stripped": dwz_stripped, "split": split, "loose": loose, "dwp": package("llvm-dwp"), "dwp-binutils": package("dwp")}
