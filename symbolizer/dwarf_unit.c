@@ -10,7 +10,7 @@
 
 #define MAX_STEPS (32u << 20)	    /* DIEs and ranges looked at, in a unit */
 #define MAX_UNIT_NS 3000000000ull   /* of CPU time; an honest unit takes some ms */
-#define MAX_DEPTH 256
+#define MAX_DEPTH 4096 /* what is deeper is passed over */
 #define MAX_FILES (1u << 20)
 #define MAX_KEPT_UNIT (256u << 10) /* bytes */
 #define MARK_BYTES 8192 /* of DIEs between two marks */
@@ -184,7 +184,7 @@ static int enter_level(struct scan *s, unsigned tag, uint64_t offset)
 /* From here a search may begin. */
 static int mark(struct scan *s, uint64_t offset)
 {
-	uint32_t in = s->namespaces[s->depth];
+	uint32_t in = s->depth < MAX_DEPTH ? s->namespaces[s->depth] : NO_ITEM;
 
 	if (!s->depth || in == NO_ITEM || offset - s->marked < MARK_BYTES)
 		return 0;
@@ -216,9 +216,7 @@ static int scan_one(struct scan *s, const struct abbrev *a, uint64_t offset)
 		s->r.c.p = behind;
 	else
 		reader_pass(&s->r, a);
-	if (a->children) {
-		if (++s->depth == MAX_DEPTH)
-			return -E2BIG;
+	if (a->children && ++s->depth < MAX_DEPTH) {
 		s->open[s->depth] = code;
 		r = enter_level(s, a->tag, offset);
 	}
@@ -244,7 +242,7 @@ static int scan(struct scan *s)
 		}
 		if (s->r.c.bad)
 			break;
-		if (s->open[s->depth] != NO_ITEM)
+		if (s->depth < MAX_DEPTH && s->open[s->depth] != NO_ITEM)
 			s->cu->codes.data[s->open[s->depth]].end = reader_offset(&s->r);
 		if (!--s->depth)
 			break;
@@ -350,7 +348,7 @@ static int add_scope(struct tree *t, uint64_t offset, const struct die *die, uin
 /* The reader is behind the code of a DIE within the function. */
 static int tree_one(struct tree *t, const struct abbrev *a, uint64_t offset)
 {
-	uint32_t scope = t->scopes[t->depth];
+	uint32_t scope = t->depth < MAX_DEPTH ? t->scopes[t->depth] : SKIP;
 	int r = 0;
 
 	if (scope != SKIP && a->tag == DW_TAG_inlined_subroutine) {
@@ -368,11 +366,8 @@ static int tree_one(struct tree *t, const struct abbrev *a, uint64_t offset)
 		reader_pass(&t->r, a);
 		scope = SKIP;
 	}
-	if (a->children) {
-		if (++t->depth == MAX_DEPTH)
-			return -E2BIG;
+	if (a->children && ++t->depth < MAX_DEPTH)
 		t->scopes[t->depth] = scope;
-	}
 	return r;
 }
 

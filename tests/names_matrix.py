@@ -272,6 +272,25 @@ def one(language, version, link, where, counts):
             print("WRONG %s/%s: %s" % (name, packaging, wrong))
 
 
+def deep(language, where, depth):
+    """Blocks within blocks. Where they are more than are kept, what comes behind them, in the function and in the file, is known."""
+    if not shutil.which(language):
+        return None
+    blocks = "".join("{ volatile int a%d = %d;\n" % (i, i) for i in range(depth))
+    here = "static inline __attribute__((always_inline)) void %s(void) { __asm__ volatile(\".globl at_%s\\nat_%s: nop\"); }\n"
+    names = ("first", "second", "third")
+    (where / "deep.c").write_text("".join(here % (n, n, n) for n in names) + "void nested(void) {\n" + blocks + "first();\n" + "}" * depth +
+                                  "\nsecond();\n}\nvoid after(void) { third(); }\nint main(void) { nested(); after(); }\n")
+    run(language, *(["-fbracket-depth=10000"] if language == "clang" else []), "-g", "-O0", "-o", where / "deep", where / "deep.c")
+    at = dict(reversed(x.split()[::2]) for x in run("nm", where / "deep").splitlines() if " at_" in x)
+    said = [x.split()[1:] for x in run(TOOL, where / "deep", text="".join("%s\n" % at["at_" + n] for n in names)).splitlines()]
+    end = 3 + 1 + depth + 1  # where the blocks end
+    want = [["first:1", "nested:%d" % end], ["second:2", "nested:%d" % (end + 2)], ["third:3", "after:%d" % (end + 4)]]
+    if depth > 4096:
+        want[0] = ["nested:1"]
+    return None if said == want else "%s instead of %s" % (said, want)
+
+
 def main():
     counts = collections.Counter()
     os.environ.pop("DEBUGINFOD_URLS", None)
@@ -285,6 +304,12 @@ def main():
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(row, rows))
+    for language, depth in itertools.product(("gcc", "clang"), (400, 5000)) if WORD in "deep" else ():
+        with tempfile.TemporaryDirectory(prefix="pprofd-names-") as where:
+            wrong = deep(language, pathlib.Path(where), depth)
+        counts["wrong" if wrong else "right"] += 1
+        if wrong:
+            print("WRONG %s/deep/%d: %s" % (language, depth, wrong))
     print("names_matrix: %(right)d right, %(wrong)d wrong, %(not built)d not built" %
           collections.defaultdict(int, counts))
     return 1 if counts["wrong"] or not counts["right"] else 0

@@ -163,9 +163,20 @@ def split_off(compiler, directory=""):
     return where
 
 
+def inflated(where, section, size):
+    """A program whose section says that it is so large, once it is inflated."""
+    objcopy("--compress-debug-sections=zlib", lib.target("named"), where / "prog")
+    text = subprocess.run(["readelf", "-SW", str(where / "prog")], stdout=subprocess.PIPE, text=True, check=True).stdout
+    at = int(re.search(r"\] %s\s+PROGBITS\s+\w+ (\w+)" % re.escape(section), text).group(1), 16)
+    with open(where / "prog", "r+b") as f:
+        f.seek(at + 8)
+        f.write(size.to_bytes(8, "little"))
+    return where
+
+
 def test_loose_dwo():
     """Split DWARF without a package: where the compiler says, in the target's own mounts, and beside the program; only what
-    belongs to it, and only what the target could read."""
+    belongs to it, and only what the target could read. What is past a bound is told."""
     for tool in ("g++", "clang++"):
         if not shutil.which(tool):
             lib.skip("%s is not installed" % tool)
@@ -181,18 +192,20 @@ def test_loose_dwo():
         "beside it": lib.Process(elsewhere / "prog"),
         "of another": lib.Process(foreign / "prog"),
         "unreadable": lib.Process(*low, hidden / "prog"),
+        "too large": lib.Process(inflated(lib.directory(), ".debug_info", 1 << 28) / "prog"),
     }
     for t in targets.values():
         if t is not targets["in its own mounts"]:
             t.line("^ready")
     d = lib.Daemon(*targets.values())
     for what, p in profiles(d, {what: t.pid for what, t in targets.items()}):
-        if what in ("of another", "unreadable"):
+        if what in ("of another", "unreadable", "too large"):
             names = {f.name for s in p.samples for f in s.frames}
             check("shop::box::fill" in names and "shop::inlined" not in names, "%s: %s" % (what, names))
         else:
             check_named(p, what)
     p = d.profile(pid=targets["as told"].pid, at_least=3)  # all have been looked at by now
+    check(lib.comments(p, "names: debug information of 1 files is past a bound: 1 sections or units"), "%s" % p.comments)
     check(lib.comments(p, "split DWARF: 1 .dwo files are not there, 1 more belong to other files"), "%s" % p.comments)
     d.stop()
 
