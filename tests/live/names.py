@@ -290,6 +290,48 @@ def go(*arguments):
     return p.stdout.decode()
 
 
+def test_names_without_linkage():
+    """What GCC gives no linkage name is shown with what it is in, and keeps its own name."""
+    if not shutil.which("g++"):
+        lib.skip("g++ is not installed")
+    where = lib.directory()
+    (where / "prog.cc").write_text("""#include <cstdio>
+static volatile unsigned long sink;
+namespace shelf {
+static void fill(unsigned n)
+{
+	auto each = [](unsigned k) __attribute__((always_inline)) { for (unsigned i = 0; i < k; i++) sink = sink + i; };
+	each(n);
+}
+}
+int main()
+{
+	volatile unsigned n = 1000000;
+	std::puts("ready");
+	std::fflush(stdout);
+	for (;;)
+		shelf::fill(n);
+}
+""")
+    subprocess.run(["g++", "-O2", "-g", "-o", "prog", "prog.cc"], cwd=where, check=True)
+    t = lib.Process(where / "prog")
+    t.line("^ready")
+    d = lib.Daemon(t)
+    name = "shelf::fill::{lambda}::operator()"
+
+    def named():
+        body = d.window().body
+        p = lib.profile_of(body)
+        return body if (name, "operator()", 6) in {(f.name, f.system_name, f.line) for s in p.samples for f in s.frames} else None
+
+    body = lib.eventually(named, "no %s" % name)
+    if shutil.which("go"):
+        (where / "profile").write_bytes(body)
+        top = go("-top", str(where / "profile"))
+        check(name in top, top)
+    d.stop()
+
+
 def test_remote_symbols():
     """`go tool pprof` asks for the names of a text profile; so can others, by any method."""
     t = heaplib.Told("heap-steps")
