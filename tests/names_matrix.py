@@ -24,6 +24,10 @@ RUST_LINKS = {"pie": [], "fixed": ["-C", "relocation-model=static"],
 Variant = collections.namedtuple("Variant", "file beside how")
 
 
+class Pointless(Exception):
+    """Nobody does it."""
+
+
 class Missing(Exception):
     """The machine cannot build it."""
 
@@ -72,34 +76,34 @@ def strip(program, where, *more):
     return debug, bare
 
 
-def plain(program, where, **_):
+def plain(program, where, _):
     return Variant(program, [], "chains")
 
 
 def compressed(kind):
-    def make(program, where, **_):
+    def make(program, where, _):
         to = where / kind
         run("objcopy", "--compress-debug-sections=" + kind, program, to, missing=True)
         return Variant(to, [], "chains")
     return make
 
 
-def stripped(program, where, **_):
+def stripped(program, where, _):
     run("objcopy", "--strip-all", program, where / "none")
     return Variant(where / "none", [], "nothing")
 
 
-def symbols(program, where, **_):
+def symbols(program, where, _):
     run("objcopy", "--strip-debug", program, where / "symbols")
     return Variant(where / "symbols", [], "functions")
 
 
-def build_id(program, where, **_):
+def build_id(program, where, _):
     debug, bare = strip(program, where)
     return Variant(bare, ["debug=%s" % debug], "chains")
 
 
-def debuglink(program, where, **_):
+def debuglink(program, where, _):
     debug, bare = strip(program, where, "--remove-section=.note.gnu.build-id")
     run("objcopy", "--add-gnu-debuglink=%s" % debug, bare)
     return Variant(bare, ["link=%s" % debug], "chains")
@@ -115,7 +119,7 @@ def uleb(data, at):
             return value, at
 
 
-def no_ranges(program, where, **_):
+def no_ranges(program, where, _):
     """As old compilers wrote units: DW_AT_ranges and DW_AT_high_pc of theirs become attributes that nobody knows."""
     found = re.search(r"\] \.debug_abbrev\s+PROGBITS\s+\w+ (\w+) (\w+)", run("readelf", "-SW", program))
     at, n = int(found[1], 16), int(found[2], 16)
@@ -145,7 +149,7 @@ def no_ranges(program, where, **_):
     return Variant(to, [], "chains")
 
 
-def other_debuglink(program, where, **_):
+def other_debuglink(program, where, _):
     """One byte of the debug file is another: its CRC does not fit."""
     debug, bare = strip(program, where, "--remove-section=.note.gnu.build-id")
     run("objcopy", "--add-gnu-debuglink=%s" % debug, bare)
@@ -155,7 +159,7 @@ def other_debuglink(program, where, **_):
     return Variant(bare, ["link=%s" % debug], "misfit")
 
 
-def other_build_id(program, where, **_):
+def other_build_id(program, where, _):
     debug, bare = strip(program, where)
     data = bare.read_bytes()
     at = data.index(b"GNU\0", data.index(b"\x14\0\0\0\x03\0\0\0GNU\0")) + 4
@@ -163,13 +167,13 @@ def other_build_id(program, where, **_):
     return Variant(bare, ["debug=%s" % debug], "misfit")
 
 
-def mini(program, where, **_):
+def mini(program, where, _):
     need("xz", "nm")
     run("sh", HERE / "mini.sh", program, where / "mini", missing=True)
     return Variant(where / "mini", [], "functions")
 
 
-def dwz(program, where, compile_again, **_):
+def dwz(program, where, compile_again):
     """Two programs that have much in common, so that there is something to move."""
     need("dwz")
     again = compile_again("again")
@@ -181,13 +185,13 @@ def dwz(program, where, compile_again, **_):
     return Variant(where / "one", ["alt=%s" % (where / "common.dwz")], "chains")
 
 
-def dwz_stripped(program, where, compile_again, **_):
+def dwz_stripped(program, where, compile_again):
     v = dwz(program, where, compile_again)
     debug, bare = strip(v.file, where)
     return Variant(bare, ["debug=%s" % debug] + v.beside, "chains")
 
 
-def split(program, where, compile_again, **_):
+def split(program, where, compile_again):
     out = compile_again("split", split=True)
     dwos = sorted(where.glob("*.dwo"))
     if not dwos:
@@ -195,14 +199,24 @@ def split(program, where, compile_again, **_):
     return Variant(out, ["dwo=%s" % d for d in dwos], "chains")
 
 
-def loose(program, where, compile_again, **_):
+def loose(program, where, compile_again):
     """Where the compiler says that they are."""
     v = split(program, where, compile_again)
     return Variant(v.file, ["loose=%d" % len(v.beside)], "chains")
 
 
+def single(program, where, compile_again, language, version, link):
+    """In the object file itself, which the program names instead of a .dwo."""
+    if language != "clang":
+        raise Pointless()
+    run(language, "-O2", "-gdwarf-%d" % version, "-gsplit-dwarf=single", *([] if link == "fixed" else ["-fPIE"]), "-c", "-o", "lines.o",
+        HERE / "lines.c", cwd=where, missing=True)
+    run(language, *LINKS[link], "-o", "single", "lines.o", cwd=where)
+    return Variant(where / "single", ["loose=1"], "chains")
+
+
 def package(tool):
-    def make(program, where, compile_again, **_):
+    def make(program, where, compile_again):
         need(tool)
         v = split(program, where, compile_again)
         run(tool, "-e", v.file, "-o", where / "split.dwp", cwd=where, missing=True)
@@ -217,7 +231,7 @@ def package(tool):
 PACKAGING = {"plain": plain, "zlib": compressed("zlib"), "zlib-gnu": compressed("zlib-gnu"), "zstd": compressed("zstd"), "no-ranges": no_ranges,
              "stripped": stripped, "symbols": symbols, "build-id": build_id, "debuglink": debuglink,
              "other-crc": other_debuglink, "other-id": other_build_id, "mini": mini, "dwz": dwz,
-             "dwz-stripped": dwz_stripped, "split": split, "loose": loose, "dwp": package("llvm-dwp"), "dwp-binutils": package("dwp")}
+             "dwz-stripped": dwz_stripped, "split": split, "loose": loose, "single": single, "dwp": package("llvm-dwp"), "dwp-binutils": package("dwp")}
 
 
 def expect(said, truth, how, language):
@@ -255,9 +269,11 @@ def one(language, version, link, where, counts):
         below = where / packaging
         below.mkdir()
         try:
-            v = make(program, below, compile_again=lambda out, **o: compile_it(
-                language, version, link, below, out=out, **o))
-            told = truth_of(v.file, language) if packaging in ("split", "loose", "dwp", "dwp-binutils") else truth
+            more = (language, version, link) if make is single else ()
+            v = make(program, below, lambda out, **o: compile_it(language, version, link, below, out=out, **o), *more)
+            told = truth_of(v.file, language) if packaging in ("split", "loose", "single", "dwp", "dwp-binutils") else truth
+        except Pointless:
+            continue
         except Missing as e:
             counts["not built"] += 1
             print("not built: %s/%s: %s" % (name, packaging, e))

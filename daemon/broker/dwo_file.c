@@ -9,13 +9,17 @@
 #include "base/cleanup.h"
 #include "daemon/broker/debug_file.h"
 
-#define SUFFIX ".dwo"
-
 static bool ends_well(const char *name, size_t n)
 {
-	size_t k = strlen(SUFFIX);
+	static const char *const suffixes[] = { ".dwo", ".o" };
 
-	return n > k && name[n - k - 1] != '/' && !memcmp(name + n - k, SUFFIX, k);
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
+		size_t k = strlen(suffixes[i]);
+
+		if (n > k && name[n - k - 1] != '/' && !memcmp(name + n - k, suffixes[i], k))
+			return true;
+	}
+	return false;
 }
 
 /* What is in order ends within its array. */

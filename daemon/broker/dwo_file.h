@@ -3,8 +3,8 @@
 
 /* dwo_file.h - opening .dwo files, whose paths stand in a stranger's file as its compiler wrote them.
  *
- * Owns the rules for that one door through which a stranger's words reach a path: it has to end in ".dwo", and leads nowhere
- * but below the target's own root (".." ends there, too); never ours, even where the target is gone. First where the compiler
+ * Owns the rules for that one door through which a stranger's words reach a path: it has to end in ".dwo" or ".o"
+ * (-gsplit-dwarf=single), and leads nowhere but below the target's own root (".." ends there, too); never ours, even where the target is gone. First where the compiler
  * said; then by the same name, and by its last part, beside the file that is mapped. Opens regular files that hold
  * something, and those only that the target's owner could read without us: his own, or what all may read. Whether a unit
  * of the file lacks it, the symbolizer finds out. */

@@ -159,7 +159,7 @@ static int ask_batch(struct job *j, const struct named_object *o, const uint64_t
 	struct core *c = j->c;
 	int r;
 
-	if (o->kind == SYMBOLIZER_FILE)
+	if (o->kind == SYMBOLIZER_FILE && j->question != NAMER_VARIABLES)
 		dwos_seek(c, o->id, words, n);
 	pthread_mutex_lock(&c->symbolizer_lock);
 	r = ask(j, o, words, n);

@@ -30,6 +30,7 @@ static void test_where_the_compiler_said(void **state)
 	expect(&(struct broker_dwo){ .name = "/build/a.dwo", .directory = "" }, BROKER_DWO_AS_TOLD, "", "/build/a.dwo");
 	expect(&(struct broker_dwo){ .name = "/build/a.dwo", .directory = "/other" }, BROKER_DWO_AS_TOLD, "",
 	       "/build/a.dwo");
+	expect(&(struct broker_dwo){ .name = "a.o", .directory = "/build" }, BROKER_DWO_AS_TOLD, "", "/build/a.o");
 	expect(&(struct broker_dwo){ .name = "a.dwo", .directory = "" }, BROKER_DWO_AS_TOLD, "/usr/bin", NULL);
 	expect(&(struct broker_dwo){ .name = "a.dwo", .directory = "build" }, BROKER_DWO_AS_TOLD, "/usr/bin", NULL);
 }
@@ -50,7 +51,7 @@ static void test_beside_the_file(void **state)
 static void test_what_is_no_dwo(void **state)
 {
 	static const char *const names[] = { "",	  "/etc/shadow", "a.dwo/",	".dwo",	   "/x/.dwo", "a.dwp",
-					     "a.dwo/..", "a.DWO",	 "a.dwo\n", "dwo", "a.dwo/../b" };
+					     "a.dwo/..", "a.DWO",	 "a.dwo\n", "dwo", "a.dwo/../b", "/x/.o", "o" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		struct broker_dwo q = { .directory = "/build" };
