@@ -106,6 +106,7 @@ static int find_units(struct dwarf_index *d, struct ranges *ranges)
 		}
 		at = u.end;
 	}
+	d->n_lost += r == -E2BIG || !d->steps || d->units.n == DWARF_MAX_UNITS;
 	return r == -E2BIG ? 0 : r;
 }
 

@@ -278,6 +278,7 @@ static int find_functions(struct dwarf_index *d, struct dwarf_cu *cu, bool deep)
 	s.marked = cu->unit.first;
 	if (reader_open(&s.r, &cu->unit, cu->unit.first, cu->unit.end, &d->bytes)) {
 		r = scan(&s);
+		d->n_lost += !d->steps;
 		keep_bytes(d, cu);
 	}
 	cu->deep = deep || !s.skipped;
@@ -393,6 +394,7 @@ static int walk_tree(struct tree *t)
 		else
 			t->depth--;
 	}
+	t->d->n_lost += r == -E2BIG || slow || !t->d->steps;
 	return r == -ENOMEM ? r : 0;
 }
 
@@ -426,14 +428,16 @@ static int read_lines(struct dwarf_index *d, struct dwarf_cu *cu, const struct u
 		      const struct die *die)
 {
 	const char *directory = die_string(u, die, SLOT_DIRECTORY, SYMBOLIZER_MAX_PATH / 2);
+	int r;
 
 	cu->directory = strdup(directory ? directory : "");
 	if (!cu->directory)
 		return -ENOMEM;
 	if (!die_has(die, SLOT_LINES))
 		return 0;
-	return lines_read(&cu->lines, &d->main, die->values[SLOT_LINES].v, d->low, d->high,
-			  &d->scratch);
+	r = lines_read(&cu->lines, &d->main, die->values[SLOT_LINES].v, d->low, d->high, &d->scratch);
+	d->n_lost += cu->lines.cut;
+	return r;
 }
 
 struct dwarf_cu *dwarf_cu_read(struct dwarf_index *d, uint64_t start, bool *ret_slow)

@@ -141,11 +141,14 @@ int jit_lines_read(struct jit_lines *l, int fd, uint64_t offset, uint64_t size, 
 
 bool jit_lines_find(const struct jit_lines *l, const struct jit_run *run, uint64_t offset, struct jit_place *ret)
 {
-	const struct jit_line *rows = l->all.data + run->first;
+	const struct jit_line *rows;
 	size_t low = 0, n = run->n;
 
+	if (!n)
+		return false;
+	rows = l->all.data + run->first;
 	offset += l->plain ? 0 : ELF_HEADER;
-	if (!n || rows[0].offset > offset)
+	if (rows[0].offset > offset)
 		return false;
 	while (n > 1) {
 		size_t half = n / 2;

@@ -194,7 +194,7 @@ static void tell(struct names *n, uint64_t address, const struct dwarf_answer *a
 		if (i == a->n - 1)
 			name = outermost_name(n, address, name, f->linkage);
 		qualified = name && name == own && f->qualified;
-		if (name || a->n == 1)
+		if (name || (a->n == 1 && p->at.file))
 			frame(context, &(struct names_frame){ name ? name : "", strings + p->at.file,
 							      p->at.line, f->line,
 							      qualified ? strings + f->qualified : NULL });

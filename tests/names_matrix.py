@@ -6,6 +6,7 @@ tools cannot build is counted, and said. No root, no BPF."""
 
 import collections
 import concurrent.futures
+import functools
 import itertools
 import os
 import pathlib
@@ -176,7 +177,7 @@ def mini(program, where, _):
 def dwz(program, where, compile_again):
     """Two programs that have much in common, so that there is something to move."""
     need("dwz")
-    again = compile_again("again")
+    again = compile_again(out="again")
     shutil.copy(program, where / "one")
     shutil.copy(again, where / "two")
     run("dwz", "-m", "common.dwz", "one", "two", cwd=where, missing=True)
@@ -192,7 +193,7 @@ def dwz_stripped(program, where, compile_again):
 
 
 def split(program, where, compile_again):
-    out = compile_again("split", split=True)
+    out = compile_again(split=True, out="split")
     dwos = sorted(where.glob("*.dwo"))
     if not dwos:
         raise Missing("no .dwo is written")
@@ -201,12 +202,15 @@ def split(program, where, compile_again):
 
 def loose(program, where, compile_again):
     """Where the compiler says that they are."""
+    if compile_again.how[0] == "rustc" and compile_again.how[2] != "pie":  # it takes long
+        raise Pointless()
     v = split(program, where, compile_again)
     return Variant(v.file, ["loose=%d" % len(v.beside)], "chains")
 
 
-def single(program, where, compile_again, language, version, link):
+def single(program, where, compile_again):
     """In the object file itself, which the program names instead of a .dwo."""
+    language, version, link = compile_again.how
     if language != "clang":
         raise Pointless()
     run(language, "-O2", "-gdwarf-%d" % version, "-gsplit-dwarf=single", *([] if link == "fixed" else ["-fPIE"]), "-c", "-o", "lines.o",
@@ -218,6 +222,8 @@ def single(program, where, compile_again, language, version, link):
 def package(tool):
     def make(program, where, compile_again):
         need(tool)
+        if tool == "dwp" and (compile_again.how[0] == "rustc" or compile_again.how[2] != "pie"):
+            raise Pointless()
         v = split(program, where, compile_again)
         run(tool, "-e", v.file, "-o", where / "split.dwp", cwd=where, missing=True)
         lists = b".debug_rnglists.dwo"
@@ -269,8 +275,9 @@ def one(language, version, link, where, counts):
         below = where / packaging
         below.mkdir()
         try:
-            more = (language, version, link) if make is single else ()
-            v = make(program, below, lambda out, **o: compile_it(language, version, link, below, out=out, **o), *more)
+            compile_again = functools.partial(compile_it, language, version, link, below)
+            compile_again.how = (language, version, link)
+            v = make(program, below, compile_again)
             told = truth_of(v.file, language) if packaging in ("split", "loose", "single", "dwp", "dwp-binutils") else truth
         except Pointless:
             continue
