@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/broker/dwo_file.h"
 #include "daemon/broker/threads.h"
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
@@ -178,6 +179,21 @@ static void answer_debug(struct broker *b, struct answer *a)
 		a->r->status = -EINVAL;
 	else
 		give_fd(a, debug_file_open(&b->processes[q->target], q, b->debug_cache, &place));
+	found = place;
+	memcpy(a->r->data, &found, sizeof(found));
+	a->r->n = sizeof(found);
+}
+
+static void answer_dwo(struct broker *b, struct answer *a)
+{
+	const struct broker_dwo *q = record_payload(a->r, struct broker_dwo);
+	enum broker_dwo_place place = BROKER_N_DWO_PLACES;
+	uint32_t found;
+
+	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_DWO_PLACES)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, dwo_file_open(&b->processes[q->target], q, &place));
 	found = place;
 	memcpy(a->r->data, &found, sizeof(found));
 	a->r->n = sizeof(found);
@@ -452,6 +468,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_DEBUG:
 		answer_debug(b, &a);
+		break;
+	case BROKER_DWO:
+		answer_dwo(b, &a);
 		break;
 	case BROKER_PERF_MAP:
 		answer_perf_map(b, &a);

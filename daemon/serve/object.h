@@ -47,6 +47,9 @@ struct object {
 	uint64_t seen_start, seen_end;
 	bool sought;		      /* sources_lock: files that were split off it; then -1 where there are none */
 	int debug_fd, alt_fd, dwp_fd;
+	bool may_be_split;		      /* .dwo files may be looked for, as many as: */
+	uint32_t n_dwos;		      /* sources_lock: that were */
+	uint64_t n_lost;		      /* lock: of its debug information, past a bound */
 	bool kept; /* scratch of whoever looks for files to forget */
 };
 

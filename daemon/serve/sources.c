@@ -7,6 +7,7 @@
 
 #include "daemon/serve/capture.h"
 #include "daemon/serve/core.h"
+#include "daemon/serve/dwos.h"
 #include "daemon/serve/log.h"
 
 _Static_assert(BROKER_MAX_BUILD_ID == SYMBOLIZER_MAX_BUILD_ID, "an id is handed through");
@@ -20,6 +21,7 @@ struct search {
 	struct symbolizer_object o;
 	struct broker_debug q;
 	char name[256];
+	bool may_be_split;
 };
 
 void sources_init(struct sources *s)
@@ -147,8 +149,10 @@ static void search(struct search *s)
 
 	if (ask(s, (struct question){ .links = &l }) < 0)
 		return;
+	s->may_be_split = l.may_be_split;
 	find_debug(s, &l);
 	find_alt(s, &l);
+	s->may_be_split |= l.may_be_split;
 	find_package(s, &l);
 }
 
@@ -191,6 +195,7 @@ void sources_seek(struct core *c, uint32_t object)
 		if (x) {
 			x->debug_fd = TAKE_FD(s.o.debug_fd);
 			x->alt_fd = TAKE_FD(s.o.alt_fd);
+			x->may_be_split = s.may_be_split && s.o.dwp_fd < 0;
 			x->dwp_fd = TAKE_FD(s.o.dwp_fd);
 		}
 		pthread_mutex_unlock(&c->lock);
@@ -210,6 +215,7 @@ void sources_say(struct core *c, const struct target *t, struct capture *to)
 	n_refused = c->sources.n_refused;
 	n_left_out = t->jit_left_out;
 	pthread_mutex_unlock(&c->lock);
+	dwos_say(c, to);
 	if (n_refused)
 		capture_comment(to, "debug files: %llu were found, %llu more belong to other files, or are damaged",
 				(unsigned long long)n_found, (unsigned long long)n_refused);

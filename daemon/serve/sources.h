@@ -18,6 +18,7 @@ struct target;
 struct sources {
 	pthread_mutex_t lock; /* sources_lock: guards objects' `sought` */
 	uint64_t n_found, n_refused; /* lock; refused: there, but of another file */
+	uint64_t n_dwos, n_dwos_missing, n_dwos_refused; /* likewise */
 };
 
 void sources_init(struct sources *s);
