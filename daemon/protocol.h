@@ -6,7 +6,8 @@
  * Serve asks, one record at a time (base/record.h); the broker answers with the same type and
  * serial, a status (0, -errno) and descriptors. Everything the broker does is one of these, for a
  * process that was named to it on its command line. No path ever crosses: files are named by
- * target and address range, /proc files by an enum, files split off others by build-id or a name without directories.
+ * target and address range, /proc files by an enum, files split off others by build-id or a name without directories;
+ * .dwo files alone by what a compiler wrote, which leads nowhere but below the target's root (broker/dwo_file.h).
  * Unasked records come only at the start, so that afterwards every record has its answer. */
 
 #include <stdint.h>
@@ -51,6 +52,7 @@ enum broker_request {
 	BROKER_DEBUG,	   /* struct broker_debug -> uint32_t, enum broker_place; fd; -ENOENT: there is none;
 			    * -ETIMEDOUT: ask again from BROKER_PLACE_HOST_BUILD_ID */
 	BROKER_FETCH,	   /* struct broker_fetch -> struct broker_fetched; where there is a debuginfod server */
+	BROKER_DWO,	   /* struct broker_dwo -> uint32_t, enum broker_dwo_place; fd; -ENOENT: there is none */
 	BROKER_PERF_MAP,   /* uint32_t target -> fd of what its JIT tells of its code; -ENOENT */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
@@ -178,6 +180,23 @@ struct broker_fetched {
 	uint64_t n_fetched, n_refused; /* of the former: threw away, because they were of another file */
 	uint64_t n_none, n_failed;     /* no server had it; servers were not there, slow, or broke a bound */
 	uint64_t n_left_out;	       /* not asked for, because too many waited */
+};
+
+/* Below the target's root. */
+enum broker_dwo_place {
+	BROKER_DWO_AS_TOLD,   /* as the compiler wrote it */
+	BROKER_DWO_BESIDE,    /* its relative name, from where the file is that lacks it */
+	BROKER_DWO_LAST_PART, /* the last part of its name, there */
+	BROKER_N_DWO_PLACES,
+};
+
+#define BROKER_MAX_DWO 1024
+
+struct broker_dwo {
+	uint32_t target;
+	uint32_t place;	     /* enum broker_dwo_place: the first to look at */
+	uint64_t start, end; /* a line of /proc/PID/maps, of the file that lacks it */
+	char name[BROKER_MAX_DWO], directory[BROKER_MAX_DWO]; /* a stranger's bytes and a NUL */
 };
 
 struct broker_heap {

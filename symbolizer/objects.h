@@ -6,6 +6,7 @@
  * Owns up to OBJECTS_MAX of them and OBJECTS_MAX_HEAP bytes of memory in all: past either, what was used least recently
  * is forgotten. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@
 
 #define OBJECTS_MAX 64
 #define OBJECTS_MAX_HEAP (192u << 20)
+#define OBJECTS_MAX_SPLIT 512 /* .dwo files of all; sandbox.c knows it */
 
 struct object {
 	uint32_t id; /* 0: free */
@@ -44,6 +46,9 @@ struct objects {
 
 /* The object with this id, opened if it is not there. Takes *fd if it has use for it. 0 or -errno. */
 int objects_find(struct objects *l, uint32_t id, uint32_t kind, int *fd, struct object **ret);
+/* Room for one more file that was split off `except`: of other objects that have such, the one not used for longest is
+ * forgotten. False: it has all there may be. */
+bool objects_make_room_for_split(struct objects *l, const struct object *except);
 /* Forgets objects, but for one, until the heap is small enough. */
 void objects_make_room(struct objects *l, const struct object *except);
 void objects_deinit(struct objects *l);

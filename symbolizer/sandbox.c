@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 
 #define MAX_MEMORY (768ull << 20) /* RLIMIT_DATA: heap and private anonymous mappings */
-#define MAX_FILES 320 /* an object may have three beside its own */
+#define MAX_FILES 840 /* an object may have three beside its own; and OBJECTS_MAX_SPLIT */
 
 static void limit(int what, rlim_t to)
 {

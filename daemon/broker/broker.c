@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/broker/dwo_file.h"
 #include "daemon/broker/threads.h"
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
@@ -195,6 +196,21 @@ static void answer_fetch(struct broker *b, struct answer *a)
 	a->r->status = q ? fetches_answer(&b->fetches, q, &f) : -EINVAL;
 	memcpy(a->r->data, &f, sizeof(f));
 	a->r->n = sizeof(f);
+}
+
+static void answer_dwo(struct broker *b, struct answer *a)
+{
+	const struct broker_dwo *q = record_payload(a->r, struct broker_dwo);
+	enum broker_dwo_place place = BROKER_N_DWO_PLACES;
+	uint32_t found;
+
+	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_DWO_PLACES)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, dwo_file_open(&b->processes[q->target], q, &place));
+	found = place;
+	memcpy(a->r->data, &found, sizeof(found));
+	a->r->n = sizeof(found);
 }
 
 static void answer_perf_map(struct broker *b, struct answer *a)
@@ -469,6 +485,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_FETCH:
 		answer_fetch(b, &a);
+		break;
+	case BROKER_DWO:
+		answer_dwo(b, &a);
 		break;
 	case BROKER_PERF_MAP:
 		answer_perf_map(b, &a);

@@ -122,8 +122,7 @@ bool debug_file_path(const struct broker_debug *q, enum broker_place place, cons
 	return false;
 }
 
-/* The directory of a file that is mapped there, as the kernel tells it; "": it is not mapped any more. */
-static void mapped_directory(int dir, const struct broker_debug *q, char to[BROKER_MAX_PATH])
+void debug_file_directory(int dir, uint64_t start, uint64_t end, char to[BROKER_MAX_PATH])
 {
 	char name[64];
 	char *slash;
@@ -132,7 +131,7 @@ static void mapped_directory(int dir, const struct broker_debug *q, char to[BROK
 	*to = '\0';
 	if (dir < 0)
 		return;
-	snprintf(name, sizeof(name), "map_files/%" PRIx64 "-%" PRIx64, q->start, q->end);
+	snprintf(name, sizeof(name), "map_files/%" PRIx64 "-%" PRIx64, start, end);
 	n = readlinkat(dir, name, to, BROKER_MAX_PATH - 1);
 	to[n > 0 ? n : 0] = '\0';
 	slash = strrchr(to, '/');
@@ -142,7 +141,7 @@ static void mapped_directory(int dir, const struct broker_debug *q, char to[BROK
 		*to = '\0';
 }
 
-static int open_below(int root, const char *path, uint64_t resolve, struct stat *ret)
+int debug_file_open_below(int root, const char *path, uint64_t resolve, struct stat *ret)
 {
 	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
 				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve };
@@ -162,7 +161,7 @@ static int open_below(int root, const char *path, uint64_t resolve, struct stat 
 	return fd < 0 ? -errno : fd;
 }
 
-static int open_root(int dir)
+int debug_file_root(int dir)
 {
 	int fd = dir < 0 ? dir : openat(dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
@@ -194,10 +193,10 @@ static bool allowed(const struct looking *l, const struct stat *st)
 static int look(int dir, void *context)
 {
 	struct looking *l = context;
-	_cleanup_(closep) int root = open_root(dir), host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(closep) int root = debug_file_root(dir), host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	char directory[BROKER_MAX_PATH], path[BROKER_MAX_PATH];
 
-	mapped_directory(dir, l->q, directory);
+	debug_file_directory(dir, l->q->start, l->q->end, directory);
 	for (; l->place < BROKER_N_PLACES; l->place++) {
 		bool theirs = l->place < BROKER_PLACE_HOST_BUILD_ID;
 		const char *cache = l->place == BROKER_PLACE_FETCHED ? l->caches->fetched : l->caches->client;
@@ -207,7 +206,7 @@ static int look(int dir, void *context)
 		if ((theirs ? root : host) < 0 ||
 		    !debug_file_path(l->q, l->place, directory, cache, path))
 			continue;
-		fd = open_below(theirs ? root : host, path, 0, &st);
+		fd = debug_file_open_below(theirs ? root : host, path, 0, &st);
 		/* an empty one is how debuginfod remembers that there is none */
 		if (fd >= 0 && st.st_size && allowed(l, &st))
 			return fd;
@@ -248,7 +247,7 @@ static int own_pid(int dir, pid_t *ret)
 static int look_for_map(int dir, void *context)
 {
 	const struct looking *l = context;
-	_cleanup_(closep) int root = open_root(dir);
+	_cleanup_(closep) int root = debug_file_root(dir);
 	char path[64];
 	struct stat st;
 	pid_t pid;
@@ -257,7 +256,7 @@ static int look_for_map(int dir, void *context)
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)pid);
-	fd = open_below(root, path, RESOLVE_NO_SYMLINKS, &st);
+	fd = debug_file_open_below(root, path, RESOLVE_NO_SYMLINKS, &st);
 	if (fd >= 0 && (st.st_uid != l->p->uid || st.st_nlink > 1)) /* /tmp is everybody's */
 		close_fd(&fd), fd = -EPERM;
 	return fd;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/serve/core.h"
+#include "daemon/serve/dwos.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/sources.h"
@@ -161,11 +162,15 @@ static int ask_batch(struct job *j, const struct named_object *o, const uint64_t
 	struct core *c = j->c;
 	int r;
 
+	if (o->kind == SYMBOLIZER_FILE && j->question != NAMER_VARIABLES)
+		dwos_seek(c, o->id, words, n);
 	pthread_mutex_lock(&c->symbolizer_lock);
 	r = ask(j, o, words, n);
 	if (r < 0 && o->kind == SYMBOLIZER_KERNEL)
 		on_kernel_failure(c, r);
 	pthread_mutex_unlock(&c->symbolizer_lock);
+	if (r == 0 && o->kind == SYMBOLIZER_FILE && j->left_out)
+		dwos_note_lost(c, o->id, j->left_out);
 	if (core_symbolizer_failed(r) && o->id < NAMER_KERNEL)
 		on_failure(c, o->id, r);
 	return r;

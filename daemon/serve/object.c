@@ -30,7 +30,7 @@ void object_beside_close(struct object_beside *b)
 	close_fd(&b->debug_fd);
 	close_fd(&b->alt_fd);
 	close_fd(&b->dwp_fd);
-	b->fetched = b->spoiled = false;
+	b->fetched = b->spoiled = b->may_be_split = false;
 }
 
 static void object_free(struct object *x)

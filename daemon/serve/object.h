@@ -30,8 +30,9 @@ struct object_beside {
 	int debug_fd, alt_fd, dwp_fd;
 	bool fetched; /* one of them came over the network */
 	bool spoiled; /* and the symbolizer cannot do with it: not to be asked about */
+	bool may_be_split; /* and no package is among them */
 };
-#define OBJECT_ALONE { -1, -1, -1, false, false }
+#define OBJECT_ALONE { -1, -1, -1, false, false, false }
 
 struct object_search {
 	bool done;     /* once */
@@ -67,6 +68,9 @@ struct object {
 	struct object_beside beside;  /* lock: those that there are */
 	struct object_beside next;    /* lock: from the next naming on, if has_next */
 	bool has_next;
+	bool may_be_split;		      /* .dwo files may be looked for, as many as: */
+	uint32_t n_dwos;		      /* sources_lock: that were */
+	uint64_t n_lost;		      /* lock: of its debug information, past a bound */
 	bool kept; /* scratch of whoever looks for files to forget */
 };
 

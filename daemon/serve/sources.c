@@ -8,6 +8,7 @@
 #include "daemon/serve/capture.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/core.h"
+#include "daemon/serve/dwos.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/log.h"
 
@@ -29,6 +30,7 @@ struct search {
 	bool fetched; /* one of them came over the network */
 	bool there;   /* it has come, and is the one that was asked for: there is no other */
 	struct object_search result;
+	bool may_be_split;
 };
 
 void sources_init(struct sources *s)
@@ -202,8 +204,10 @@ static void search(struct search *s)
 
 	if (ask(s, (struct question){ .links = &l }) < 0)
 		return;
+	s->may_be_split = l.may_be_split;
 	find_debug(s, &l);
 	find_alt(s, &l);
+	s->may_be_split |= l.may_be_split;
 	find_package(s, &l);
 }
 
@@ -252,6 +256,7 @@ static void give(struct core *c, struct object *x, struct object_beside *found)
 		c->sources.n_found += (uint64_t)more;
 	if (!x->search.done) {
 		x->beside = *found;
+		x->may_be_split = found->may_be_split;
 	} else if (more > 0) {
 		c->sources.n_next += !x->has_next;
 		object_beside_close(&x->next);
@@ -279,7 +284,8 @@ static void seek(struct core *c, uint32_t id)
 	if (!x)
 		return;
 	search(&s);
-	found = (struct object_beside){ s.o.debug_fd, s.o.alt_fd, s.o.dwp_fd, s.fetched, false };
+	found = (struct object_beside){ s.o.debug_fd, s.o.alt_fd, s.o.dwp_fd, s.fetched, false,
+					 s.may_be_split && s.o.dwp_fd < 0 };
 	s.result.done = true;
 	s.result.at_ns = monotonic_ns();
 	s.result.n_refused = s.n_refused;
@@ -381,6 +387,7 @@ bool sources_take(struct core *c)
 			continue;
 		object_beside_close(&x->beside);
 		x->beside = x->next;
+		x->may_be_split = x->beside.may_be_split;
 		x->next = (struct object_beside)OBJECT_ALONE;
 		x->has_next = false;
 	}
@@ -442,6 +449,7 @@ void sources_say(struct core *c, const struct target *t, struct capture *to)
 	n_refused = c->sources.n_refused;
 	n_left_out = t->jit_left_out;
 	pthread_mutex_unlock(&c->lock);
+	dwos_say(c, to);
 	if (n_refused)
 		capture_comment(to, "debug files: %llu were found, %llu more belong to other files, or are damaged",
 				(unsigned long long)n_found, (unsigned long long)n_refused);

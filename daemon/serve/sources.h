@@ -22,6 +22,7 @@ struct sources {
 	bool servers;	      /* there are debuginfod servers; never changes */
 	uint32_t n_next;      /* lock: objects that have_next */
 	uint64_t n_found, n_refused; /* lock; refused: there, but of another file */
+	uint64_t n_dwos, n_dwos_missing, n_dwos_refused; /* likewise */
 };
 
 void sources_init(struct sources *s);
