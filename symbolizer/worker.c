@@ -19,6 +19,7 @@
 #include "symbolizer/links.h"
 #include "symbolizer/objects.h"
 #include "symbolizer/shown.h"
+#include "symbolizer/told.h"
 #include "symbolizer/variables.h"
 
 /* Descriptors of a question; what is left is closed. */
@@ -31,7 +32,7 @@ struct worker {
 	struct objects objects;
 	struct shown shown;
 	struct answers answers;
-	uint64_t n_sent; /* records with frames */
+	struct told *told; /* NULL: of nothing yet */
 	struct record in, out;
 };
 
@@ -61,13 +62,13 @@ static void take_beside(struct worker *w, struct object *o, struct files *files)
 	add_beside(w, o, SYMBOLIZER_BESIDE_DWP, NAMES_DWO, &files->dwp);
 }
 
+/* Whatever goes wrong: who does not get it all does not know the functions that we think are known there. */
 static int flush(struct worker *w)
 {
 	int r = w->out.n ? record_send(w->socket, &w->out) : 0;
 
-	w->n_sent++;
 	w->out.n = 0;
-	return r;
+	return r < 0 ? -EPIPE : 0;
 }
 
 static int put(struct worker *w, uint32_t type, const void *data, size_t n)
@@ -185,15 +186,43 @@ static int answer_probes(struct worker *w, const struct object *o,
 struct naming {
 	struct worker *w;
 	enum symbolizer_demangle how;
-	uint32_t index, n_frames;
+	uint32_t index;
+	struct symbolizer_frame frames[SYMBOLIZER_MAX_INLINED + 1]; /* of the address, without texts */
+	uint32_t n_frames;
 	uint64_t start; /* of the function; 0: unknown */
 	int error;
 };
 
+/* Room in the record for n bytes. */
+static void *extend(struct naming *n, size_t size)
+{
+	struct record *out = &n->w->out;
+	void *at;
+
+	if (out->n + size > RECORD_MAX && n->error == 0)
+		n->error = flush(n->w);
+	if (n->error < 0)
+		return NULL;
+	out->type = SYMBOLIZER_FRAME;
+	at = out->data + out->n;
+	out->n += (uint32_t)size;
+	return at;
+}
+
+/* For when the address is asked about again: the function has been told of by then. */
+static void keep_frame(struct naming *n, const struct symbolizer_frame *f, bool has_text)
+{
+	if (n->n_frames <= SYMBOLIZER_MAX_INLINED)
+		n->frames[n->n_frames] = (struct symbolizer_frame){ .line = f->line,
+								    .told = has_text || f->told,
+								    .function = f->function,
+								    .shown = f->shown };
+	n->n_frames++;
+}
+
 static void put_frame(struct naming *n, const struct names_frame *frame, uint64_t shown)
 {
 	/* an empty name says: nameless */
-	struct record *out = &n->w->out;
 	struct symbolizer_frame f = { .index = n->index,
 				      .line = frame->line,
 				      .start_line = frame->start_line,
@@ -201,24 +230,29 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 	struct shown_name name = shown_get(&n->w->shown, frame->system_name, n->how);
 	char file[SYMBOLIZER_MAX_PATH];
 	size_t n_text;
+	char *to;
 
-	n->n_frames++;
 	f.n_name = name.n_name;
 	f.n_system_name = name.n_system_name;
 	f.n_file = (uint16_t)utf8_copy(file, sizeof(file), frame->file, strlen(frame->file));
-	n_text = (size_t)f.n_name + f.n_system_name + f.n_file;
-	if (out->n + sizeof(f) + n_text + 7 > RECORD_MAX && n->error == 0)
-		n->error = flush(n->w);
+	if (!n->w->told)
+		n->w->told = calloc(1, sizeof(*n->w->told));
+	if (!n->w->told)
+		n->error = -ENOMEM;
 	if (n->error < 0)
 		return;
-	out->type = SYMBOLIZER_FRAME;
-	memcpy(out->data + out->n, &f, sizeof(f));
-	out->n += sizeof(f);
-	memcpy(out->data + out->n, name.name, f.n_name);
-	memcpy(out->data + out->n + f.n_name, name.system_name, f.n_system_name);
-	memcpy(out->data + out->n + f.n_name + f.n_system_name, file, f.n_file);
-	memset(out->data + out->n + n_text, 0, ((n_text + 7) & ~7ul) - n_text);
-	out->n += (uint32_t)((n_text + 7) & ~7ul);
+	told_frame(n->w->told, &f, name.name, name.system_name, file);
+	n_text = (size_t)f.n_name + f.n_system_name + f.n_file;
+	keep_frame(n, &f, n_text);
+	to = extend(n, sizeof(f) + ((n_text + 7) & ~7ul));
+	if (!to)
+		return;
+	memcpy(to, &f, sizeof(f));
+	to += sizeof(f);
+	memcpy(to, name.name, f.n_name);
+	memcpy(to + f.n_name, name.system_name, f.n_system_name);
+	memcpy(to + f.n_name + f.n_system_name, file, f.n_file);
+	memset(to + n_text, 0, ((n_text + 7) & ~7ul) - n_text);
 }
 
 static void on_frame(void *context, const struct names_frame *frame)
@@ -251,25 +285,19 @@ static void name_jit(struct naming *n, struct jit *j, uint64_t address)
 		put_frame(n, &(struct names_frame){ s.name, "", 0, 0 }, s.start);
 }
 
-/* What was said of the address before. */
-static void put_known(struct naming *n, const struct answer *a)
+/* What was said of the address before. False: of some function it would have to be told again. */
+static bool put_known(struct naming *n, const struct answer *a)
 {
-	struct record *out = &n->w->out;
+	struct symbolizer_frame *f;
 
-	if (out->n + a->n > RECORD_MAX)
-		n->error = flush(n->w);
-	if (n->error < 0 || !a->n)
-		return;
-	out->type = SYMBOLIZER_FRAME;
-	memcpy(out->data + out->n, a->data, a->n);
-	for (size_t at = out->n; at < out->n + a->n;) {
-		struct symbolizer_frame *f = (void *)(out->data + at);
-
-		f->index = n->index;
-		at += sizeof(*f) +
-		      (((size_t)f->n_name + f->n_system_name + f->n_file + 7) & ~7ul);
+	if (a->n && a->has_functions && !functions_has(&n->w->told->functions, a->oldest))
+		return false;
+	f = extend(n, a->n * sizeof(*f));
+	for (uint32_t i = 0; f && i < a->n; i++) {
+		f[i] = a->frames[i];
+		f[i].index = n->index;
 	}
-	out->n += a->n;
+	return true;
 }
 
 static void name_address(struct naming *n, struct object *o, uint64_t address)
@@ -291,16 +319,12 @@ static void name_by_file(struct naming *n, struct object *o, uint64_t address)
 	struct worker *w = n->w;
 	struct answer_key key = { o->generation, address, n->how };
 	const struct answer *known = answers_get(&w->answers, key);
-	uint64_t n_sent = w->n_sent;
-	uint32_t before = w->out.n;
 
-	if (known) {
-		put_known(n, known);
+	if (known && put_known(n, known))
 		return;
-	}
 	name_address(n, o, address);
-	if (w->n_sent == n_sent && n->error == 0)
-		answers_put(&w->answers, key, w->out.data + before, w->out.n - before);
+	if (n->error == 0 && n->n_frames <= SYMBOLIZER_MAX_INLINED)
+		answers_put(&w->answers, key, n->frames, n->n_frames);
 }
 
 static int answer_names(struct worker *w, struct object *o,
@@ -497,6 +521,7 @@ int worker_run(int socket, struct worker_vdso vdso)
 	if (w) {
 		shown_deinit(&w->shown);
 		answers_deinit(&w->answers);
+		free(w->told);
 	}
 	free(w);
 	return r == -EPIPE ? 0 : r;
