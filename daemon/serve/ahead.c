@@ -9,6 +9,7 @@
 #include "daemon/serve/namer_ask.h"
 
 #define MIN_WINDOW (500 * NS_PER_MS)
+#define PAUSE 4 /* for this part of what a batch took */
 #define BUSY_PAUSE (20 * NS_PER_MS) /* while others ask */
 
 /* When it looks, in sixteenths of the window: early, for files are opened then, and late, for little is left then. */
@@ -41,14 +42,16 @@ static bool others_ask(struct core *c)
 /* False: the window has ended, or there is no memory. */
 static bool ask(struct ahead *a, const uint64_t *words, size_t n)
 {
-	int64_t began;
+	int64_t began, took;
 
 	while (others_ask(a->core))
 		if (!pause_until(a, monotonic_ns() + BUSY_PAUSE))
 			return false;
 	began = monotonic_ns();
-	return namer_ask(a->core, NAMER_NAMES, words, n) == 0 &&
-	       pause_until(a, 2 * monotonic_ns() - began);
+	if (namer_ask(a->core, NAMER_NAMES, words, n) < 0)
+		return false;
+	took = monotonic_ns() - began;
+	return pause_until(a, began + took + took / PAUSE);
 }
 
 static bool look(struct ahead *a)

@@ -5,7 +5,7 @@
  *
  * Owns a thread for each of at most AHEAD_MAX open windows; one that finds no place asks at its end, as all would without
  * this. The thread looks at what was sampled a few times, the last time shortly before the end, and asks
- * about AHEAD_BATCH words at a time; between two batches it is idle for as long as the last one took, and for as long as
+ * about AHEAD_BATCH words at a time; between two batches it is idle for a while, and for as long as
  * anybody else has names to ask for. Answers go into the namer's cache, nothing else comes of it. */
 
 #include <pthread.h>
