@@ -235,10 +235,6 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 	f.n_name = name.n_name;
 	f.n_system_name = name.n_system_name;
 	f.n_file = (uint16_t)utf8_copy(file, sizeof(file), frame->file, strlen(frame->file));
-	if (!n->w->told)
-		n->w->told = calloc(1, sizeof(*n->w->told));
-	if (!n->w->told)
-		n->error = -ENOMEM;
 	if (n->error < 0)
 		return;
 	told_frame(n->w->told, &f, name.name, name.system_name, file);
@@ -463,6 +459,41 @@ static int answer_question(struct worker *w, struct object *o,
 	}
 }
 
+/* Bytes that belong to no object. */
+static size_t elsewhere(const struct worker *w)
+{
+	return (w->told ? sizeof(*w->told) : 0) + w->shown.size + w->answers.size;
+}
+
+static bool has_frames(uint32_t type)
+{
+	return type == SYMBOLIZER_NAMES || type == SYMBOLIZER_CALLEES || type == SYMBOLIZER_VARIABLES;
+}
+
+/* Within the memory that there is. Where it is too little, what was parsed before is forgotten, and the file, which is
+ * then alone, tried again: nothing has been sent until all is known. */
+static int answer_bounded(struct worker *w, struct object *o, const struct symbolizer_question *q,
+			  struct files *files, union end *end, uint32_t *n_end)
+{
+	int r = 0;
+
+	if (has_frames(w->in.type) && !w->told) {
+		w->told = calloc(1, sizeof(*w->told));
+		r = w->told ? 0 : -ENOMEM;
+	}
+	objects_make_room(&w->objects, o, elsewhere(w));
+	if (r == 0)
+		r = answer_question(w, o, q, files, end, n_end);
+	if (r == -ENOMEM && (w->in.type == SYMBOLIZER_ROWS || w->in.type == SYMBOLIZER_PROBES)) {
+		r = objects_begin_anew(&w->objects, o);
+		if (r == 0)
+			r = answer_question(w, o, q, files, end, n_end);
+	}
+	if (o->id)
+		objects_account(&w->objects, o, elsewhere(w));
+	return r;
+}
+
 static int answer(struct worker *w)
 {
 	const struct symbolizer_question *q = question(&w->in);
@@ -485,14 +516,13 @@ static int answer(struct worker *w)
 						    answer_links(w, o, &files);
 		answered = r == 0;
 	} else if (r == 0) {
-		r = answer_question(w, o, q, &files, &end, &n_end);
+		r = answer_bounded(w, o, q, &files, &end, &n_end);
 	}
 	close_files(&files);
 	if (answered)
 		return 0;
 	if (r == -EPIPE)
 		return r;
-	objects_make_room(&w->objects, o);
 	w->out.type = SYMBOLIZER_END;
 	w->out.status = r;
 	w->out.n = r == 0 ? n_end : 0;
