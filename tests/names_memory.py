@@ -14,7 +14,7 @@ import tempfile
 import zlib
 
 MAX_KB = 256 << 10
-BASE, TEXT = 0x400000, 32 << 20
+BASE, TEXT, LARGE_TEXT = 0x400000, 2 << 20, 32 << 20
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_NOTE, SHT_DYNSYM = 1, 2, 3, 7, 11
 SHF_ALLOC, SHF_EXEC, SHF_COMPRESSED = 2, 4, 0x800
 MB = 1 << 20
@@ -29,9 +29,9 @@ def uleb(n):
             return bytes(out)
 
 
-def write(path, sections, headers=()):
+def write(path, sections, headers=(), text=TEXT):
     """sections: (name, type, flags, bytes, or the size of a hole, link). The text is a hole, too."""
-    sections = [("", 0, 0, b"", 0), (".text", SHT_PROGBITS, SHF_ALLOC | SHF_EXEC, TEXT, 0), *sections]
+    sections = [("", 0, 0, b"", 0), (".text", SHT_PROGBITS, SHF_ALLOC | SHF_EXEC, text, 0), *sections]
     names = b"".join(s[0].encode() + b"\0" for s in sections) + b".shstrtab\0"
     sections.append((".shstrtab", SHT_STRTAB, 0, names, 0))
     table, at, name = b"", 4096, 0
@@ -49,7 +49,7 @@ def write(path, sections, headers=()):
         f.truncate(at)
         f.seek(at)
         f.write(table)
-        found = [struct.pack("<IIQQQQQQ", 1, 5, 4096, BASE + 4096, BASE + 4096, TEXT, TEXT, 4096), *headers]
+        found = [struct.pack("<IIQQQQQQ", 1, 5, 4096, BASE + 4096, BASE + 4096, text, text, 4096), *headers]
         f.seek(0)
         f.write(struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1" + bytes(9), 2, 62, 1, BASE + 4096, 64, at, 0, 64, 56, len(found),
                             64, len(sections), len(sections) - 1))
@@ -117,21 +117,21 @@ def eh_frame(n):
     cie = cie[:24].ljust(24, b"\0")
     program = b"\x41\x0e\x10\x41\x0e\x08" * n
     program += bytes(-(len(program) + 4 + 16 + 1) % 4)
-    fde = struct.pack("<IQQ", len(cie) + 4, BASE + 4096, TEXT) + b"\0" + program
+    fde = struct.pack("<IQQ", len(cie) + 4, BASE + 4096, LARGE_TEXT) + b"\0" + program
     return cie + struct.pack("<I", len(fde)) + fde + bytes(4)
 
 
 def files(at):
-    def add(name, *arguments):
-        write(at / name, *arguments)
+    def add(name, *arguments, **more):
+        write(at / name, *arguments, **more)
         yield at / name
 
     huge = functions(200000)
-    yield from add("zlib-bombs", bombs(zlib_of(bytes([1]) * (60 * MB))))
+    yield from add("zlib-bombs", bombs(zlib_of(bytes([1]) * (40 * MB))))
     yield from add("zstd-bombs", bombs(zstd_of(1, 127 * MB)))
     yield from add("zstd-over", bombs(zstd_of(1, 1000 * MB)))
     yield from add("large-unit", debug(unit(huge * 12)))
-    yield from add("large-unit-zlib", compressed(debug(unit(huge * 22)), zlib_of))
+    yield from add("large-unit-zlib", compressed(debug(unit(huge * 12)), zlib_of))
     yield from add("many-units", debug(b"".join(unit(b"", 16) for _ in range(10)) * 60000))
     yield from add("abbrevs", debug(unit(functions(3)), b"".join(
         uleb(i) + uleb(0x2e) + b"\0" + (uleb(0x3fff) + uleb(0x0b)) * 200 + b"\0\0" for i in range(4, 40000)) + ABBREVS))
@@ -143,7 +143,8 @@ def files(at):
     yield from add("notes", [(".note.x", SHT_NOTE, 0, 240 * MB, 0)],
                    [struct.pack("<IIQQQQQQ", 4, 4, TEXT + 4096, 0, 0, 240 * MB, 240 * MB, 4)])
     yield from add("frames", [(".eh_frame", SHT_PROGBITS, SHF_ALLOC, eh_frame(2 * MB), 0)],
-                   [struct.pack("<IIQQQQQQ", 1, 4, TEXT + 4096, BASE + TEXT + 4096, BASE + TEXT + 4096, 16 * MB, 16 * MB, 4096)])
+                   [struct.pack("<IIQQQQQQ", 1, 4, LARGE_TEXT + 4096, BASE + LARGE_TEXT + 4096, BASE + LARGE_TEXT + 4096, 16 * MB, 16 * MB,
+                                4096)], text=LARGE_TEXT)
     yield from add("frames-hole", [(".eh_frame", SHT_PROGBITS, SHF_ALLOC, 1000 * MB, 0)])
     yield from add("all", compressed(debug(unit(huge * 10)), zlib_of) + [
         (".symtab", SHT_SYMTAB, 0, symbols, 6), (".strtab", SHT_STRTAB, 0, b"\0abcdefghij\0" + bytes(40 * MB), 0)])
@@ -158,8 +159,7 @@ def main():
         arguments = []
         for i, path in enumerate(files(at)):
             arguments += [path, "%x" % (BASE + 4096 + 8 * 3 + i % 8), at / "honest", "%x" % (BASE + 4096 + 8 * 2 + 1)]
-        # each with all others before it, and each again when all have been seen
-        out = subprocess.run([ask, child, *map(str, arguments), *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True).stdout
+        out = subprocess.run([ask, child, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True).stdout
         lines = out.splitlines()
         for line in lines:
             words = line.split()
@@ -170,7 +170,7 @@ def main():
                 failures.append("too much memory: " + line)
             elif words[0].endswith("/honest") and words[-3] != "f2":
                 failures.append("a file without malice has no names: " + line)
-        if len(lines) != len(arguments):
+        if len(lines) != len(arguments) // 2:
             failures.append("%d lines" % len(lines))
     for f in failures:
         print("not ok:", f)
