@@ -51,7 +51,7 @@ def write(path, sections, headers=(), text=TEXT):
         f.write(table)
         found = [struct.pack("<IIQQQQQQ", 1, 5, 4096, BASE + 4096, BASE + 4096, text, text, 4096), *headers]
         f.seek(0)
-        f.write(struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1" + bytes(9), 2, 62, 1, BASE + 4096, 64, at, 0, 64, 56, len(found),
+        f.write(struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1" + bytes(9), 2, 62, 1, 0, 64, at, 0, 64, 56, len(found),
                             64, len(sections), len(sections) - 1))
         f.write(b"".join(found))
 
