@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""names_memory.py ASK-CHILD SYMBOLIZER - files that want memory: none takes the child above 256 MiB of it, or kills it, and a file
+"""names_memory.py ASK-CHILD SYMBOLIZER - files that want memory, or time: none takes the child above 256 MiB of it, or kills it, and a file
 without malice is answered afterwards in full.
 
 VmHWM, the child's largest resident set, counts its own memory and a few MB of program; so it is a bound of RssAnon that no poll
@@ -132,6 +132,9 @@ def files(at):
     yield from add("zstd-over", bombs(zstd_of(1, 1000 * MB)))
     yield from add("large-unit", debug(unit(huge * 12)))
     yield from add("large-unit-zlib", compressed(debug(unit(huge * 12)), zlib_of))
+    # one byte a DIE, and for each 256 attributes to pass: as good as endless
+    yield from add("endless", compressed(debug(unit(b"\4" * (60 * MB)), ABBREVS[:-1] + uleb(4) + uleb(0x34) + b"\0" + (uleb(0x3f) + uleb(0x19)) * 250
+                                               + b"\0\0\0"), zlib_of))
     yield from add("many-units", debug(b"".join(unit(b"", 16) for _ in range(10)) * 60000))
     yield from add("abbrevs", debug(unit(functions(3)), b"".join(
         uleb(i) + uleb(0x2e) + b"\0" + (uleb(0x3fff) + uleb(0x0b)) * 200 + b"\0\0" for i in range(4, 40000)) + ABBREVS))
