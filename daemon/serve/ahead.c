@@ -2,6 +2,7 @@
 #include "daemon/serve/ahead.h"
 
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "daemon/serve/clock.h"
@@ -14,6 +15,16 @@
 
 /* When it looks, in sixteenths of the window: early, for files are opened then, and late, for little is left then. */
 static const int64_t looks[] = { 1, 4, 8, 12, 14, 15 };
+
+int ahead_add(struct ahead_words *to, const uint64_t *words, uint32_t n)
+{
+	if (vec_reserve(&to->all, to->all.n + n) < 0)
+		return -ENOMEM;
+	if (n)
+		memcpy(to->all.data + to->all.n, words, n * sizeof(*words));
+	to->all.n += n;
+	return 0;
+}
 
 /* Until then, or until the window ends. False: it has ended. */
 static bool pause_until(struct ahead *a, int64_t until_ns)

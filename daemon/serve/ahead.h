@@ -25,7 +25,7 @@ struct ahead_words {
 };
 
 /* Adds the frame words that were seen so far, in any order, each any number of times. Takes the core's lock. 0 or
- * -ENOMEM. */
+ * -errno. */
 typedef int ahead_collect_fn(void *context, struct ahead_words *to);
 
 struct ahead {
@@ -40,6 +40,7 @@ struct ahead {
 	bool stop;
 };
 
+int ahead_add(struct ahead_words *to, const uint64_t *words, uint32_t n);
 /* Where it cannot begin it does nothing; ahead_end is called in any case. `a` was zero. */
 void ahead_begin(struct ahead *a);
 /* Waits for the batch that is being asked about, if any. */

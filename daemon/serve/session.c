@@ -174,6 +174,8 @@ static int look(void *context, struct ahead_words *to)
 	pool_fold(&c->pool, &c->totals, &c->kept);
 	r = cpu_words(l->s, &l->from->before, to);
 	pthread_mutex_unlock(&c->lock);
+	if (r == 0 && l->s->profile->arm == PROFILE_WALL)
+		r = wait_words(c, l->s->target, &l->from->waits, to);
 	return r;
 }
 

@@ -142,8 +142,9 @@ static int64_t since(const struct session *s, const struct totals_before *before
 int cpu_words(const struct session *s, const struct totals_before *before, struct ahead_words *to)
 {
 	const struct totals *totals = &s->core->totals;
+	int r = 0;
 
-	for (size_t i = 0; i < totals->rows.n; i++) {
+	for (size_t i = 0; i < totals->rows.n && r == 0; i++) {
 		const uint64_t *words;
 		uint32_t n;
 
@@ -152,12 +153,9 @@ int cpu_words(const struct session *s, const struct totals_before *before, struc
 		words = stacks_words(&totals->stacks, totals->rows.data[i].stack, &n);
 		if (!s->kernel)
 			drop_kernel(&words, &n);
-		if (vec_reserve(&to->all, to->all.n + n) < 0)
-			return -ENOMEM;
-		memcpy(to->all.data + to->all.n, words, n * sizeof(*words));
-		to->all.n += n;
+		r = ahead_add(to, words, n);
 	}
-	return 0;
+	return r;
 }
 
 int cpu_capture(const struct session *s, const struct totals_before *before,
