@@ -505,3 +505,52 @@ int symbolizer_ask_fits(struct symbolizer *s, const struct symbolizer_object *o,
 		return r;
 	return s->record.type == SYMBOLIZER_END ? file_status(&s->record) : -EBADMSG;
 }
+
+static int take_dwos(struct symbolizer_dwos *to, const struct record *r, uint32_t max)
+{
+	size_t n = r->n / sizeof(struct symbolizer_dwo);
+
+	if (!n || r->n % sizeof(struct symbolizer_dwo) || to->all.n + n > max)
+		return -EBADMSG;
+	if (vec_reserve(&to->all, to->all.n + n) < 0)
+		return -ENOMEM;
+	memcpy(to->all.data + to->all.n, r->data, r->n);
+	for (size_t i = to->all.n; i < to->all.n + n; i++)
+		if (!good_text(to->all.data[i].name, sizeof(to->all.data[i].name)) ||
+		    !good_text(to->all.data[i].directory, sizeof(to->all.data[i].directory)))
+			return -EBADMSG;
+	to->all.n += n;
+	return 0;
+}
+
+int symbolizer_ask_dwos(struct symbolizer *s, const struct symbolizer_object *o,
+			const uint64_t *addresses, uint32_t n, struct symbolizer_dwos *ret)
+{
+	struct symbolizer_question q = question(o);
+	int r = n > SYMBOLIZER_MAX_ADDRESSES ? -EINVAL : 0;
+
+	q.n = n;
+	if (r == 0)
+		r = ask(s, SYMBOLIZER_DWOS, o, &q, addresses);
+	while (r == 0) {
+		r = receive(s);
+		if (r < 0)
+			return r;
+		if (s->record.type == SYMBOLIZER_END)
+			return file_status(&s->record);
+		r = s->record.type == SYMBOLIZER_DWOS ? take_dwos(ret, &s->record, n) : -EBADMSG;
+	}
+	return r;
+}
+
+int symbolizer_give_dwo(struct symbolizer *s, const struct symbolizer_object *o)
+{
+	struct symbolizer_question q = question(o);
+	int r = ask(s, SYMBOLIZER_DWO, o, &q, NULL);
+
+	if (r == 0)
+		r = receive(s);
+	if (r < 0)
+		return r;
+	return s->record.type == SYMBOLIZER_END ? file_status(&s->record) : -EBADMSG;
+}

@@ -88,6 +88,28 @@ void objects_account(struct objects *l, struct object *o, size_t n_elsewhere)
 		forget_others(l, o, o->size < OBJECTS_MAX_HEAP ? OBJECTS_MAX_HEAP - o->size : 0);
 }
 
+bool objects_make_room_for_split(struct objects *l, const struct object *except)
+{
+	for (;;) {
+		struct object *found = NULL;
+		size_t n = 0;
+
+		for (size_t i = 0; i < OBJECTS_MAX; i++) {
+			struct object *o = &l->all[i];
+			size_t split = o->names ? names_n_split(o->names) : 0;
+
+			n += split;
+			if (split && o != except && (!found || o->used < found->used))
+				found = o;
+		}
+		if (n < OBJECTS_MAX_SPLIT)
+			return true;
+		if (!found)
+			return false;
+		object_forget(found);
+	}
+}
+
 static int read_jit(const struct object *o, int fd)
 {
 	return fd < 0 ? -EBADF : jit_update(o->jit, fd);

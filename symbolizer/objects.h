@@ -8,6 +8,7 @@
  * OBJECTS_MAX_BESIDE_LARGE where its file is large: the process may have SANDBOX_MAX_MEMORY in all, and what is read of a file
  * for a moment takes its share. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@
 #define OBJECTS_MAX_OTHERS (96u << 20)
 #define OBJECTS_MAX_BESIDE_LARGE (24u << 20)
 #define OBJECTS_LARGE_FILE (32u << 20)
+#define OBJECTS_MAX_SPLIT 512 /* .dwo files of all; sandbox.c knows it */
 
 struct object {
 	uint32_t id; /* 0: free */
@@ -51,6 +53,9 @@ struct objects {
 
 /* The object with this id, opened if it is not there. Takes *fd if it has use for it. 0 or -errno. */
 int objects_find(struct objects *l, uint32_t id, uint32_t kind, int *fd, struct object **ret);
+/* Room for one more file that was split off `except`: of other objects that have such, the one not used for longest is
+ * forgotten. False: it has all there may be. */
+bool objects_make_room_for_split(struct objects *l, const struct object *except);
 /* When a question about the object has been answered: counts what it took, and forgets others until it is little enough.
  * n_elsewhere: bytes of memory that are nobody's here. */
 void objects_account(struct objects *l, struct object *o, size_t n_elsewhere);

@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 
 #define LARGE_PIECE (1 << 20) /* bytes */
-#define MAX_FILES 320 /* an object may have three beside its own */
+#define MAX_FILES 840 /* an object may have three beside its own; and OBJECTS_MAX_SPLIT */
 
 static void limit(int what, rlim_t to)
 {

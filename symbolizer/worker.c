@@ -14,6 +14,7 @@
 #include "symbolizer/bounds.h"
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
+#include "symbolizer/files.h"
 #include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
 #include "symbolizer/links.h"
@@ -21,11 +22,6 @@
 #include "symbolizer/shown.h"
 #include "symbolizer/told.h"
 #include "symbolizer/variables.h"
-
-/* Descriptors of a question; what is left is closed. */
-struct files {
-	int own, debug, alt, dwp;
-};
 
 struct worker {
 	int socket;
@@ -49,17 +45,25 @@ static void add_beside(struct worker *w, struct object *o, unsigned which, enum 
 		return;
 	if (which == SYMBOLIZER_BESIDE_DEBUG)
 		o->debug = f;
+	/* these may have been made without it */
+	callees_free(o->callees);
+	variables_free(o->variables);
+	o->callees = NULL;
+	o->variables = NULL;
 }
 
 /* What the question's names come from, if it asks for any. */
 static void take_beside(struct worker *w, struct object *o, struct files *files)
 {
+	bool dwo = w->in.type == SYMBOLIZER_DWO; /* it stands where the package does */
+
 	if (!o->names || (w->in.type != SYMBOLIZER_NAMES && w->in.type != SYMBOLIZER_VARIABLES &&
-			  w->in.type != SYMBOLIZER_CALLEES))
+			  w->in.type != SYMBOLIZER_CALLEES && w->in.type != SYMBOLIZER_DWOS && !dwo))
 		return;
 	add_beside(w, o, SYMBOLIZER_BESIDE_DEBUG, NAMES_DEBUG, &files->debug);
 	add_beside(w, o, SYMBOLIZER_BESIDE_ALT, NAMES_ALT, &files->alt);
-	add_beside(w, o, SYMBOLIZER_BESIDE_DWP, NAMES_DWO, &files->dwp);
+	if (!dwo)
+		add_beside(w, o, SYMBOLIZER_BESIDE_DWP, NAMES_DWO, &files->dwp);
 }
 
 /* Whatever goes wrong: who does not get it all does not know the functions that we think are known there. */
@@ -131,6 +135,54 @@ static int answer_fits(const struct object *o, uint32_t how, struct files *files
 	       alt ? links_fit_alt(debug ? debug : o->elf, alt) :
 		     links_fit_debug(o->elf, debug, how == SYMBOLIZER_FIT_LINK);
 	return fits ? 0 : -ESTALE;
+}
+
+static bool copy_text(char to[SYMBOLIZER_MAX_DWO + 1], const char *from)
+{
+	size_t n = strlen(from);
+
+	if (n > SYMBOLIZER_MAX_DWO)
+		return false;
+	memcpy(to, from, n);
+	return true;
+}
+
+static int answer_dwos(struct worker *w, struct object *o, const struct symbolizer_question *q,
+		       const uint64_t *addresses)
+{
+	int r = o->names ? 0 : -ENOEXEC;
+
+	w->out.n = 0;
+	for (uint32_t i = 0; i < q->n && r == 0; i++) {
+		struct symbolizer_dwo dwo = { 0 };
+		struct names_dwo found;
+
+		if (!names_missing_dwo(o->names, addresses[i], &found) ||
+		    !copy_text(dwo.name, found.name) || !copy_text(dwo.directory, found.directory))
+			continue;
+		if (w->out.n + sizeof(dwo) > RECORD_MAX)
+			r = flush(w);
+		w->out.type = SYMBOLIZER_DWOS;
+		memcpy(w->out.data + w->out.n, &dwo, sizeof(dwo));
+		w->out.n += sizeof(dwo);
+	}
+	return r < 0 ? r : flush(w);
+}
+
+static int answer_dwo(struct worker *w, struct object *o, struct files *files)
+{
+	struct elf_file *f = NULL;
+	int r = o->names && files->dwp >= 0 ? 0 : -EINVAL;
+
+	if (r == 0 && !objects_make_room_for_split(&w->objects, o))
+		r = -EMFILE;
+	if (r == 0)
+		r = elf_file_open(TAKE_FD(files->dwp), &f);
+	if (r == 0)
+		r = names_add_dwo(o->names, f);
+	if (r == 0)
+		o->generation = ++w->objects.clock;
+	return r;
 }
 
 static int put_array(struct worker *w, uint32_t type, const void *data, size_t item, size_t n)
@@ -227,11 +279,17 @@ static void put_frame(struct naming *n, const struct names_frame *frame, uint64_
 				      .line = frame->line,
 				      .start_line = frame->start_line,
 				      .shown = shown };
-	struct shown_name name = shown_get(&n->w->shown, frame->system_name, n->how);
-	char file[SYMBOLIZER_MAX_PATH];
+	const char *whole = frame->qualified ? frame->qualified : frame->system_name;
+	struct shown_name name = shown_get(&n->w->shown, whole, n->how);
+	char file[SYMBOLIZER_MAX_PATH], own[SYMBOLIZER_MAX_NAME + 1];
 	size_t n_text;
 	char *to;
 
+	if (frame->qualified) {
+		name.n_system_name = (uint16_t)utf8_copy(own, sizeof(own), frame->system_name,
+							 strlen(frame->system_name));
+		name.system_name = own;
+	}
 	f.n_name = name.n_name;
 	f.n_system_name = name.n_system_name;
 	f.n_file = (uint16_t)utf8_copy(file, sizeof(file), frame->file, strlen(frame->file));
@@ -278,7 +336,8 @@ static void name_jit(struct naming *n, struct jit *j, uint64_t address)
 	struct jit_symbol s;
 
 	if (jit_find(j, address, &s))
-		put_frame(n, &(struct names_frame){ s.name, "", 0, 0 }, s.start);
+		put_frame(n, &(struct names_frame){ .system_name = s.name, .file = s.file, .line = s.line },
+			  s.start);
 }
 
 /* What was said of the address before. False: of some function it would have to be told again. */
@@ -352,7 +411,7 @@ static int answer_callees(struct worker *w, struct object *o, const struct symbo
 	if (r < 0)
 		return r;
 	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
-		struct names_frame f = { callees_find(o->callees, addresses[n.index]), "", 0, 0 };
+		struct names_frame f = { .system_name = callees_find(o->callees, addresses[n.index]), .file = "" };
 
 		if (f.system_name)
 			put_frame(&n, &f, 0);
@@ -375,7 +434,7 @@ static int answer_variables(struct worker *w, struct object *o, const struct sym
 		struct variable v;
 
 		if (variables_find(o->variables, addresses[n.index], &v))
-			put_frame(&n, &(struct names_frame){ v.name, "", 0, 0 }, v.start);
+			put_frame(&n, &(struct names_frame){ .system_name = v.name, .file = "" }, v.start);
 	}
 	return n.error < 0 ? n.error : flush(w);
 }
@@ -388,43 +447,18 @@ static const struct symbolizer_question *question(const struct record *r)
 
 	if (r->n < sizeof(*q))
 		return NULL;
-	n = r->type == SYMBOLIZER_FITS ? 0 : q->n;
+	n = r->type == SYMBOLIZER_FITS || r->type == SYMBOLIZER_DWO ? 0 : q->n;
 	if (n > SYMBOLIZER_MAX_ADDRESSES || !q->object || q->beside > SYMBOLIZER_BESIDE_ALL ||
 	    r->n != sizeof(*q) + n * sizeof(uint64_t) || q->demangle > DEMANGLE_FULL)
 		return NULL;
 	return q;
 }
 
-/* The vdso alone comes without a descriptor of its own. */
-static struct files take_files(struct record *r, const struct symbolizer_question *q)
-{
-	struct files f = { -1, -1, -1, -1 };
-	uint32_t at = 0;
-
-	if (r->n_fds && q->kind != SYMBOLIZER_VDSO)
-		f.own = TAKE_FD(r->fds[at++]);
-	if (q->beside & SYMBOLIZER_BESIDE_DEBUG && at < r->n_fds)
-		f.debug = TAKE_FD(r->fds[at++]);
-	if (q->beside & SYMBOLIZER_BESIDE_ALT && at < r->n_fds)
-		f.alt = TAKE_FD(r->fds[at++]);
-	if (q->beside & SYMBOLIZER_BESIDE_DWP && at < r->n_fds)
-		f.dwp = TAKE_FD(r->fds[at++]);
-	return f;
-}
-
-static void close_files(struct files *f)
-{
-	close_fd(&f->own);
-	close_fd(&f->debug);
-	close_fd(&f->alt);
-	close_fd(&f->dwp);
-}
-
 /* What the last record of an answer holds. */
 union end {
 	struct symbolizer_rows_end rows;
 	struct symbolizer_probes_end probes;
-	uint64_t left_out;
+	uint64_t left_out; /* of names */
 };
 
 static int answer_question(struct worker *w, struct object *o,
@@ -445,15 +479,20 @@ static int answer_question(struct worker *w, struct object *o,
 		*n_end = sizeof(end->probes);
 		return r;
 	case SYMBOLIZER_NAMES:
-		end->left_out = o->jit ? jit_left_out(o->jit) : 0;
-		*n_end = o->jit ? sizeof(end->left_out) : 0;
-		return answer_names(w, o, q, (const uint64_t *)(q + 1));
+		r = answer_names(w, o, q, (const uint64_t *)(q + 1));
+		end->left_out = o->jit ? jit_left_out(o->jit) : o->names ? names_lost(o->names) : 0;
+		*n_end = sizeof(end->left_out);
+		return r;
 	case SYMBOLIZER_CALLEES:
 		return answer_callees(w, o, q, (const uint64_t *)(q + 1));
 	case SYMBOLIZER_VARIABLES:
 		return answer_variables(w, o, q, (const uint64_t *)(q + 1));
 	case SYMBOLIZER_FITS:
 		return answer_fits(o, q->n, files);
+	case SYMBOLIZER_DWOS:
+		return answer_dwos(w, o, q, (const uint64_t *)(q + 1));
+	case SYMBOLIZER_DWO:
+		return answer_dwo(w, o, files);
 	default:
 		return -EINVAL;
 	}

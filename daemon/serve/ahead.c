@@ -7,7 +7,6 @@
 
 #include "daemon/serve/clock.h"
 #include "daemon/serve/core.h"
-#include "daemon/serve/namer_ask.h"
 
 #define MIN_WINDOW (500 * NS_PER_MS)
 #define PAUSE 4 /* for this part of what a batch took */
@@ -59,7 +58,7 @@ static bool ask(struct ahead *a, const uint64_t *words, size_t n)
 		if (!pause_until(a, monotonic_ns() + BUSY_PAUSE))
 			return false;
 	began = monotonic_ns();
-	if (namer_ask(a->core, NAMER_NAMES, words, n) < 0)
+	if (namer_ahead(a->core, words, n) < 0)
 		return false;
 	took = monotonic_ns() - began;
 	return pause_until(a, began + took + took / PAUSE);

@@ -51,6 +51,7 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	c->hz = ret->start.hz;
 	c->period_ns = ret->start.period_ns;
 	c->waits.mode = (enum broker_wait_mode)ret->start.wait;
+	c->sources.servers = ret->start.debuginfod;
 	c->heap.mode = (enum broker_heap_mode)ret->start.heap;
 	c->heap.budget = ret->start.max_overhead == BROKER_NO_LIMIT ? INFINITY :
 								      ret->start.max_overhead / 1e6;
@@ -265,6 +266,23 @@ static void start_for(struct core *c, const char *name)
 		start_kept(c, (enum pp_collector)p->collector);
 }
 
+static void *seek(void *context)
+{
+	struct core *c = context;
+
+	sources_seek_all(c, &c->targets[0]);
+	return NULL;
+}
+
+/* There is no next answer, so what is to come over the network has to come during the window. */
+static void start_seeking(struct core *c)
+{
+	pthread_t t;
+
+	if (c->sources.servers && pthread_create(&t, NULL, seek, c) == 0)
+		pthread_detach(t);
+}
+
 static int record(struct core *c, struct orders *o)
 {
 	pthread_t watcher;
@@ -273,6 +291,7 @@ static int record(struct core *c, struct orders *o)
 
 	if (err < 0)
 		return err;
+	start_seeking(c);
 	start_for(c, o->text);
 	run_once(c, o);
 	if (write(c->stop_fd, &one, sizeof(one)) == sizeof(one))

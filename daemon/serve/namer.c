@@ -10,6 +10,7 @@
 #include "daemon/serve/core.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/namer_ask.h"
+#include "daemon/serve/sources.h"
 
 /* Shown addresses above those of files (object.c: below 2^52). */
 #define KERNEL_BASE (1ull << 52)
@@ -322,17 +323,24 @@ static int build(struct job *j)
 	return j->error;
 }
 
-/* What another is about to use is not thrown away. */
-static void begin(struct namer *n, pthread_mutex_t *lock)
+/* What another is about to use is not thrown away; and while nobody names, names may become better ones. */
+static void begin(struct core *c)
 {
-	pthread_mutex_lock(lock);
-	if (!n->n_running++) {
-		names_cache_bound(&n->cache);
-		names_cache_bound(&n->full);
-		names_cache_bound(&n->callees);
-		names_cache_bound(&n->variables);
+	struct namer *n = &c->namer;
+	struct names_cache *const caches[] = { &n->cache, &n->full, &n->callees, &n->variables };
+	bool other;
+
+	pthread_mutex_lock(&c->lock);
+	pthread_mutex_lock(&c->symbolizer_lock);
+	other = !n->n_running && sources_take(c);
+	for (size_t i = 0; i < sizeof(caches) / sizeof(caches[0]) && !n->n_running; i++) {
+		if (other)
+			names_cache_empty(caches[i]);
+		names_cache_bound(caches[i]);
 	}
-	pthread_mutex_unlock(lock);
+	n->n_running++;
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	pthread_mutex_unlock(&c->lock);
 }
 
 static void end(struct namer *n, pthread_mutex_t *lock)
@@ -349,8 +357,10 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 	struct job j = { .c = c, .t = t, .n = &n };
 	int r;
 
-	begin(&c->namer, &c->symbolizer_lock);
 	r = collect(&j, capture);
+	if (r == 0)
+		sources_seek_again(c, n.words.data, n.words.n);
+	begin(c);
 	if (r == 0)
 		r = namer_ask(c, NAMER_NAMES, n.words.data, n.words.n);
 	if (r == 0)
@@ -389,6 +399,16 @@ size_t namer_unknown(struct core *c, uint64_t *words, size_t n)
 	return kept;
 }
 
+int namer_ahead(struct core *c, const uint64_t *words, size_t n)
+{
+	int r;
+
+	begin(c);
+	r = namer_ask(c, NAMER_NAMES, words, n);
+	end(&c->namer, &c->symbolizer_lock);
+	return r;
+}
+
 /* The symbolizer_lock is held. */
 static void take_callee(struct job *j, uint64_t word)
 {
@@ -422,7 +442,7 @@ int namer_callees(struct core *c, const uint64_t *words, size_t n, struct naming
 
 	if (!sorted)
 		return -ENOMEM;
-	begin(&c->namer, &c->symbolizer_lock);
+	begin(c);
 	r = namer_ask(c, NAMER_CALLEES, sorted, n);
 	pthread_mutex_lock(&c->symbolizer_lock);
 	for (size_t i = 0; i < n && r == 0; i++) {
@@ -458,7 +478,7 @@ int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret)
 
 	if (!sorted)
 		return -ENOMEM;
-	begin(&c->namer, &c->symbolizer_lock);
+	begin(c);
 	r = namer_ask(c, NAMER_VARIABLES, sorted + none, n_sorted - none);
 	pthread_mutex_lock(&c->symbolizer_lock);
 	for (size_t i = 0; i < n && r == 0; i++)
@@ -504,7 +524,7 @@ static int spell_full(struct core *c, struct naming *named)
 	pthread_mutex_lock(&c->lock);
 	c->n_windows++; /* keeps the objects */
 	pthread_mutex_unlock(&c->lock);
-	begin(&c->namer, &c->symbolizer_lock);
+	begin(c);
 	r = namer_ask(c, NAMER_FULL, named->words.data, named->words.n);
 	pthread_mutex_lock(&c->symbolizer_lock);
 	for (uint32_t i = 0; i < named->locations.n && r == 0; i++) {

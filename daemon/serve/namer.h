@@ -46,4 +46,6 @@ int namer_spell(struct core *c, enum symbolizer_demangle how, struct naming *nam
 /* Moves to the front those words that have no answer yet and could have one, each once and those of one object
  * together; returns how many. Takes symbolizer_lock. */
 size_t namer_unknown(struct core *c, uint64_t *words, size_t n);
+/* Asks about them, which is as if they were named: names become no better ones meanwhile. 0 or -ENOMEM. */
+int namer_ahead(struct core *c, const uint64_t *words, size_t n);
 void namer_deinit(struct namer *n);

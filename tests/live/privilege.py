@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""privilege.py - what each of the three processes holds, and what becomes of the others when one dies.
+"""privilege.py - what each of the three processes that are always there holds, and what becomes of the others when one dies.
 
 What the sandboxes refuse is tests/unit/test-sandbox.c's; here stands what the kernel says of the
 processes that run."""
@@ -329,7 +329,7 @@ def test_the_broker_is_ended():
 
 
 def test_the_children_start_from_the_broker_only():
-    for name in ("pprofd-serve", "pprofd-symbolizer"):
+    for name in ("pprofd-serve", "pprofd-symbolizer", "pprofd-fetch"):
         p = subprocess.run([str(lib.BUILD / name)], stdin=subprocess.DEVNULL, timeout=60,
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         check(p.returncode == 2 and b"started by pprofd" in p.stderr, "%s: %d %s" %

@@ -131,7 +131,7 @@ static int setup(void **state)
 
 		if (!o || o->id != i)
 			return -1;
-		o->sought = true;
+		o->search.done = true;
 	}
 	*state = x;
 	return 0;
