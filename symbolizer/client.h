@@ -17,12 +17,15 @@
 /* Waiting for one record. A child that parses a large file is silent for a while. */
 #define SYMBOLIZER_TIMEOUT_MS 20000
 
+struct functions;
+
 struct symbolizer {
 	int fd; /* -1: none */
 	int timeout_ms;	     /* of silence; 0: SYMBOLIZER_TIMEOUT_MS */
 	int64_t deadline_ms; /* of the question that is being asked */
 	uint32_t serial;
 	uint64_t left_out; /* by the last answer with names: what was past a bound, or of no use */
+	struct functions *functions; /* of the child's frames; NULL: none yet */
 	struct record record; /* scratch */
 };
 
@@ -47,7 +50,7 @@ struct symbolizer_object {
 	int debug_fd, alt_fd, dwp_fd;
 };
 
-/* `frame` and its strings (n_* bytes each, no NUL) are borrowed. */
+/* `frame` and its strings (n_* bytes each, no NUL) are borrowed. It has its texts, told before or not. */
 typedef void symbolizer_frame_fn(void *context, const struct symbolizer_frame *frame,
 				 const char *name, const char *system_name, const char *file);
 

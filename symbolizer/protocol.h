@@ -125,13 +125,15 @@ struct symbolizer_rows_end {
 /* SYMBOLIZER_FRAME holds any number of these, each followed by its three strings without NULs
  * and padded to 8 bytes. All frames of one address follow each other, innermost first. An
  * address without a name has one frame with an empty name, if its function or its line is known, or none. The system name
- * is the file's, the name is shown: they differ in more than spelling where a file has no linkage name. */
+ * is the file's, the name is shown: they differ in more than spelling where a file has no linkage name.
+ * Frames that have any text are counted, since the child was started, and a later one of the same function may have the
+ * number in place of the texts and of the start line, for as long as functions.h says that both ends know it. */
 struct symbolizer_frame {
 	uint32_t index; /* of the address in the question */
 	uint32_t line, start_line; /* 0: unknown */
 	uint16_t n_name, n_system_name, n_file;
-	uint16_t pad;
-	uint32_t pad2;
+	uint16_t told; /* 1: of `function`; start_line and n_* are 0 */
+	uint32_t function; /* else it says nothing */
 	uint64_t shown; /* SYMBOLIZER_KERNEL: the address to show instead, which tells nothing of
 			 * where this kernel was loaded; else where the function starts that is really
 			 * there, or the variable, 0: unknown */

@@ -382,6 +382,33 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 	return r;
 }
 
+size_t namer_unknown(struct core *c, uint64_t *words, size_t n)
+{
+	size_t kept = 0;
+
+	n = sort_words(words, n);
+	pthread_mutex_lock(&c->symbolizer_lock);
+	for (size_t i = 0; i < n; i++) {
+		enum frame_kind kind = frame_kind(words[i]);
+
+		if ((kind == FRAME_FILE || (kind == FRAME_KERNEL && !c->namer.kernel_hidden)) &&
+		    !names_cache_find(&c->namer.cache, words[i]))
+			words[kept++] = words[i];
+	}
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	return kept;
+}
+
+int namer_ahead(struct core *c, const uint64_t *words, size_t n)
+{
+	int r;
+
+	begin(c);
+	r = namer_ask(c, NAMER_NAMES, words, n);
+	end(&c->namer, &c->symbolizer_lock);
+	return r;
+}
+
 /* The symbolizer_lock is held. */
 static void take_callee(struct job *j, uint64_t word)
 {

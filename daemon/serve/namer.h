@@ -43,4 +43,9 @@ int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret)
 /* Spells the functions' names otherwise: as they are linked (DEMANGLE_NONE) or with parameters and template arguments
  * (DEMANGLE_FULL). To be done last: who looks for a name looks for a simple one. 0 or -ENOMEM. */
 int namer_spell(struct core *c, enum symbolizer_demangle how, struct naming *named);
+/* Moves to the front those words that have no answer yet and could have one, each once and those of one object
+ * together; returns how many. Takes symbolizer_lock. */
+size_t namer_unknown(struct core *c, uint64_t *words, size_t n);
+/* Asks about them, which is as if they were named: names become no better ones meanwhile. 0 or -ENOMEM. */
+int namer_ahead(struct core *c, const uint64_t *words, size_t n);
 void namer_deinit(struct namer *n);

@@ -50,6 +50,20 @@ def test_serve_and_symbolizer_hold_nothing():
     d.stop()
 
 
+def test_limits_of_the_symbolizer():
+    """Its own memory is data and stack, together less than 256 MiB."""
+    d = lib.Daemon(rungs())
+    d.profile()
+    text = pathlib.Path("/proc/%d/limits" % d.three()[2]).read_text()
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in text.splitlines()[1:]}
+    data, stack = limits["Max data size"], limits["Max stack size"]
+    check("unlimited" not in data + stack and all(int(data[i]) + int(stack[i]) < 256 << 20 for i in (0, 1)),
+          "data %s, stack %s" % (data, stack))
+    for name in ("Max core file size", "Max file size", "Max processes"):
+        check(limits[name] == ["0", "0"], "%s: %s" % (name, limits[name]))
+    d.stop()
+
+
 def test_every_thread_of_serve_is_shut_in():
     d = lib.Daemon(rungs())
     serve = d.three()[1]

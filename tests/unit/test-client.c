@@ -585,6 +585,21 @@ static void test_one_variable_an_address_is_answered(void **state)
 	assert_int_equal(ask_variables(x, 2), -EBADMSG);
 }
 
+static void test_function_is_told_once(void **state)
+{
+	struct fixture *x = *state;
+	struct frames f = { .n = 0 };
+
+	put_frame(&f, (struct symbolizer_frame){ .n_name = 2, .n_file = 3 }, "fga.c");
+	put_frame(&f, (struct symbolizer_frame){ .n_name = 1 }, "h");
+	put_frame(&f, (struct symbolizer_frame){ .told = 1, .function = 0 }, "");
+	ANSWER(x, SYMBOLIZER_FRAME, .data = f.bytes, .n = f.n);
+	ANSWER(x, SYMBOLIZER_END);
+	assert_int_equal(ask_names(x, 1), 0);
+	assert_int_equal(x->n_frames, 3);
+	assert_string_equal(x->last_name, "fg");
+}
+
 static void test_endless_frames_are_given_up(void **state)
 {
 	struct fixture *x = *state;
@@ -624,6 +639,28 @@ static void test_malformed_frames_are_refused(void **state)
 	bad_frame(x, (struct symbolizer_frame){ .n_name = 1025 }, head + 2048);
 	bad_frame(x, (struct symbolizer_frame){ .n_system_name = 1025 }, head + 2048);
 	bad_frame(x, (struct symbolizer_frame){ .n_name = 65535, .n_file = 65535 }, head + 2048);
+	bad_frame(x, (struct symbolizer_frame){ .told = 1 }, head); /* of nothing yet */
+}
+
+static void test_functions_nobody_told_of_are_refused(void **state)
+{
+	static const struct symbolizer_frame bad[] = {
+		{ .told = 1, .function = 1 }, { .told = 1, .function = UINT32_MAX }, { .told = 2 },
+		{ .told = 1, .n_name = 1 }, { .told = 65535 },
+	};
+	struct fixture *x = *state;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct frames f = { .n = 0 };
+
+		put_frame(&f, (struct symbolizer_frame){ .n_name = 1 }, "f");
+		put_frame(&f, bad[i], bad[i].n_name ? "g" : "");
+		ANSWER(x, SYMBOLIZER_FRAME, .data = f.bytes, .n = f.n);
+		ANSWER(x, SYMBOLIZER_END);
+		x->n_frames = 0;
+		assert_int_equal(ask_names(x, 2), -EBADMSG);
+		assert_int_equal(x->n_frames, 1);
+	}
 }
 
 static void test_frame_at_the_end_may_lack_its_padding(void **state)
@@ -721,6 +758,8 @@ int main(void)
 		TEST(test_a_dwo_is_given),
 		TEST(test_one_callee_an_address_is_answered),
 		TEST(test_one_variable_an_address_is_answered),
+		TEST(test_function_is_told_once),
+		TEST(test_functions_nobody_told_of_are_refused),
 		TEST(test_endless_frames_are_given_up),
 		TEST(test_malformed_frames_are_refused),
 		TEST(test_frame_at_the_end_may_lack_its_padding),
