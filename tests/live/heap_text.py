@@ -145,7 +145,7 @@ def memstats(lines):
     check(all(rows), "rows: %s" % lines[at + 1:at + 5])
     check([m.group(1) for m in rows] == MEMSTATS, "order: %s" % [m.group(1) for m in rows])
     for line in lines[at + 1 + len(MEMSTATS):]:
-        check(not line or line.startswith("# pprofd: "), "after MaxRSS: %r" % line)
+        check(not line, "after MaxRSS: %r" % line)
     return {m.group(1): m.group(2) for m in rows}
 
 
