@@ -176,8 +176,9 @@ def check_shape(lines):
     sums, last, n_frames = [0] * 4, -1, 0
     for line in lines[1:end - 1]:
         m = SAMPLE.fullmatch(line)
-        check(m or not line or FRAME.fullmatch(line), "line: %r" % line)
-        n_frames += line.startswith("#")
+        frame = FRAME.fullmatch(line)
+        check(m or not line or frame or line.startswith("# pprofd: "), "line: %r" % line)
+        n_frames += bool(frame)
         if not m:
             continue
         v = [int(m.group(i)) for i in range(1, 5)]
