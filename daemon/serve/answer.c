@@ -344,7 +344,8 @@ static void encode_wait(const struct asking *s, struct capture *capture, struct 
 }
 
 /* The rows of one profile and target, of a reading of all. */
-static void own_rows(const struct asking *s, const struct profile *p, const struct wait_reading *from, int64_t (*to)[2])
+static void own_rows(const struct asking *s, const struct profile *p, const struct wait_reading *from,
+		     int64_t (*to)[2])
 {
 	struct core *c = s->a->core;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* asking.c - requests of other clients than Go's: what their paths mean, and how far who has read. */
+/* asking.c - requests of other clients than Go's: what their paths mean, and how far who has read.
+ */
 
 #include "daemon/serve/asking.h"
 
@@ -21,7 +22,8 @@ static const char *find(const struct alias *aliases, size_t n, const char *path)
 	return NULL;
 }
 
-/* contention: gperftools and its heirs (brpc, abseil) charge whoever releases a lock that others waited for. */
+/* contention: gperftools and its heirs (brpc, abseil) charge whoever releases a lock that others
+ * waited for. */
 const char *asking_gperftools(struct asking *s, const char *name)
 {
 	static const struct alias aliases[] = {
@@ -47,20 +49,26 @@ const char *asking_godeltaprof(struct asking *s, const char *name)
 	return profile;
 }
 
-static void say(const struct cursors *all, const struct cursor_before *b, int64_t now_ns, struct capture *to)
+static void say(const struct cursors *all, const struct cursor_before *b, int64_t now_ns,
+		struct capture *to)
 {
 	switch (b->was) {
 	case CURSOR_KNOWN:
 		to->duration_ns = now_ns - b->taken_ns;
-		capture_comment(to, "since this client (address, User-Agent, ?cursor=) asked last, %.3f s ago",
+		capture_comment(to,
+				"since this client (address, User-Agent, ?cursor=) asked last, "
+				"%.3f s ago",
 				(double)to->duration_ns / 1e9);
 		break;
 	case CURSOR_FIRST:
-		capture_comment(to, "the first request of this client (address, User-Agent, ?cursor=): all since "
-				"pprofd attached");
+		capture_comment(to, "the first request of this client (address, User-Agent, "
+				    "?cursor=): all since "
+				    "pprofd attached");
 		break;
 	case CURSOR_GIVEN_UP:
-		capture_comment(to, "this client (address, User-Agent, ?cursor=) is not known: it begins now; %llu "
+		capture_comment(to,
+				"this client (address, User-Agent, ?cursor=) is not known: it "
+				"begins now; %llu "
 				"cursors have been given up, of more than %d clients",
 				(unsigned long long)all->n_given_up, CURSORS_MAX);
 		break;

@@ -8,8 +8,9 @@ static size_t find(const struct cursors *c, const struct cursor_key *k)
 {
 	size_t i = 0;
 
-	while (i < c->all.n && !(c->all.data[i].key.client == k->client && c->all.data[i].key.target == k->target &&
-				 !strcmp(c->all.data[i].key.profile, k->profile)))
+	while (i < c->all.n &&
+	       !(c->all.data[i].key.client == k->client && c->all.data[i].key.target == k->target &&
+		 !strcmp(c->all.data[i].key.profile, k->profile)))
 		i++;
 	return i;
 }
@@ -38,13 +39,14 @@ static int copy_rows(int64_t (*now)[2], size_t n, struct cursor *to)
 
 	for (size_t i = 0; i < n && r == 0; i++)
 		if (now[i][0] || now[i][1])
-			r = vec_push(&to->rows,
-				     ((struct cursor_row){ (uint32_t)i, { now[i][0], now[i][1] } }));
+			r = vec_push(&to->rows, ((struct cursor_row){ (uint32_t)i,
+								      { now[i][0], now[i][1] } }));
 	vec_fit(&to->rows);
 	return r;
 }
 
-static int put(struct cursors *c, const struct cursor_key *key, int64_t (*now)[2], size_t n, int64_t now_ns)
+static int put(struct cursors *c, const struct cursor_key *key, int64_t (*now)[2], size_t n,
+	       int64_t now_ns)
 {
 	struct cursor fresh = { .key = *key, .taken_ns = now_ns, .used = ++c->used };
 	int r = copy_rows(now, n, &fresh);
@@ -66,7 +68,8 @@ static int put(struct cursors *c, const struct cursor_key *key, int64_t (*now)[2
 }
 
 /* The rows that the client has seen, as an array like `now`. */
-static int seen(const struct cursors *c, size_t at, int64_t (*now)[2], size_t n, struct cursor_before *to)
+static int seen(const struct cursors *c, size_t at, int64_t (*now)[2], size_t n,
+		struct cursor_before *to)
 {
 	to->was = at < c->all.n ? CURSOR_KNOWN : c->n_given_up ? CURSOR_GIVEN_UP : CURSOR_FIRST;
 	to->n = n;
@@ -87,8 +90,8 @@ static int seen(const struct cursors *c, size_t at, int64_t (*now)[2], size_t n,
 	return 0;
 }
 
-int cursors_move(struct cursors *c, const struct cursor_key *key, int64_t (*now)[2], size_t n, int64_t now_ns,
-		 bool stay, struct cursor_before *ret)
+int cursors_move(struct cursors *c, const struct cursor_key *key, int64_t (*now)[2], size_t n,
+		 int64_t now_ns, bool stay, struct cursor_before *ret)
 {
 	struct cursor_before to = { 0 };
 	int r = seen(c, find(c, key), now, n, &to);

@@ -17,17 +17,19 @@ static uint64_t address_of(const struct capture *c, const struct naming *n, uint
 	return l == UINT32_MAX ? 1 : n->locations.data[l].address;
 }
 
-/* Of texts, `go tool pprof` takes one from the leaf too, and the perl pprof does not. The last byte of a call is
- * the same call for both; a page fault may be a function's first instruction, and is given one more. */
-static void add_stack(struct bytes *out, const struct capture *c, const struct naming *n, uint32_t stack,
-		      enum leaf leaf)
+/* Of texts, `go tool pprof` takes one from the leaf too, and the perl pprof does not. The last byte
+ * of a call is the same call for both; a page fault may be a function's first instruction, and is
+ * given one more. */
+static void add_stack(struct bytes *out, const struct capture *c, const struct naming *n,
+		      uint32_t stack, enum leaf leaf)
 {
 	struct capture_stack s = c->stacks.data[stack];
 
 	bytes_puts(out, " @");
 	for (uint32_t i = 0; i < s.n; i++)
 		bytes_printf(out, " 0x%llx",
-			     (unsigned long long)address_of(c, n, s.first + i) + (i > 0 || leaf == LEAF_EXACT));
+			     (unsigned long long)address_of(c, n, s.first + i) +
+				     (i > 0 || leaf == LEAF_EXACT));
 	bytes_puts(out, "\n");
 }
 
@@ -43,8 +45,9 @@ static void add_maps(struct bytes *out, const struct naming *n)
 	for (size_t i = 0; i < n->mappings.n; i++) {
 		const struct naming_mapping *m = &n->mappings.data[i];
 
-		bytes_printf(out, "%08llx-%08llx r-xp %08llx 00:00 0 %s\n", (unsigned long long)m->start,
-			     (unsigned long long)m->limit, (unsigned long long)m->offset, m->file);
+		bytes_printf(out, "%08llx-%08llx r-xp %08llx 00:00 0 %s\n",
+			     (unsigned long long)m->start, (unsigned long long)m->limit,
+			     (unsigned long long)m->offset, m->file);
 	}
 }
 
@@ -75,7 +78,8 @@ static long long objects(const int64_t v[2])
 	return v[0] || !v[1] ? v[0] : v[1] > 0 ? 1 : -1;
 }
 
-int gperftools_heap(const struct capture *c, const struct naming *n, uint64_t rate, struct bytes *ret)
+int gperftools_heap(const struct capture *c, const struct naming *n, uint64_t rate,
+		    struct bytes *ret)
 {
 	unsigned long long allocated = sum(c, 1), used = sum(c, 3);
 	struct bytes out = { 0 };
@@ -90,8 +94,8 @@ int gperftools_heap(const struct capture *c, const struct naming *n, uint64_t ra
 	for (size_t i = 0; i < c->samples.n && out.n < TEXT_MAX_BYTES; i++) {
 		const struct capture_sample *s = &c->samples.data[i];
 
-		bytes_printf(&out, "%lld: %lld [%lld: %lld]", objects(s->values + 2), (long long)s->values[3],
-			     objects(s->values), (long long)s->values[1]);
+		bytes_printf(&out, "%lld: %lld [%lld: %lld]", objects(s->values + 2),
+			     (long long)s->values[3], objects(s->values), (long long)s->values[1]);
 		add_stack(&out, c, n, s->stack, LEAF_CALL);
 	}
 	add_comments(&out, c);
@@ -105,12 +109,13 @@ int gperftools_growth(const struct capture *c, const struct naming *n, struct by
 	unsigned long long times = sum(c, 0), bytes = sum(c, 1);
 	struct bytes out = { 0 };
 
-	bytes_printf(&out, "heap profile: %llu: %llu [%llu: %llu] @ growthz\n", times, bytes, times, bytes);
+	bytes_printf(&out, "heap profile: %llu: %llu [%llu: %llu] @ growthz\n", times, bytes, times,
+		     bytes);
 	for (size_t i = 0; i < c->samples.n && out.n < TEXT_MAX_BYTES; i++) {
 		const struct capture_sample *s = &c->samples.data[i];
 
-		bytes_printf(&out, "%lld: %lld [%lld: %lld]", objects(s->values), (long long)s->values[1],
-			     objects(s->values), (long long)s->values[1]);
+		bytes_printf(&out, "%lld: %lld [%lld: %lld]", objects(s->values),
+			     (long long)s->values[1], objects(s->values), (long long)s->values[1]);
 		add_stack(&out, c, n, s->stack, LEAF_EXACT);
 	}
 	add_comments(&out, c);
@@ -146,9 +151,10 @@ static void add_word(struct bytes *out, uint64_t v)
 	bytes_add(out, b, sizeof(b));
 }
 
-/* A reader that finds (nearly) the same second frame in all stacks takes it for gperftools' own signal handler
- * and takes it out, twice: true callers, of a program that has but one hot loop. What is told apart here are
- * records, not samples; so some that count for nothing, of one frame only, keep callers where they are. */
+/* A reader that finds (nearly) the same second frame in all stacks takes it for gperftools' own
+ * signal handler and takes it out, twice: true callers, of a program that has but one hot loop.
+ * What is told apart here are records, not samples; so some that count for nothing, of one frame
+ * only, keep callers where they are. */
 static void add_ballast(struct bytes *out, const struct capture *c, const struct naming *n)
 {
 	size_t records = c->samples.n ? c->samples.n / 31 + 2 : 0;
@@ -178,7 +184,8 @@ static void add_cpu_sample(struct bytes *out, const struct capture *c, const str
 
 int gperftools_cpu(const struct capture *c, const struct naming *n, struct bytes *ret)
 {
-	const uint64_t head[] = { 0, 3, 0, (uint64_t)(c->period + 500) / 1000, 0 }, end[] = { 0, 1, 0 };
+	const uint64_t head[] = { 0, 3, 0, (uint64_t)(c->period + 500) / 1000, 0 },
+		       end[] = { 0, 1, 0 };
 	struct bytes out = { 0 };
 
 	for (size_t i = 0; i < sizeof(head) / sizeof(head[0]); i++)

@@ -3,6 +3,7 @@
 """clients.py - what old and new clients make of our answers: the perl pprof of gperftools, `go tool pprof` with what people
 use of it, and scrapers that ask for what is new since they asked last."""
 
+import functools
 import os
 import re
 import shutil
@@ -36,10 +37,17 @@ def perl(*arguments):
     return run("google-pprof", *arguments)[0]
 
 
+@functools.lru_cache
+def go_pprof():
+    """Where `go tool pprof` is: newer versions of Go look for long whether it is to be built anew."""
+    path = run("go", "tool", "-n", "pprof")[0].decode().strip()
+    return (path,) if os.access(path, os.X_OK) else ("go", "tool", "pprof")
+
+
 def go(*arguments):
     if not shutil.which("go"):
         lib.skip("go is not installed")
-    return run("go", "tool", "pprof", *arguments)[0]
+    return run(*go_pprof(), *arguments)[0]
 
 
 def go_proto(*arguments):

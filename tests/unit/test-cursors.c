@@ -11,8 +11,8 @@
 
 static const struct cursor_key heap = { .client = 7, .target = 1, .profile = "heap" };
 
-static enum cursor_was move(struct cursors *c, struct cursor_key key, int64_t (*now)[2], size_t n, int64_t at,
-			    int64_t (*seen)[2])
+static enum cursor_was move(struct cursors *c, struct cursor_key key, int64_t (*now)[2], size_t n,
+			    int64_t at, int64_t (*seen)[2])
 {
 	struct cursor_before b;
 	enum cursor_was was;
@@ -29,7 +29,8 @@ static enum cursor_was move(struct cursors *c, struct cursor_key key, int64_t (*
 static void test_one_client(void **state)
 {
 	struct cursors c = CURSORS_INIT;
-	int64_t seen[3][2], first[2][2] = { { 0, 0 }, { 5, 50 } }, then[3][2] = { { 1, 10 }, { 6, 60 }, { 2, 20 } };
+	int64_t seen[3][2], first[2][2] = { { 0, 0 }, { 5, 50 } },
+			    then[3][2] = { { 1, 10 }, { 6, 60 }, { 2, 20 } };
 	struct cursor_before b;
 
 	assert_int_equal(move(&c, heap, first, 2, 1000, seen), CURSOR_FIRST);

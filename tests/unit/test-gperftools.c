@@ -24,14 +24,18 @@ struct world {
 
 static void begin(struct world *w, const char *profile)
 {
-	struct naming_mapping m = { 0x401000, 0x403000, 0x1000, "/bin/it", "", false, false, false };
+	struct naming_mapping m = {
+		0x401000, 0x403000, 0x1000, "/bin/it", "", false, false, false
+	};
 
 	assert_int_equal(capture_new(profile_find(profile), &w->c), 0);
 	assert_int_equal(vec_push(&w->n.mappings, m), 0);
 	for (uint64_t word = 0x401000; word < 0x401004; word++) {
 		struct naming_location l = { .address = word };
 
-		assert_int_equal(hash_put(&w->n.word_index, hash_u64(HASH_SEED, word), (uint32_t)w->n.words.n), 0);
+		assert_int_equal(hash_put(&w->n.word_index, hash_u64(HASH_SEED, word),
+					  (uint32_t)w->n.words.n),
+				 0);
 		assert_int_equal(vec_push(&w->n.words, word), 0);
 		assert_int_equal(vec_push(&w->n.locations, l), 0);
 	}
@@ -109,20 +113,23 @@ static void test_contention(void **state)
 	ADD(2, 4, 1000);
 	ADD(1, 0, 7); /* still waits: readers divide */
 	assert_int_equal(gperftools_contention(w->c, &w->n, &w->out), 0);
-	assert_string_equal(bytes_text(&w->out), "--- contention:\ncycles/second=1000000000\nsampling period=1\n"
-						 "1000 4 @ 0x401000 0x401002\n"
-						 "7 1 @ 0x401000\n"
-						 "--- Memory map: ---\n" MAPS);
+	assert_string_equal(bytes_text(&w->out),
+			    "--- contention:\ncycles/second=1000000000\nsampling period=1\n"
+			    "1000 4 @ 0x401000 0x401002\n"
+			    "7 1 @ 0x401000\n"
+			    "--- Memory map: ---\n" MAPS);
 	end(w);
 }
 
 static void test_cpu(void **state)
 {
-	static const uint64_t words[] = { 0, 3, 0, 10000, 0,			/* head */
-					  9, 3, 0x401000, 0x401002, 0x401003,	/* the leaf is exact */
-					  1, 1, 1,				/* no stack */
-					  0, 1, 0x401000, 0, 1, 0x401000,	/* ballast */
-					  0, 1, 0 };
+	static const uint64_t words[] = {
+		0, 3, 0,	10000,	  0,		      /* head */
+		9, 3, 0x401000, 0x401002, 0x401003,	      /* the leaf is exact */
+		1, 1, 1,				      /* no stack */
+		0, 1, 0x401000, 0,	  1,	    0x401000, /* ballast */
+		0, 1, 0
+	};
 	struct world the = { 0 }, *w = &the;
 
 	begin(w, "profile");
@@ -152,9 +159,9 @@ static void test_cpu_of_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_heap),	   cmocka_unit_test(test_heap_less),
-		cmocka_unit_test(test_growth),	   cmocka_unit_test(test_contention),
-		cmocka_unit_test(test_cpu),	   cmocka_unit_test(test_cpu_of_nothing),
+		cmocka_unit_test(test_heap),   cmocka_unit_test(test_heap_less),
+		cmocka_unit_test(test_growth), cmocka_unit_test(test_contention),
+		cmocka_unit_test(test_cpu),    cmocka_unit_test(test_cpu_of_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
