@@ -122,7 +122,7 @@ static void write_stream(struct core *c, int fd, const struct http_request *q, s
 static void run_once(struct core *c, const struct orders *o)
 {
 	const char *name = o->text, *query = name + strlen(name) + 1;
-	struct answers a = { .core = c, .finish_fd = o->fds[1] };
+	struct answers a = { .core = c, .finish_fd = o->fds[1], .cursors = CURSORS_INIT };
 	struct http_request q = { .raw_query = query, .client_fd = -1, .stop_fd = c->stop_fd };
 	struct http_response ret = { 0 };
 	char error[BROKER_MAX_TEXT] = "no memory";
@@ -224,7 +224,7 @@ static int serve(struct core *c, struct orders *o)
 	const char *hosts[MAX_HOSTS];
 	uid_t uids[1 + BROKER_MAX_TARGETS] = { o->start.owner_uid };
 	struct http_peers peers = { .uids = uids, .n_uids = 1, .hosts = hosts };
-	struct answers a = { .core = c, .finish_fd = -1 };
+	struct answers a = { .core = c, .finish_fd = -1, .cursors = CURSORS_INIT };
 	_cleanup_(http_freep) struct http *h = NULL;
 	pthread_t watcher;
 	int err;
@@ -243,6 +243,8 @@ static int serve(struct core *c, struct orders *o)
 		return err;
 	scan_targets(c);
 	pthread_join(watcher, NULL);
+	http_free(TAKE_PTR(h)); /* nobody asks any more */
+	cursors_deinit(&a.cursors);
 	return 0;
 }
 
