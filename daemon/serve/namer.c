@@ -10,13 +10,8 @@
 #include "daemon/serve/core.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/namer_ask.h"
+#include "daemon/serve/shown.h"
 #include "daemon/serve/sources.h"
-
-/* Shown addresses above those of files (object.c: below 2^52). */
-#define KERNEL_BASE (1ull << 52)
-#define KERNEL_HIDDEN (KERNEL_BASE + (1ull << 50))
-#define MARKER_BASE (KERNEL_BASE + (1ull << 51))
-#define MARKER_END (MARKER_BASE + (1ull << 40))
 
 struct job {
 	struct core *c;
@@ -161,11 +156,6 @@ static uint64_t shown_base(const struct job *j, const struct object *x)
 	return x->fixed && x->id == j->fixed ? 0 : x->slot;
 }
 
-static uint64_t kernel_shown(const struct cached_address *a)
-{
-	return KERNEL_BASE + (a->shown & ((1ull << 49) - 1));
-}
-
 static uint64_t shown_address(const struct job *j, uint64_t word, const struct cached_address *a)
 {
 	const struct object *x;
@@ -173,15 +163,14 @@ static uint64_t shown_address(const struct job *j, uint64_t word, const struct c
 	switch (frame_kind(word)) {
 	case FRAME_KERNEL:
 		if (a && a->n_lines)
-			return kernel_shown(a);
+			return shown_kernel(a->shown);
 		/* hidden: told apart by a number that tells nothing */
-		return KERNEL_HIDDEN + (hash_u64(j->c->secret, word) & ((1ull << 48) - 1));
+		return shown_hidden(hash_u64(j->c->secret, word));
 	case FRAME_RAW:
 		return frame_pc(word);
 	case FRAME_MARKER:
 		x = objects_find(&j->c->objects, frame_marker_object(word));
-		/* far enough apart that one more or less, as readers reckon, is still the same */
-		return MARKER_BASE + ((uint64_t)frame_end(word) << 32) + (x ? x->slot >> 34 << 4 : 0) + 8;
+		return shown_marker(frame_end(word), x ? x->slot : 0);
 	case FRAME_FILE:
 		x = objects_find(&j->c->objects, frame_object(word));
 		return frame_address(word) + (x ? shown_base(j, x) : 0);
@@ -254,8 +243,8 @@ static uint32_t mapping_of(struct job *j, uint64_t word, uint64_t shown)
 			return any;
 		x = objects_find(&j->c->objects, object);
 		if (object == NAMER_KERNEL)
-			push_mapping(j, (struct naming_mapping){ .start = KERNEL_BASE,
-								 .limit = MARKER_BASE,
+			push_mapping(j, (struct naming_mapping){ .start = SHOWN_KERNEL,
+								 .limit = SHOWN_MARKERS,
 								 .file = "[kernel.kallsyms]",
 								 .build_id = "" },
 				     object);
@@ -492,64 +481,6 @@ int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret)
 		ret[i] = words[i] ? variable_text(&c->namer.variables, words[i]) : NULL;
 	pthread_mutex_unlock(&c->symbolizer_lock);
 	end(&c->namer, &c->symbolizer_lock);
-	return r;
-}
-
-/* The lock is held. */
-static uint64_t marker_at(const struct core *c, uint64_t shown)
-{
-	uint64_t end = (shown - MARKER_BASE) >> 32, slot = (shown & UINT32_MAX) >> 4;
-
-	for (size_t i = 0; slot && i < c->objects.all.n; i++)
-		if (c->objects.all.data[i] && c->objects.all.data[i]->slot >> 34 == slot)
-			return PP_MARKER(end, c->objects.all.data[i]->id);
-	return slot || end >= PP_N_ENDS ? 0 : PP_MARKER(end, 0);
-}
-
-static bool shown_equal(uint32_t item, const void *key, const void *context)
-{
-	const struct names_cache *c = context;
-
-	return kernel_shown(&c->addresses.data[item]) == *(const uint64_t *)key;
-}
-
-/* The symbolizer_lock is held. */
-static int index_kernel(const struct names_cache *c, struct hash_index *to)
-{
-	int r = 0;
-
-	for (uint32_t i = 0; i < c->addresses.n && r == 0; i++)
-		if (frame_kind(c->addresses.data[i].word) == FRAME_KERNEL && c->addresses.data[i].n_lines)
-			r = hash_put(to, hash_u64(HASH_SEED, kernel_shown(&c->addresses.data[i])), i);
-	return r;
-}
-
-int namer_words(struct core *c, struct namer_shown *all, size_t n)
-{
-	struct hash_index kernel = { 0 };
-	int r;
-
-	pthread_mutex_lock(&c->lock);
-	for (size_t i = 0; i < n; i++)
-		if (!all[i].word && all[i].shown >= MARKER_BASE && all[i].shown < MARKER_END)
-			all[i].word = marker_at(c, all[i].shown);
-	pthread_mutex_unlock(&c->lock);
-	pthread_mutex_lock(&c->symbolizer_lock);
-	r = index_kernel(&c->namer.cache, &kernel);
-	for (size_t i = 0; i < n && r == 0; i++) {
-		uint64_t shown = all[i].shown;
-		uint32_t at;
-
-		if (all[i].word || shown < KERNEL_BASE || shown >= MARKER_BASE)
-			continue;
-		at = hash_get(&kernel, hash_u64(HASH_SEED, shown), shown_equal, &shown, &c->namer.cache);
-		if (at != HASH_NONE)
-			all[i].word = c->namer.cache.addresses.data[at].word;
-		else if (shown >= KERNEL_HIDDEN)
-			all[i].word = PP_FRAME_KERNEL << 56; /* which has no name either */
-	}
-	pthread_mutex_unlock(&c->symbolizer_lock);
-	hash_deinit(&kernel);
 	return r;
 }
 
