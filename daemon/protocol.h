@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/record.h"
+#include "bpf/custom.h"
 #include "bpf/heap.h"
 #include "bpf/threads.h"
 #include "bpf/wait.h"
@@ -48,6 +49,10 @@ enum broker_request {
 	BROKER_DEBUG,	   /* struct broker_debug -> uint32_t, enum broker_place; fd; -ENOENT: there is none;
 			    * -ETIMEDOUT: ask again from BROKER_PLACE_HOST_BUILD_ID */
 	BROKER_PERF_MAP,   /* uint32_t target -> fd of what its JIT tells of its code; -ENOENT */
+	BROKER_CUSTOM,	   /* loads the programs of custom profiles; no payload; fds: maps in the order of enum
+			    * pp_custom_map; else as BROKER_HEAP */
+	BROKER_CUSTOM_PROBE, /* struct broker_probes, struct broker_custom_probe[n]: as BROKER_PROBE */
+	BROKER_CUSTOM_OFF, /* uint32_t target: those of it all: without effect at once, gone soon */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
@@ -213,6 +218,12 @@ struct broker_probe {
 	struct pp_probe probe; /* slot is set by the broker */
 	uint64_t offset;       /* in the file; what is there must be what the kernel emulates */
 	uint64_t semaphore;    /* in the file; 0: none */
+};
+
+/* With these .side of struct broker_probes is 0, or BROKER_SIDE_AGAIN. */
+struct broker_custom_probe {
+	struct pp_custom_probe probe; /* slot is set by the broker */
+	uint64_t offset;	      /* as of struct broker_probe */
 };
 
 struct broker_unprobe {

@@ -315,6 +315,83 @@ void symbolizer_probes_deinit(struct symbolizer_probes *p)
 	vec_deinit(&p->probes);
 }
 
+static bool good_custom(const struct symbolizer_custom *x)
+{
+	bool fine = x->status == PROBE_FINE, site = fine && x->kind != CUSTOM_PROFILE;
+
+	if (!x->kind || x->kind >= CUSTOM_N_KINDS || x->status >= PROBE_N_STATUS ||
+	    x->n_name >= sizeof(x->name) || x->offset > INT64_MAX ||
+	    (fine && x->kind == CUSTOM_PROFILE && !x->n_name))
+		return false;
+	for (unsigned i = 0; i < SYMBOLIZER_N_ARGUMENTS; i++)
+		if (!good_argument(&x->arguments[i]) ||
+		    (x->arguments[i].kind != SYMBOLIZER_NOTHING) != (site && (i < 2 || !x->n_name)))
+			return false;
+	for (unsigned i = 0; i < sizeof(x->name); i++)
+		if ((x->name[i] != 0) != (i < x->n_name))
+			return false;
+	return true;
+}
+
+static int take_customs(struct symbolizer_customs *to, const struct record *r)
+{
+	size_t n = r->n / sizeof(struct symbolizer_custom);
+
+	if (!n || r->n % sizeof(struct symbolizer_custom) || to->all.n + n > SYMBOLIZER_MAX_CUSTOM)
+		return -EBADMSG;
+	if (vec_reserve(&to->all, to->all.n + n) < 0)
+		return -ENOMEM;
+	memcpy(to->all.data + to->all.n, r->data, r->n);
+	for (size_t i = 0; i < n; i++)
+		if (!good_custom(&to->all.data[to->all.n + i]))
+			return -EBADMSG;
+	to->all.n += n;
+	return 0;
+}
+
+static int receive_customs(struct symbolizer *s, struct symbolizer_customs *ret)
+{
+	int r;
+
+	for (;;) {
+		r = receive(s);
+		if (r < 0)
+			return r;
+		if (s->record.type == SYMBOLIZER_END)
+			break;
+		r = s->record.type == SYMBOLIZER_CUSTOM ? take_customs(ret, &s->record) : -EBADMSG;
+		if (r < 0)
+			return r;
+	}
+	if (s->record.status < 0)
+		return file_status(&s->record);
+	if (s->record.n != sizeof(ret->end))
+		return -EBADMSG;
+	memcpy(&ret->end, s->record.data, sizeof(ret->end));
+	return ret->end.n_probes == ret->all.n ? 0 : -EBADMSG;
+}
+
+int symbolizer_ask_custom(struct symbolizer *s, const struct symbolizer_object *o,
+			  struct symbolizer_customs *ret)
+{
+	struct symbolizer_question q = question(o);
+	struct symbolizer_customs customs = { 0 };
+	int r = ask(s, SYMBOLIZER_CUSTOM, o, &q, NULL);
+
+	if (r == 0)
+		r = receive_customs(s, &customs);
+	if (r < 0)
+		symbolizer_customs_deinit(&customs);
+	else
+		*ret = customs;
+	return r;
+}
+
+void symbolizer_customs_deinit(struct symbolizer_customs *c)
+{
+	vec_deinit(&c->all);
+}
+
 const char *symbolizer_probe_text(unsigned status)
 {
 	static const char *const texts[PROBE_N_STATUS] = {
@@ -334,6 +411,7 @@ const char *symbolizer_probe_text(unsigned status)
 		[PROBE_BAD_SEMAPHORE] = "the semaphore is not in the file's writable part",
 		[PROBE_MISSING_ARGUMENT] = "it has fewer arguments than the contract",
 		[PROBE_UNREADABLE_ARGUMENT] = "an argument is where it cannot be read",
+		[PROBE_BAD_NAME] = "the profile's name is empty, too long, or not in the file",
 	};
 
 	return status < PROBE_N_STATUS ? texts[status] : "for an unknown reason";

@@ -72,6 +72,7 @@ enum symbolizer_probe_status {
 	PROBE_BAD_SEMAPHORE,	   /* outside of the writable part */
 	PROBE_MISSING_ARGUMENT,	   /* fewer than the contract has */
 	PROBE_UNREADABLE_ARGUMENT, /* of a form that we do not read */
+	PROBE_BAD_NAME,		   /* no name for a profile: empty, too long, or not in the file */
 	PROBE_N_STATUS,
 };
 
@@ -125,3 +126,24 @@ struct symbolizer_probes_end {
 	uint32_t n_bad_notes; /* malformed ones; the rest of the section is not read after some of
 				 them */
 };
+
+/* What a program says of its own profiles (preload/pprofd.h), site by site. */
+enum symbolizer_custom_kind {
+	CUSTOM_PROFILE = 1, /* a name; there is no site */
+	CUSTOM_ADD,	    /* arguments: value, skip, and a pointer to the name where `name` is empty */
+	CUSTOM_REMOVE,	    /* likewise */
+	CUSTOM_N_KINDS,
+};
+
+#define SYMBOLIZER_MAX_CUSTOM 2048 /* of a file */
+
+struct symbolizer_custom {
+	uint8_t kind;	/* enum symbolizer_custom_kind */
+	uint8_t status; /* enum symbolizer_probe_status */
+	uint8_t n_name; /* bytes, without a NUL; 0: it is told at run time, or is of no use */
+	uint8_t pad[5];
+	uint64_t offset; /* in the file, of the instruction */
+	struct symbolizer_argument arguments[SYMBOLIZER_N_ARGUMENTS];
+	char name[SYMBOLIZER_PROBE_NAME]; /* any bytes but NUL, then NULs */
+};
+_Static_assert(sizeof(struct symbolizer_custom) == 128, "the same on both sides");

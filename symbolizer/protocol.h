@@ -59,6 +59,8 @@ enum symbolizer_record {
 			   * is beside */
 	SYMBOLIZER_FITS,  /* n: enum symbolizer_fit, no addresses follow -> END, -ESTALE: the last file
 			   * beside does not belong to the one before. Nothing is kept of it */
+	SYMBOLIZER_CUSTOM, /* -> SYMBOLIZER_CUSTOM: struct symbolizer_custom[], END:
+			    *    struct symbolizer_probes_end */
 };
 
 enum symbolizer_fit { SYMBOLIZER_FIT_ID, SYMBOLIZER_FIT_LINK /* found by .gnu_debuglink */ };

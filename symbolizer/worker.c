@@ -14,6 +14,7 @@
 #include "symbolizer/bounds.h"
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
+#include "symbolizer/custom.h"
 #include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
 #include "symbolizer/links.h"
@@ -179,6 +180,19 @@ static int answer_probes(struct worker *w, const struct object *o,
 	r = put_array(w, SYMBOLIZER_PROBE, l.probes.data, sizeof(*l.probes.data), l.probes.n);
 	*end = l.end;
 	probe_list_deinit(&l);
+	return r;
+}
+
+static int answer_custom(struct worker *w, const struct object *o, struct symbolizer_probes_end *end)
+{
+	struct custom_list l;
+	int r = o->elf ? custom_find(o->elf, &l) : -ENOEXEC;
+
+	if (r < 0)
+		return r;
+	r = put_array(w, SYMBOLIZER_CUSTOM, l.all.data, sizeof(*l.all.data), l.all.n);
+	*end = l.end;
+	custom_list_deinit(&l);
 	return r;
 }
 
@@ -422,6 +436,10 @@ static int answer_question(struct worker *w, struct object *o,
 		return r;
 	case SYMBOLIZER_PROBES:
 		r = answer_probes(w, o, &end->probes);
+		*n_end = sizeof(end->probes);
+		return r;
+	case SYMBOLIZER_CUSTOM:
+		r = answer_custom(w, o, &end->probes);
 		*n_end = sizeof(end->probes);
 		return r;
 	case SYMBOLIZER_NAMES:

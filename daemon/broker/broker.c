@@ -323,6 +323,55 @@ static void answer_probe(struct broker *b, struct answer *a)
 	answer_text(a, r, error);
 }
 
+static void answer_custom(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = b->customs ? 0 : customs_begin(b->kernel, &b->customs);
+
+	if (r == 0)
+		r = customs_loaded(b->customs, error);
+	answer_text(a, r, error);
+	for (int i = 0; r == 0 && i < PP_N_CUSTOM_MAPS; i++)
+		a->r->fds[a->r->n_fds++] = customs_map(b->customs, (enum pp_custom_map)i);
+}
+
+static int probe_custom(struct broker *b, const struct record *r, char *error)
+{
+	struct broker_custom_probe probes[BROKER_MAX_PROBES];
+	_cleanup_(closep) int fd = -1;
+	struct broker_file file;
+	struct broker_probes q;
+
+	if (r->n < sizeof(q))
+		return -EBADMSG;
+	memcpy(&q, r->data, sizeof(q));
+	if (!b->customs || q.target >= b->n_processes || q.n > BROKER_MAX_PROBES ||
+	    r->n != sizeof(q) + q.n * sizeof(*probes) || customs_loaded(b->customs, error) < 0)
+		return -EBADMSG;
+	memcpy(probes, r->data + sizeof(q), q.n * sizeof(*probes));
+	fd = process_open_mapped(&b->processes[q.target], q.start, q.end, &file);
+	if (fd < 0)
+		return fd;
+	return customs_probe(b->customs, &b->processes[q.target], fd, &q, probes, error);
+}
+
+static void answer_custom_probe(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = probe_custom(b, a->r, error);
+
+	answer_text(a, r, error);
+}
+
+static void answer_custom_off(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+
+	if (target && b->customs && !customs_are_loading(b->customs))
+		customs_off(b->customs, *target);
+	a->r->n = 0;
+}
+
 static void answer_unprobe(struct broker *b, struct answer *a)
 {
 	const struct broker_unprobe *q = record_payload(a->r, struct broker_unprobe);
@@ -455,6 +504,15 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_UNPROBE:
 		answer_unprobe(b, &a);
+		break;
+	case BROKER_CUSTOM:
+		answer_custom(b, &a);
+		break;
+	case BROKER_CUSTOM_PROBE:
+		answer_custom_probe(b, &a);
+		break;
+	case BROKER_CUSTOM_OFF:
+		answer_custom_off(b, &a);
 		break;
 	case BROKER_LOOK:
 		answer_look(b, &a);

@@ -171,6 +171,7 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	kernel_disarm(b->kernel, PP_GROWTH);
 	kernel_disarm(b->kernel, PP_CREATE);
 	waits_free(TAKE_PTR(b->waits));
+	customs_free(TAKE_PTR(b->customs));
 	uprobes_free(TAKE_PTR(b->uprobes));
 	uprobes_loading_free(TAKE_PTR(b->loading));
 	child_stop(&b->serve);
@@ -241,9 +242,11 @@ static void end(struct broker *b)
 			unlink(b->listeners[i].shown + 5);
 	if (b->options->output && b->status && fstat(b->output, &st) == 0 && st.st_size == 0)
 		unlink(b->options->output);
-	if (uprobes_are_loading(b->loading) || waits_are_loading(b->waits))
+	if (uprobes_are_loading(b->loading) || waits_are_loading(b->waits) ||
+	    customs_are_loading(b->customs))
 		return; /* the end of the process ends that, too, and nothing of it stays */
 	waits_free(b->waits);
+	customs_free(b->customs);
 	uprobes_free(b->uprobes);
 	uprobes_loading_free(b->loading);
 	kernel_free(b->kernel);

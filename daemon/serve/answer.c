@@ -488,7 +488,7 @@ static void answer_profile(struct asking *s, const char *name)
 	if (!take_demangle(s))
 		return;
 	if (!p)
-		http_error(s->ret, 404, "Unknown profile");
+		answer_custom(s, name);
 	else if (p->arm == PROFILE_WINDOWED || p->arm == PROFILE_WALL)
 		answer_window(s, p);
 	else if (p->arm == PROFILE_SYMBOL)
@@ -586,7 +586,5 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 		method_not_allowed(ret);
 		return;
 	}
-	ret->status = 200;
-	ret->kind = HTTP_HTML;
-	index_page(&ret->body, count_of, &s);
+	answer_index(&s, count_of);
 }

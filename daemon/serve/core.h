@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "daemon/serve/broker_client.h"
+#include "daemon/serve/custom/custom.h"
 #include "daemon/serve/heap/heap.h"
 #include "daemon/serve/namer.h"
 #include "daemon/serve/object.h"
@@ -69,6 +70,8 @@ struct core {
 
 	struct heap heap; /* scan_lock; its tables never change once `loaded` says, under both
 			   * locks, that they are there */
+	struct custom custom; /* its state: both locks to write; its tables as those of the heap */
+	bool started; /* scan_lock: who wants programs must load them himself */
 	struct waits waits;
 	struct created created; /* lock */
 	int targets_fd; /* PP_MAP_TARGETS */

@@ -194,6 +194,7 @@ static void scan_targets(struct core *c)
 		pthread_mutex_unlock(&c->scan_lock);
 	}
 	malloc_trim(0);
+	custom_start(c);
 	wait_load(c);
 	created_start(c);
 	start_heap(c);
@@ -232,6 +233,12 @@ static void start_for(struct core *c, const char *name)
 {
 	const struct profile *p = profile_find(name);
 
+	if (!p) {
+		pthread_mutex_lock(&c->scan_lock);
+		target_scan(c, &c->targets[0], true);
+		pthread_mutex_unlock(&c->scan_lock);
+		custom_start(c);
+	}
 	if (!p || (p->arm != PROFILE_CUMULATIVE && p->arm != PROFILE_WALL))
 		return;
 	pthread_mutex_lock(&c->scan_lock);

@@ -32,6 +32,7 @@ static void object_free(struct object *x)
 	close_fd(&x->alt_fd);
 	close_fd(&x->dwp_fd);
 	symbolizer_probes_deinit(&x->allocator);
+	symbolizer_customs_deinit(&x->custom);
 	free(x->name);
 	free(x);
 }

@@ -18,6 +18,7 @@ enum profile_arm {
 	PROFILE_THREADS,  /* at the request: how it is now; `seconds` gives the difference of two */
 	PROFILE_WINDOWED, /* while a request is open */
 	PROFILE_WALL,	  /* likewise, and what waits have been counted meanwhile */
+	PROFILE_CUSTOM,	    /* likewise; no row of the table: the target makes them */
 	PROFILE_CUMULATIVE, /* from the start on; `seconds` gives the difference of two */
 };
 
