@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFD_H
-#define PPROFD_H
+#pragma once
 
 /* pprofd.h - profiles of your own (runtime/pprof's NewProfile, Add, Remove), seen from outside by pprofd.
  *
@@ -127,7 +126,5 @@
 #define PPROFD_PROFILE(name) _Static_assert(1, "")
 #define PPROFD_ADD(name, value, skip) ((void)(name), (void)(value), (void)(skip))
 #define PPROFD_REMOVE(name, value) ((void)(name), (void)(value))
-
-#endif
 
 #endif

@@ -2,7 +2,7 @@
 
 /* custom.c - a program with profiles of its own (preload/pprofd.h), as C and as C++.
  *
- *	custom [LIBRARY]
+ *	custom
  *
  * "ready", then for each line of its input what it says, and "done". Values are the numbers 1, 2, ... or what the
  * line says:
@@ -10,7 +10,8 @@
  *	inlined FIRST N	      by a function that leaves itself out, inlined or not, called in site_inlined
  *	called FIRST N	      likewise, never inlined, called in site_called
  *	deep FIRST N	      leaves out more functions than there are
- *	library FIRST N	      in the library
+ *	open PATH	      a library
+ *	library FIRST N	      adds there
  *	remove FIRST N	      from "things"
  *	named NAME FIRST N    adds in site_named; the name is the rest of the line after the numbers
  *	unnamed FIRST N	      removes likewise: unnamed FIRST N NAME
@@ -20,9 +21,17 @@
  *	fork		      a child that adds to "things" and waits for a signal
  *	exec		      itself again */
 
+#ifdef PLAIN /* nothing of it in the program itself */
+#define PPROFD_PROFILE(name) _Static_assert(1, "")
+#define PPROFD_ADD(name, value, skip) ((void)(name), (void)(value))
+#define PPROFD_REMOVE(name, value) ((void)(name), (void)(value))
+#else
 #include "preload/pprofd.h"
+#endif
 
+#ifndef STATIC
 #include <dlfcn.h>
+#endif
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -158,6 +167,17 @@ static void run_fork(void)
 
 static void (*in_library)(uintptr_t v);
 
+static void open_library(const char *path)
+{
+#ifndef STATIC
+	void *library = dlopen(path, RTLD_NOW), *symbol = library ? dlsym(library, "site_library") : NULL;
+
+	memcpy(&in_library, &symbol, sizeof(symbol));
+#else
+	(void)path;
+#endif
+}
+
 static void step(const char *line, char **argv)
 {
 	static const struct {
@@ -196,18 +216,18 @@ static void step(const char *line, char **argv)
 	}
 	if (!strcmp(word, "fork"))
 		run_fork();
+	if (!strcmp(word, "open"))
+		open_library(line + strlen("open "));
 	if (!strcmp(word, "exec"))
 		execv("/proc/self/exe", argv);
 }
 
 int main(int argc, char **argv)
 {
-	void *library = argc > 1 ? dlopen(argv[1], RTLD_NOW) : NULL;
 	char line[300];
 
+	(void)argc;
 	setvbuf(stdout, NULL, _IOLBF, 4096);
-	if (library)
-		in_library = (void (*)(uintptr_t))dlsym(library, "site_library");
 	printf("ready\n");
 	while (fgets(line, sizeof(line), stdin)) {
 		line[strcspn(line, "\n")] = '\0';
