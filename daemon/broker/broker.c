@@ -20,11 +20,16 @@ static uint32_t start_text(const struct options *o, char *to, size_t max)
 	size_t n = 0;
 
 	if (o->record) {
+		char window[32] = "", debug[32] = "";
+
+		if (!o->now)
+			snprintf(window, sizeof(window), "seconds=%u&", o->seconds);
+		if (o->debug)
+			snprintf(debug, sizeof(debug), "debug=%u&", o->debug);
 		n += (size_t)snprintf(to, max, "%s", o->profile) + 1;
 		if (n < max)
-			n += (size_t)(o->now ? snprintf(to + n, max - n, "format=%s", formats[o->format]) :
-					       snprintf(to + n, max - n, "seconds=%u&format=%s", o->seconds,
-							formats[o->format])) + 1;
+			n += (size_t)snprintf(to + n, max - n, "%s%sformat=%s", window, debug,
+					      formats[o->format]) + 1;
 		return n <= max ? (uint32_t)n : 0;
 	}
 	for (unsigned i = 0; i < o->n_hosts; i++) {

@@ -114,6 +114,8 @@ static int open_output(struct broker *b, struct options *o)
 
 	if (!o->record)
 		return 0;
+	if (o->format == FORMAT_AUTO && o->debug)
+		o->format = FORMAT_PPROF; /* of no effect then */
 	if (o->format == FORMAT_AUTO)
 		o->format = o->output || !isatty(STDOUT_FILENO) ? FORMAT_PPROF : o->now ? FORMAT_DUMP : FORMAT_TOP;
 	b->finish = eventfd(0, EFD_CLOEXEC);

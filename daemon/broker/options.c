@@ -11,7 +11,7 @@
 #include "version.h"
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
-       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT };
+       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUG };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -51,6 +51,7 @@ static const struct argp_option serving[] = {
 static const struct argp_option recording[] = {
 	{ "seconds", 's', "N", 0, "length of the window, 1 to 3600 (default 10; of goroutine none: as it is now)", 0 },
 	{ "output", 'o', "FILE", 0, "write the profile there", 0 },
+	{ "debug", KEY_DEBUG, "N", 0, "1 or 2: the text that ?debug=N shows, after the window", 0 },
 	{ "format", KEY_FORMAT, "FORMAT", 0,
 	  "pprof, top, folded, or of goroutine dump (default to a terminal: top, of goroutine dump; else pprof)", 0 },
 	{ 0 },
@@ -222,6 +223,9 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_FORMAT:
 		parse_format(o, arg);
+		return 0;
+	case KEY_DEBUG:
+		o->debug = number(arg, "debug", 2);
 		return 0;
 	case ARGP_KEY_ARG:
 		if (o->profile)

@@ -40,6 +40,7 @@ struct options {
 	bool now; /* no window: the threads as they are */
 	const char *output;
 	enum options_format format;
+	unsigned debug; /* as ?debug=: 0 protobuf, 1 text, 2 more of it */
 };
 
 /* Never returns for --help, --version and bad usage (one line, exit status 2). */

@@ -230,6 +230,12 @@ bool asking_delta_seconds(const struct asking *s, int64_t *ret)
 		http_error(s->ret, 400, "invalid value for \"seconds\" - must be a positive integer");
 		return false;
 	}
+	if (query_number(&s->q->query, "debug") && s->a->finish_fd >= 0) {
+		int64_t seconds = *ret;
+
+		*ret = 0; /* on the command line both make sense: as it is after the window */
+		return asking_wait_delta(s, seconds);
+	}
 	if (query_number(&s->q->query, "debug")) {
 		http_error(s->ret, 400, "seconds and debug params are incompatible");
 		return false;

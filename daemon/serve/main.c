@@ -88,7 +88,7 @@ static int hear_orders(struct core *c, struct orders *ret)
 	return err;
 }
 
-static void write_all(int fd, const struct bytes *b)
+static int write_all(int fd, const struct bytes *b)
 {
 	for (size_t i = 0; i < b->n;) {
 		ssize_t n = write(fd, b->data + i, b->n - i);
@@ -96,9 +96,10 @@ static void write_all(int fd, const struct bytes *b)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return;
+			return -errno;
 		i += (size_t)n;
 	}
+	return 0;
 }
 
 /* One request, asked by the command line instead of a client; its answer goes to a file. */
@@ -110,6 +111,7 @@ static void run_once(struct core *c, const struct orders *o)
 	struct http_response ret = { 0 };
 	char error[BROKER_MAX_TEXT] = "no memory";
 	_cleanup_(freep) char *path = NULL;
+	int r;
 
 	if (asprintf(&path, "/debug/pprof/%s", name) < 0)
 		path = NULL;
@@ -119,8 +121,10 @@ static void run_once(struct core *c, const struct orders *o)
 	if (ret.status == 200 && !ret.body.bad) {
 		if (ftruncate(o->fds[0], 0) < 0 && errno != EINVAL)
 			log_line("cannot empty the output: %s", strerror(errno));
-		write_all(o->fds[0], &ret.body);
-		broker_tell(&c->broker, BROKER_RESULT, 0, "");
+		r = write_all(o->fds[0], &ret.body);
+		if (r < 0)
+			snprintf(error, sizeof(error), "cannot write the profile: %s", strerror(-r));
+		broker_tell(&c->broker, BROKER_RESULT, r, r < 0 ? error : "");
 	} else {
 		if (ret.body.n)
 			snprintf(error, sizeof(error), "%.*s", (int)ret.body.n - 1, ret.body.data);

@@ -86,6 +86,18 @@ def comment(p, pattern):
     return found[0]
 
 
+def probes_of(pid):
+    """Files that the broker has probes on."""
+    found = set()
+    for fd in os.listdir("/proc/%d/fdinfo" % pid):
+        try:
+            with open("/proc/%d/fdinfo/%s" % (pid, fd)) as f:
+                found |= set(re.findall(r"^path:\t(\S+)", f.read(), re.M))
+        except OSError:
+            pass
+    return found
+
+
 def start():
     t = Target()
     d = lib.Daemon(t.p)
@@ -241,6 +253,38 @@ def test_go_tool_pprof():
     check(re.search(rb"Type: things\n", p.stdout) and re.search(rb"5 +71.43%.*site_here", p.stdout) and
           re.search(rb"2 +28.57%.*site_called", p.stdout), p.stdout.decode())
     d.stop()
+
+
+def test_record():
+    """A profile of one's own on the command line, and what becomes of errors of the writer."""
+    t = Target()
+    out = lib.directory() / "things"
+    line = [lib.PPROFD, "record", "things", "--pid", str(t.pid), "--seconds", "600"]
+
+    def recorded(*arguments, **options):
+        """Some steps while it looks, then an interrupt."""
+        p = subprocess.Popen([*line, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                             preexec_fn=lib._in_child, **options)
+        eventually(lambda: any("custom" in x for x in probes_of(p.pid)), "record does not probe")
+        t.step("here 1 5", "called 10 2", "remove 1 2")
+        p.send_signal(signal.SIGINT)
+        check(p.wait(60) is not None, "record does not end")
+        t.step("remove 1 20")
+        return p.returncode, p.stderr.read().decode()
+
+    code, err = recorded("-o", str(out))
+    check(code == 0, err)
+    check(leaves(pprof.parse(out.read_bytes())) == {"site_here": 3, "site_called": 2}, "record things")
+    code, err = recorded("-o", str(out), "--debug", "1")
+    check(code == 0 and out.read_text().startswith("things profile: total 5\n3 @ 0x"), out.read_text()[:200] + err)
+    with open("/dev/full", "wb") as full:
+        code, err = recorded(stdout=full)
+    check(code == 1 and "cannot write the profile: No space left" in err, "/dev/full: %d %s" % (code, err))
+    read, write = os.pipe()
+    os.close(read)
+    code, err = recorded(stdout=write)
+    os.close(write)
+    check(code == 1 and "cannot write the profile: Broken pipe" in err, "a closed pipe: %d %s" % (code, err))
 
 
 lib.run(globals())
