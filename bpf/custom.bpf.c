@@ -16,6 +16,18 @@ PP_ARRAY(pp_custom_name, PP_MAX_PROCESSES * PP_MAX_CUSTOM, BPF_F_MMAPABLE, struc
 PP_ARRAY(pp_held_key, 1 << PP_HELD_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_held_bucket);
 PP_ARRAY(pp_held, PP_HELD_WAYS << PP_HELD_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_held);
 
+struct pp_entry_key {
+	u32 tid, pad;
+	u64 sp;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct pp_entry_key);
+	__type(value, u64);
+} pp_entered SEC(".maps");
+
 /* What an event is about. */
 struct pp_custom_call {
 	struct pp_process *process;
@@ -179,6 +191,11 @@ PP_INLINE int pp_custom_call_of(struct pt_regs *ctx, struct pp_custom_call *c)
 	return 0;
 }
 
+PP_INLINE u64 pp_custom_key(const struct pp_custom_call *c)
+{
+	return pp_mix(pp_mix(config.seed, (u64)c->slot << 32 | c->row), c->value) | 1;
+}
+
 /* Which profile; 1: c is whole. */
 PP_INLINE int pp_custom_find(struct pp_custom_call *c, const struct pp_registers *r, u64 value)
 {
@@ -192,15 +209,14 @@ PP_INLINE int pp_custom_find(struct pp_custom_call *c, const struct pp_registers
 	k = c->slot * PP_MAX_CUSTOM + c->row;
 	c->profile = bpf_map_lookup_elem(&pp_custom_name, &k);
 	c->value = value;
-	c->key = pp_mix(pp_mix(config.seed, (u64)c->slot << 32 | c->row), value) | 1;
+	c->key = pp_custom_key(c);
 	return c->profile != NULL;
 }
 
 /* The count row of the stack that adds: by it user space knows the stack; its hash. */
-PP_INLINE u64 pp_custom_stack(struct pt_regs *ctx, struct pp_custom_call *c, const struct pp_start *start)
+PP_INLINE u64 pp_custom_stack(struct pt_regs *ctx, struct pp_custom_call *c)
 {
-	struct pp_event e = { .collector = PP_CUSTOM, .max_frames = PP_MAX_FRAMES, .start = start,
-			      .called = start != NULL };
+	struct pp_event e = { .collector = PP_CUSTOM, .max_frames = PP_MAX_FRAMES };
 	struct pp_key key = { .collector = PP_CUSTOM, .target = c->process->target, .v = { 1, 0 } };
 	struct pp_control *control = pp_controls();
 
@@ -214,8 +230,7 @@ PP_INLINE u64 pp_custom_stack(struct pt_regs *ctx, struct pp_custom_call *c, con
 	return key.name[0];
 }
 
-PP_INLINE void pp_custom_add(struct pt_regs *ctx, struct pp_custom_call *c, u64 skip,
-			     const struct pp_start *start)
+PP_INLINE void pp_custom_add(struct pt_regs *ctx, struct pp_custom_call *c, u64 skip)
 {
 	struct pp_held *e;
 	u64 stack;
@@ -226,7 +241,7 @@ PP_INLINE void pp_custom_add(struct pt_regs *ctx, struct pp_custom_call *c, u64 
 		__sync_fetch_and_add(&c->profile->n_twice, 1);
 		return;
 	}
-	stack = pp_custom_stack(ctx, c, start);
+	stack = pp_custom_stack(ctx, c);
 	at = PP_READ_ONCE(c->state->n_held) < PP_MAX_HELD_VALUES ? pp_held_claim(c->key) : 0;
 	slot = at - 1;
 	e = at > 0 ? bpf_map_lookup_elem(&pp_held, &slot) : NULL;
@@ -254,49 +269,94 @@ PP_INLINE void pp_custom_remove(struct pp_custom_call *c)
 	__sync_fetch_and_add(&c->profile->n_removed, 1);
 }
 
+/* A pointer that the function was given, and what has been stored there by its return: known by thread and stack
+ * pointer, because an entry that was left by an exception never returns. */
+PP_INLINE void pp_custom_enter(struct pt_regs *ctx, u64 pointer)
+{
+	struct pp_entry_key key = { .tid = bpf_get_current_pid_tgid(), .sp = ctx->sp };
+
+	bpf_map_update_elem(&pp_entered, &key, &pointer, BPF_ANY);
+}
+
+PP_INLINE u64 pp_custom_entered(struct pt_regs *ctx)
+{
+	struct pp_entry_key key = { .tid = bpf_get_current_pid_tgid(), .sp = ctx->sp };
+	u64 *found = bpf_map_lookup_elem(&pp_entered, &key), pointer;
+
+	if (!found)
+		return 0;
+	pointer = *found;
+	bpf_map_delete_elem(&pp_entered, &key);
+	return pointer;
+}
+
+/* The new value of a descriptor, whose last one may have been closed unseen. */
+PP_INLINE void pp_custom_descriptor(struct pt_regs *ctx, struct pp_custom_call *c, u32 fd)
+{
+	c->value = fd;
+	c->key = pp_custom_key(c);
+	if (pp_held_take(c->key) > 0)
+		__sync_fetch_and_add(&c->state->n_held, -1);
+	pp_custom_add(ctx, c, 0);
+}
+
+/* On a return instruction. */
+PP_INLINE void pp_custom_result(struct pt_regs *ctx, struct pp_custom_call *c)
+{
+	u64 value = ctx->ax, pointer;
+	u32 pair[2] = { 0 };
+
+	if (c->probe->kind == PP_CUSTOM_RESULT) {
+		if (value && value <= -4096ull)
+			pp_custom_add(ctx, c, 0);
+	} else if (c->probe->kind == PP_CUSTOM_DESCRIPTOR) {
+		if ((s32)value >= 0)
+			pp_custom_descriptor(ctx, c, value);
+	} else {
+		pointer = pp_custom_entered(ctx);
+		if ((u32)value || !pointer)
+			return;
+		if (c->probe->kind == PP_CUSTOM_OUT) {
+			if (bpf_probe_read_user(&c->value, 8, (void *)pointer))
+				return;
+			c->key = pp_custom_key(c);
+			pp_custom_add(ctx, c, 0);
+		} else if (!bpf_probe_read_user(pair, sizeof(pair), (void *)pointer)) {
+			for (u32 i = 0; i < 2; i++)
+				pp_custom_descriptor(ctx, c, pair[i]);
+		}
+	}
+}
+
 SEC("uprobe")
 int pp_custom_hit(struct pt_regs *ctx)
 {
 	struct pp_registers r = pp_registers_of(ctx);
 	struct pp_custom_call c;
+	u64 value;
 
-	if (!pp_custom_call_of(ctx, &c) ||
-	    !pp_custom_find(&c, &r, pp_argument_of(&r, &c.probe->arguments[0])))
+	if (!pp_custom_call_of(ctx, &c))
+		return 0;
+	value = pp_argument_of(&r, &c.probe->arguments[0]);
+	if (c.probe->kind == PP_CUSTOM_ENTER) {
+		pp_custom_enter(ctx, value);
+		return 0;
+	}
+	if (!pp_custom_find(&c, &r, c.probe->kind == PP_CUSTOM_RESULT ? ctx->ax : value))
 		return 0;
 	if (c.probe->kind == PP_CUSTOM_ADD)
-		pp_custom_add(ctx, &c, pp_argument_of(&r, &c.probe->arguments[1]), NULL);
-	else
+		pp_custom_add(ctx, &c, pp_argument_of(&r, &c.probe->arguments[1]));
+	else if (c.probe->kind == PP_CUSTOM_REMOVE)
 		pp_custom_remove(&c);
+	else
+		pp_custom_result(ctx, &c);
 	return 0;
 }
 
-/* The result of a function, unless it says that it has failed: 0, or a small negative number. */
-PP_INLINE void pp_custom_result(struct pt_regs *ctx)
-{
-	struct pp_start s = { ctx->ip, ctx->sp, ctx->bp, ctx->bx };
-	struct pp_registers r = pp_registers_of(ctx);
-	struct pp_custom_call c;
-	u64 value = ctx->ax;
-
-	if (!value || value > -4096ull || (value >> 32 == 0 && (u32)value > -4096u))
-		return;
-	if (pp_custom_call_of(ctx, &c) && pp_custom_find(&c, &r, value))
-		pp_custom_add(ctx, &c, 0, &s);
-}
-
-/* Entry and return of one call; only the return is of interest. */
+/* Never attached: a kernel that takes it (6.13) filters links of many probes by process, not by thread. */
 SEC("uprobe")
 int pp_custom_session(struct pt_regs *ctx)
 {
-	if (ctx->ip != bpf_get_func_ip(ctx))
-		pp_custom_result(ctx);
-	return 0;
-}
-
-SEC("uretprobe")
-int pp_custom_return(struct pt_regs *ctx)
-{
-	pp_custom_result(ctx);
 	return 0;
 }
 

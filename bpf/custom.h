@@ -25,9 +25,20 @@ enum pp_custom_map {
 	PP_N_CUSTOM_MAPS,
 };
 
-enum pp_custom_kind { PP_CUSTOM_NONE, PP_CUSTOM_ADD, PP_CUSTOM_REMOVE, PP_CUSTOM_ADD_RESULT, PP_N_CUSTOM_KINDS };
+enum pp_custom_kind {
+	PP_CUSTOM_NONE,
+	PP_CUSTOM_ADD,
+	PP_CUSTOM_REMOVE,
+	/* on the return instructions of a function that was named to us, where the result is */
+	PP_CUSTOM_RESULT,     /* a pointer, or a failure: 0, or a small negative number */
+	PP_CUSTOM_DESCRIPTOR, /* an int, or a failure: negative. One that is held has been closed unseen */
+	PP_CUSTOM_OUT,	      /* 0, or a failure: the value is where the argument points that ENTER has seen */
+	PP_CUSTOM_OUT_PAIR,   /* likewise, two descriptors */
+	PP_CUSTOM_ENTER,      /* at the entry of such a function: value is a pointer */
+	PP_N_CUSTOM_KINDS,
+};
 
-/* Arguments: value, skip, name; of PP_CUSTOM_ADD_RESULT the first is the function's result. Written by the broker
+/* Arguments: value, skip, name. Written by the broker
  * before it attaches, and made 0 before it detaches. The attachment's cookie is its number. */
 struct pp_custom_probe {
 	__u32 slot; /* of the process */

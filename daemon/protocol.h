@@ -22,6 +22,7 @@ enum broker_request {
 			   * bytes; fds: listeners; in one-shot mode the output and an eventfd
 			   * that ends the window early */
 	BROKER_TARGET,	  /* broker -> serve, unasked, one a target: struct broker_target; fd: pidfd */
+	BROKER_TRACKS,	  /* broker -> serve, unasked, if n_tracks: struct broker_track[n_tracks] */
 	BROKER_MAPS,	  /* waits until programs are loaded; answer: struct broker_maps; fds: maps in
 			   * the order of enum pp_map */
 	BROKER_IDENTIFY,  /* uint32_t target -> struct broker_target, as the kernel has it now */
@@ -89,9 +90,20 @@ struct broker_start {
 	uint32_t heap;	   /* enum broker_heap_mode */
 	uint32_t max_overhead; /* of uprobes, in millionths of the target's CPU time; BROKER_NO_LIMIT */
 	uint32_t wait;	   /* enum broker_wait_mode */
+	uint32_t n_tracks; /* at most BROKER_MAX_TRACKS */
+	uint32_t pad;
 	uint32_t n_text;   /* bytes of NUL-terminated strings that follow: allowed hosts; or
 			    * the one-shot request (path, query) */
 };
+
+/* A function that adds to a profile, or removes (--track). */
+struct broker_track {
+	char name[PP_CUSTOM_NAME]; /* of the profile */
+	char function[120];	   /* as it is linked */
+	uint32_t kind;		   /* enum pp_custom_kind */
+	uint32_t argument;	   /* 1 to 3, where the kind wants one */
+};
+#define BROKER_MAX_TRACKS 128
 
 struct broker_target {
 	uint32_t index; /* how later requests name it */

@@ -371,12 +371,9 @@ static int receive_customs(struct symbolizer *s, struct symbolizer_customs *ret)
 	return ret->end.n_probes == ret->all.n ? 0 : -EBADMSG;
 }
 
-int symbolizer_ask_custom(struct symbolizer *s, const struct symbolizer_object *o,
-			  struct symbolizer_customs *ret)
+static int take_answer(struct symbolizer *s, int r, struct symbolizer_customs *ret)
 {
-	struct symbolizer_question q = question(o);
 	struct symbolizer_customs customs = { 0 };
-	int r = ask(s, SYMBOLIZER_CUSTOM, o, &q, NULL);
 
 	if (r == 0)
 		r = receive_customs(s, &customs);
@@ -385,6 +382,27 @@ int symbolizer_ask_custom(struct symbolizer *s, const struct symbolizer_object *
 	else
 		*ret = customs;
 	return r;
+}
+
+int symbolizer_ask_custom(struct symbolizer *s, const struct symbolizer_object *o,
+			  struct symbolizer_customs *ret)
+{
+	struct symbolizer_question q = question(o);
+
+	return take_answer(s, ask(s, SYMBOLIZER_CUSTOM, o, &q, NULL), ret);
+}
+
+int symbolizer_ask_track(struct symbolizer *s, const struct symbolizer_object *o,
+			 const struct symbolizer_track *tracks, uint32_t n, struct symbolizer_customs *ret)
+{
+	uint64_t words[SYMBOLIZER_MAX_TRACKS * sizeof(*tracks) / 8];
+	struct symbolizer_question q = question(o);
+
+	if (n > SYMBOLIZER_MAX_TRACKS)
+		return -EINVAL;
+	memcpy(words, tracks, n * sizeof(*tracks));
+	q.n = (uint32_t)(n * sizeof(*tracks) / 8);
+	return take_answer(s, ask(s, SYMBOLIZER_TRACK, o, &q, words), ret);
 }
 
 void symbolizer_customs_deinit(struct symbolizer_customs *c)
@@ -411,6 +429,7 @@ const char *symbolizer_probe_text(unsigned status)
 		[PROBE_BAD_SEMAPHORE] = "the semaphore is not in the file's writable part",
 		[PROBE_MISSING_ARGUMENT] = "it has fewer arguments than the contract",
 		[PROBE_UNREADABLE_ARGUMENT] = "an argument is where it cannot be read",
+		[PROBE_RESULT_JUMPS] = "the function also leaves by a jump: what it gives back there is not seen",
 		[PROBE_BAD_NAME] = "the profile's name is empty, too long, or not in the file",
 	};
 

@@ -20,6 +20,7 @@
 #include "symbolizer/links.h"
 #include "symbolizer/objects.h"
 #include "symbolizer/shown.h"
+#include "symbolizer/track.h"
 #include "symbolizer/variables.h"
 
 /* Descriptors of a question; what is left is closed. */
@@ -183,11 +184,18 @@ static int answer_probes(struct worker *w, const struct object *o,
 	return r;
 }
 
-static int answer_custom(struct worker *w, const struct object *o, struct symbolizer_probes_end *end)
+/* Notes, or the functions that the question names. */
+static int answer_custom(struct worker *w, const struct object *o, const struct symbolizer_question *q,
+			 struct symbolizer_probes_end *end)
 {
+	uint32_t n = (uint32_t)(q->n * sizeof(uint64_t) / sizeof(struct symbolizer_track));
 	struct custom_list l;
-	int r = o->elf ? custom_find(o->elf, &l) : -ENOEXEC;
+	int r = -ENOEXEC;
 
+	if (o->elf && w->in.type == SYMBOLIZER_CUSTOM)
+		r = custom_find(o->elf, &l);
+	else if (o->elf)
+		r = track_find(o->elf, (const struct symbolizer_track *)(q + 1), n, &l);
 	if (r < 0)
 		return r;
 	r = put_array(w, SYMBOLIZER_CUSTOM, l.all.data, sizeof(*l.all.data), l.all.n);
@@ -439,7 +447,8 @@ static int answer_question(struct worker *w, struct object *o,
 		*n_end = sizeof(end->probes);
 		return r;
 	case SYMBOLIZER_CUSTOM:
-		r = answer_custom(w, o, &end->probes);
+	case SYMBOLIZER_TRACK:
+		r = answer_custom(w, o, q, &end->probes);
 		*n_end = sizeof(end->probes);
 		return r;
 	case SYMBOLIZER_NAMES:

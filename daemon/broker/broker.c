@@ -68,6 +68,7 @@ static int send_start(const struct broker *b, struct record *r)
 				  .heap = o->heap,
 				  .wait = o->wait,
 				  .max_overhead = o->max_overhead,
+				  .n_tracks = o->n_tracks,
 				  .one_shot = o->record };
 
 	s.n_text = start_text(o, (char *)r->data + sizeof(s), RECORD_MAX - sizeof(s));
@@ -97,6 +98,12 @@ int broker_start_serve(struct broker *b)
 		r = (struct record){ .type = BROKER_TARGET, .n = sizeof(t), .n_fds = 1 };
 		memcpy(r.data, &t, sizeof(t));
 		r.fds[0] = b->processes[i].pidfd;
+		err = record_send(b->serve.socket, &r);
+	}
+	if (b->options->n_tracks && err == 0) {
+		r = (struct record){ .type = BROKER_TRACKS,
+				     .n = b->options->n_tracks * (uint32_t)sizeof(*b->options->tracks) };
+		memcpy(r.data, b->options->tracks, r.n);
 		err = record_send(b->serve.socket, &r);
 	}
 	return err;

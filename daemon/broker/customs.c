@@ -22,6 +22,8 @@ static const char *const map_names[PP_N_CUSTOM_MAPS] = {
 	[PP_CUSTOM_MAP_HELD] = "pp_held",
 };
 
+#define RET 0xc3
+
 struct link {
 	uint32_t target;
 	uint32_t first, n;     /* numbers of its probes */
@@ -74,7 +76,6 @@ static int load_object(struct customs *c)
 		return -errno;
 	choose_program(c->o, "pp_custom_hit", true, c->sessions ? TRACE_UPROBE_MULTI : 0);
 	choose_program(c->o, "pp_custom_session", c->sessions, TRACE_UPROBE_SESSION);
-	choose_program(c->o, "pp_custom_return", !c->sessions, 0);
 	choose_program(c->o, "pp_custom_fork", c->sessions, 0); /* perf's probes leave children by themselves */
 	r = kernel_adopt(c->kernel, c->o);
 	if (r == 0)
@@ -202,14 +203,24 @@ static void close_soon(struct links *l)
 		close_later(gone);
 }
 
+/* A function's result is read on its return instructions, which the kernel steps over out of line: dear, and safe
+ * where a return probe is not (the function may be left by an exception or a cancellation). */
+static bool is_safe(uint32_t kind, const uint8_t *code, size_t n)
+{
+	unsigned length;
+
+	if (kind >= PP_CUSTOM_RESULT && kind <= PP_CUSTOM_OUT_PAIR)
+		return code[0] == RET;
+	return emulated_x86(code, n, &length) != EMULATED_NOT || stepped_x86(code, n);
+}
+
 /* Whoever asks may have been deceived by the file: what is there is looked at again. */
 static int check(int fd, const struct broker_custom_probe *p)
 {
 	uint8_t code[16];
-	unsigned length;
 	ssize_t n = pread(fd, code, sizeof(code), (off_t)p->offset);
 
-	if (n <= 0 || emulated_x86(code, (size_t)n, &length) == EMULATED_NOT)
+	if (n <= 0 || !is_safe(p->probe.kind, code, (size_t)n))
 		return -EINVAL;
 	if (!p->probe.kind || p->probe.kind >= PP_N_CUSTOM_KINDS || p->probe.row > PP_MAX_CUSTOM)
 		return -EINVAL;
@@ -248,38 +259,34 @@ static void retract(struct customs *c, uint32_t first, uint32_t n)
 		publish(c, first + i, &none);
 }
 
-static struct link make_multi(struct customs *c, const struct uprobe_place *places, uint32_t n, bool result,
+static struct link make_multi(struct customs *c, const struct uprobe_place *places, uint32_t n,
 			      const char *path, pid_t pid)
 {
-	return (struct link){ .fd = uprobe_link(program(c, result ? "pp_custom_session" : "pp_custom_hit"),
-						result ? TRACE_UPROBE_SESSION : TRACE_UPROBE_MULTI, path,
-						places, n, pid) };
+	return (struct link){ .fd = uprobe_link(program(c, "pp_custom_hit"), TRACE_UPROBE_MULTI, path, places, n,
+						pid) };
 }
 
-static struct link make_perf(struct customs *c, const struct uprobe_place *place, bool result,
-			     const char *path, pid_t pid)
+static struct link make_perf(struct customs *c, const struct uprobe_place *place, const char *path, pid_t pid)
 {
-	LIBBPF_OPTS(bpf_uprobe_opts, options, .bpf_cookie = place->cookie, .retprobe = result);
+	LIBBPF_OPTS(bpf_uprobe_opts, options, .bpf_cookie = place->cookie);
 	struct link l = { .fd = -1 };
 
-	l.perf = bpf_program__attach_uprobe_opts(
-		bpf_object__find_program_by_name(c->o, result ? "pp_custom_return" : "pp_custom_hit"), pid, path,
-		(size_t)place->offset, &options);
+	l.perf = bpf_program__attach_uprobe_opts(bpf_object__find_program_by_name(c->o, "pp_custom_hit"), pid,
+						 path, (size_t)place->offset, &options);
 	if (!l.perf)
 		l.fd = -errno;
 	return l;
 }
 
-/* All probes of the link are of one kind of program. */
-static int attach(struct customs *c, const struct uprobe_place *places, uint32_t first, uint32_t n, bool result,
+static int attach(struct customs *c, const struct uprobe_place *places, uint32_t first, uint32_t n,
 		  uint32_t target, const char *path, pid_t pid)
 {
 	uint32_t step = c->sessions ? n : 1;
 	int r = 0;
 
 	for (uint32_t i = 0; i < n && r == 0; i += step) {
-		struct link l = c->sessions ? make_multi(c, places, n, result, path, pid) :
-					      make_perf(c, &places[i], result, path, pid);
+		struct link l = c->sessions ? make_multi(c, places, n, path, pid) :
+					      make_perf(c, &places[i], path, pid);
 
 		if (l.fd < 0 && !l.perf)
 			return l.fd;
@@ -303,7 +310,7 @@ static int probe_again(struct customs *c, struct uprobe_place *places, uint32_t 
 		return 0;
 	for (uint32_t i = 0; i < n; i++)
 		places[i].cookie = PP_MAX_CUSTOM_PROBES; /* no probe's number */
-	l = make_multi(c, places, n, false, path, pid);
+	l = make_multi(c, places, n, path, pid);
 	if (l.fd < 0)
 		return l.fd;
 	if (vec_push(&made.all, l) < 0)
@@ -319,18 +326,14 @@ int customs_probe(struct customs *c, const struct process *p, int fd, const stru
 	size_t before = c->links.all.n;
 	uint32_t first = 0;
 	char path[32];
-	bool result;
 	int r;
 
 	if (!q->n || q->n > BROKER_MAX_PROBES || q->side & ~(uint32_t)BROKER_SIDE_AGAIN)
 		return -EINVAL;
 	r = take_numbers(c, q->n, &first);
-	result = probes[0].probe.kind == PP_CUSTOM_ADD_RESULT;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	for (uint32_t i = 0; i < q->n && r == 0; i++) {
 		r = check(fd, &probes[i]);
-		if ((probes[i].probe.kind == PP_CUSTOM_ADD_RESULT) != result)
-			r = -EINVAL;
 		places[i] = (struct uprobe_place){ probes[i].offset, 0, first + i };
 	}
 	if (r == 0 && q->side)
@@ -342,7 +345,7 @@ int customs_probe(struct customs *c, const struct process *p, int fd, const stru
 		r = publish(c, first + i, &one);
 	}
 	if (r == 0)
-		r = attach(c, places, first, q->n, result, q->target, path, p->pid);
+		r = attach(c, places, first, q->n, q->target, path, p->pid);
 	if (r < 0)
 		retract(c, first, q->n);
 	while (r < 0 && c->links.all.n > before)

@@ -8,10 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/broker/track.h"
 #include "version.h"
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
-       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUG };
+       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUG, KEY_TRACK };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -28,6 +29,11 @@ static const struct argp_option common[] = {
 	{ "wait", KEY_WAIT, "HOW", 0,
 	  "how to see threads wait: on (default: scheduler events), strict (events of the process's own "
 	  "threads: nothing for other processes, and no mutex profile), off",
+	  0 },
+	{ "track", KEY_TRACK, "NAME=ADD,REMOVE", 0,
+	  "a profile of what the function ADD gives back and REMOVE is given first; ADD:arg N, REMOVE:arg N: what it is "
+	  "given as its Nth argument (1 to 3); ADD:fd: an int that is not negative. fd, mmap and thread are ready-made. "
+	  "May be given several times",
 	  0 },
 	{ "btf", KEY_BTF, "FILE", 0, "kernel type information, where /sys/kernel/btf/vmlinux is absent",
 	  0 },
@@ -141,6 +147,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_MAX_OVERHEAD:
 		o->max_overhead = overhead(arg);
+		return 0;
+	case KEY_TRACK:
+		track_parse(o, arg);
 		return 0;
 	case KEY_BTF:
 		o->btf = arg;

@@ -31,6 +31,8 @@ struct options {
 	enum broker_heap_mode heap;
 	enum broker_wait_mode wait;
 	uint32_t max_overhead; /* millionths, or BROKER_NO_LIMIT */
+	struct broker_track tracks[BROKER_MAX_TRACKS];
+	unsigned n_tracks;
 	const char *btf;
 	const char *keep; /* directory, or NULL */
 	/* pprofd record */

@@ -78,6 +78,23 @@ static int hear_target(struct core *c, struct record *r)
 	return 0;
 }
 
+static int hear_tracks(struct core *c, struct record *r, uint32_t n)
+{
+	struct broker_track t;
+	int err = broker_hear(&c->broker, BROKER_TRACKS, r);
+
+	if (err < 0)
+		return err;
+	record_close_fds(r);
+	if (n > BROKER_MAX_TRACKS || r->n != n * sizeof(t))
+		return -EBADMSG;
+	for (c->n_tracks = 0; c->n_tracks < n; c->n_tracks++) {
+		memcpy(&t, r->data + c->n_tracks * sizeof(t), sizeof(t));
+		c->tracks[c->n_tracks] = custom_track(&t);
+	}
+	return 0;
+}
+
 static int hear_orders(struct core *c, struct orders *ret)
 {
 	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
@@ -85,6 +102,8 @@ static int hear_orders(struct core *c, struct orders *ret)
 
 	for (uint32_t i = 0; err == 0 && i < ret->start.n_targets; i++)
 		err = hear_target(c, r);
+	if (err == 0 && ret->start.n_tracks)
+		err = hear_tracks(c, r, ret->start.n_tracks);
 	return err;
 }
 

@@ -70,6 +70,49 @@ static void set_state(struct core *c, enum custom_state state)
 	pthread_mutex_unlock(&c->lock);
 }
 
+static const uint32_t kinds[CUSTOM_N_KINDS] = {
+	[CUSTOM_ADD] = PP_CUSTOM_ADD,		    [CUSTOM_REMOVE] = PP_CUSTOM_REMOVE,
+	[CUSTOM_RESULT] = PP_CUSTOM_RESULT,	    [CUSTOM_DESCRIPTOR] = PP_CUSTOM_DESCRIPTOR,
+	[CUSTOM_OUT] = PP_CUSTOM_OUT,		    [CUSTOM_OUT_PAIR] = PP_CUSTOM_OUT_PAIR,
+	[CUSTOM_ENTER] = PP_CUSTOM_ENTER,
+};
+
+struct symbolizer_track custom_track(const struct broker_track *from)
+{
+	struct symbolizer_track to = { .argument = from->argument };
+
+	_Static_assert(sizeof(to.name) == sizeof(from->name) && sizeof(to.function) == sizeof(from->function),
+		       "the same shape");
+	memcpy(to.name, from->name, sizeof(to.name) - 1);
+	memcpy(to.function, from->function, sizeof(to.function) - 1);
+	for (uint32_t k = CUSTOM_ADD; k < CUSTOM_N_KINDS; k++)
+		if (kinds[k] == from->kind)
+			to.kind = k;
+	return to;
+}
+
+/* The functions that --track names, behind what its notes say. */
+static int ask_tracks(struct core *c, const struct symbolizer_object *o, struct symbolizer_customs *to)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < c->n_tracks && r == 0; i += SYMBOLIZER_MAX_TRACKS) {
+		uint32_t n = c->n_tracks - i;
+		struct symbolizer_customs more = { 0 };
+
+		r = symbolizer_ask_track(&c->symbolizer, o, c->tracks + i,
+					 n < SYMBOLIZER_MAX_TRACKS ? n : SYMBOLIZER_MAX_TRACKS, &more);
+		for (size_t k = 0; k < more.all.n && r == 0; k++) {
+			if (to->all.n < SYMBOLIZER_MAX_CUSTOM)
+				r = vec_push(&to->all, more.all.data[k]);
+			else
+				to->end.n_lost++;
+		}
+		symbolizer_customs_deinit(&more);
+	}
+	return r;
+}
+
 /* Once a file, as ask_allocator of the heap. */
 static void ask_file(struct core *c, struct object *x)
 {
@@ -81,6 +124,8 @@ static void ask_file(struct core *c, struct object *x)
 	x->custom_asked = true;
 	pthread_mutex_lock(&c->symbolizer_lock);
 	r = symbolizer_ask_custom(&c->symbolizer, &o, &x->custom);
+	if (r == 0)
+		r = ask_tracks(c, &o, &x->custom);
 	if (core_symbolizer_failed(r)) {
 		log_line("%s: the symbolizer failed on it (%s); its own profiles are not seen", x->name,
 			 strerror(-r));
@@ -148,17 +193,11 @@ static uint32_t row_of(const struct core *c, const struct target *t, const char 
 static bool translate(const struct core *c, struct target *t, const struct symbolizer_custom *from,
 		      struct broker_custom_probe *to)
 {
-	static const uint32_t kinds[CUSTOM_N_KINDS] = { [CUSTOM_ADD] = PP_CUSTOM_ADD,
-							[CUSTOM_REMOVE] = PP_CUSTOM_REMOVE };
 	struct target_custom *x = &t->custom;
 
 	*to = (struct broker_custom_probe){ .offset = from->offset };
-	if (from->status != PROBE_FINE) {
-		x->n_refused++;
-		say(x, "a %s is not probed: %s", from->kind == CUSTOM_PROFILE ? "profile" : "site",
-		    symbolizer_probe_text(from->status));
+	if (from->status != PROBE_FINE)
 		return false;
-	}
 	if (from->n_name && custom_is_reserved(from->name)) {
 		x->n_reserved += from->kind == CUSTOM_ADD;
 		return false;

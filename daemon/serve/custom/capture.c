@@ -6,6 +6,8 @@
 #include "daemon/serve/core.h"
 #include "daemon/serve/custom/custom.h"
 
+#define MAX_REFUSED 8 /* that are named */
+
 /* No frame of the kernel's side: what is left of a location whose innermost functions are left out. */
 #define PART(location, skip) (0xa0ull << 56 | (uint64_t)(skip) << 32 | (location))
 
@@ -100,6 +102,28 @@ static void say_errors(const struct custom_reading *r, struct capture *to)
 		capture_comment(to, "lost: the stacks of %llu values", (unsigned long long)r->n_unknown);
 }
 
+/* Sites of this profile, or of any, that cannot be probed. */
+static void say_refused(struct core *c, const struct target *t, struct capture *to)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < t->custom.files.n; i++) {
+		const struct object *x = objects_find(&c->objects, t->custom.files.data[i].object);
+
+		for (size_t k = 0; x && k < x->custom.all.n; k++) {
+			const struct symbolizer_custom *s = &x->custom.all.data[k];
+
+			if (s->status == PROBE_FINE || (s->n_name && strcmp(s->name, to->profile->name) != 0))
+				continue;
+			if (n++ < MAX_REFUSED)
+				capture_comment(to, "not probed: %s, offset 0x%llx: %s", object_short_name(x),
+						(unsigned long long)s->offset, symbolizer_probe_text(s->status));
+		}
+	}
+	if (n > MAX_REFUSED)
+		capture_comment(to, "not probed: %u more", n - MAX_REFUSED);
+}
+
 /* What concerns all of the target's own profiles. */
 static void say_target(const struct core *c, const struct target *t, struct capture *to)
 {
@@ -107,7 +131,7 @@ static void say_target(const struct core *c, const struct target *t, struct capt
 	const struct pp_custom *state = c->custom.state == CUSTOM_READY ? &c->custom.states[t->index] : NULL;
 
 	if (*x->why)
-		capture_comment(to, "limit: %s (%u in all)", x->why, x->n_refused);
+		capture_comment(to, "limit: %s", x->why);
 	if (x->n_lost)
 		capture_comment(to, "limit: %u sites past the bound of a file", x->n_lost);
 	if (x->n_reserved)
@@ -141,6 +165,7 @@ static void say(struct core *c, const struct target *t, const struct custom_read
 		capture_comment(to, "%s of process %d (%s): nothing is seen: %s", to->profile->name, t->pid, t->comm,
 				*t->custom.why ? t->custom.why : "pprofd has only just started");
 	say_target(c, t, to);
+	say_refused(c, t, to);
 	pthread_mutex_unlock(&c->scan_lock);
 	say_errors(r, to);
 }

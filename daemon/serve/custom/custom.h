@@ -49,7 +49,6 @@ struct custom_file {
 struct target_custom {
 	VEC(struct custom_file) files; /* that have such notes */
 	int64_t armed_ns;	       /* realtime: since when values are seen; 0: not yet */
-	uint32_t n_refused;	       /* sites that cannot be probed */
 	uint32_t n_reserved;	       /* names that are pprofd's own */
 	uint32_t n_full;	       /* names past PP_MAX_CUSTOM */
 	uint32_t n_lost;	       /* sites past a file's bound */
@@ -68,6 +67,8 @@ struct custom_listing {
 };
 #define CUSTOM_MAX_LISTED (2 * PP_MAX_CUSTOM)
 
+/* As the symbolizer says it. */
+struct symbolizer_track custom_track(const struct broker_track *from);
 /* Finds the notes of files that are new to the target, and probes them. The scan lock is held. */
 void custom_follow(struct core *c, struct target *t, bool new_image);
 /* Loads the programs if somebody wants them, and probes; waits for it. No lock is held. */

@@ -79,6 +79,8 @@ static int list_files(struct core *c, const struct target *t, struct custom_list
 {
 	int r = 0;
 
+	for (uint32_t i = 0; i < c->n_tracks && r == 0; i++)
+		r = list_name(to, c->tracks[i].name, strnlen(c->tracks[i].name, sizeof(c->tracks[i].name)));
 	for (size_t i = 0; i < t->custom.files.n; i++) {
 		const struct object *x = objects_find(&c->objects, t->custom.files.data[i].object);
 
