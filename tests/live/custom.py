@@ -287,4 +287,63 @@ def test_record():
     check(code == 1 and "cannot write the profile: Broken pipe" in err, "a closed pipe: %d %s" % (code, err))
 
 
+TRACKS = ["--track", "fd", "--track", "mmap", "--track", "thread", "--track", "own things=own_new:ret,own_delete:arg 2"]
+
+
+def functions(p):
+    """function of the target's that leads to it -> values held"""
+    found = {}
+    for s in p.samples:
+        name = next((f.name for f in s.frames if re.match("site_|own", f.name)), "another")
+        found[name] = found.get(name, 0) + s.values[0]
+    return found
+
+
+def test_track():
+    """Functions of a program that says nothing: results, arguments, what is stored where an argument points."""
+    t = Target("track")
+    d = lib.Daemon(t.p, arguments=TRACKS)
+    for name in ("fd", "mmap", "thread", "own things"):
+        ready(d, name)
+    before = len(os.listdir("/proc/%d/fd" % t.pid))
+    t.step("descriptors")
+    opened = len(os.listdir("/proc/%d/fd" % t.pid)) - before
+    p = profile(d, "fd")
+    check(functions(p) == {"site_open": 5, "site_others": opened - 5} and opened == 13,
+          "%d descriptors are open: %s %s" % (opened, functions(p), p.comments))
+    t.step("mappings", "threads", "own")
+    found = functions(profile(d, "mmap"))
+    check(found.get("site_map") == 3, str(found))
+    found = functions(profile(d, "thread"))
+    check(found == {"site_thread": 2}, str(found))
+    found = functions(profile(d, "own things"))
+    check(found == {"own_new": 4}, str(found))
+    t.p.line("^caught own")
+    d.stop()
+
+
+def test_track_spares_cancelled_threads():
+    """Hard rule 1: a thread that is cancelled in a function that is watched runs its handlers and destructors."""
+    t = Target("track")
+    t.step("cancel")
+    without = t.p.line(r"^cleaned (\d+ \d)").group(1)
+    check(without == "3 1", "without us: %s" % without)
+    d = lib.Daemon(t.p, arguments=TRACKS)
+    ready(d, "fd")
+    t.p.lines = []
+    for _ in range(5):
+        t.step("cancel")
+    check([x for x in t.p.lines if x != "done"] == ["cleaned 3 1"] * 5, str(t.p.lines))
+    check(functions(profile(d, "fd")) == {"another": 5}, "listening sockets: %s" % functions(profile(d, "fd")))
+    d.stop()
+
+
+def test_track_usage():
+    for text in ("nosuch", "a=b", "=b,c", "a=,c", "a=b:x,c", "a=b,c:ret", "a=b:arg 4,c", "a=b,c,d", "a" * 64 + "=b,c"):
+        p = subprocess.run([lib.PPROFD, "--pid", "1", "--track", text], stdin=subprocess.DEVNULL, check=False,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        check(p.returncode == 2 and p.stderr.count(b"\n") == 1 and b"--track" in p.stderr, "%s: %d %s" % (
+            text, p.returncode, p.stderr))
+
+
 lib.run(globals())
