@@ -17,7 +17,9 @@
 
 #include "daemon/serve/custom/custom.h"
 #include "daemon/serve/path.h"
+#include "base/emulated_x86.h"
 #include "symbolizer/custom.h"
+#include "symbolizer/track.h"
 #include "symbolizer/usdt.h"
 #include "tests/unit/elf_image.h"
 
@@ -202,6 +204,104 @@ static void test_malformed_notes_are_counted(void **state)
 	find(w);
 	assert_int_equal(w->l.all.n, 0);
 	assert_int_equal(w->l.end.n_bad_notes, 2);
+}
+
+static void function(Elf64_Sym *to, uint32_t name, uint64_t at, uint64_t size)
+{
+	*to = (Elf64_Sym){ .st_name = name, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC), .st_shndx = 1,
+			   .st_value = IMAGE_TEXT + at, .st_size = size };
+}
+
+/* What stands for Add and Remove: results at every return, arguments at the entry, aliases once. */
+static void test_functions_are_tracked(void **state)
+{
+	static const char strings[] = "\0make\0alias\0drop\0jumps\0stub";
+	static const struct symbolizer_track tracks[] = {
+		{ "p", "make", CUSTOM_RESULT, 0 },	   { "p", "alias", CUSTOM_RESULT, 0 },
+		{ "p", "drop", CUSTOM_REMOVE, 2 },	   { "q", "jumps", CUSTOM_DESCRIPTOR, 0 },
+		{ "r", "stub", CUSTOM_ENTER, 3 },	   { "r", "nosuch", CUSTOM_OUT, 0 },
+	};
+	static const struct {
+		uint8_t kind, status, reg;
+		uint64_t offset;
+	} claims[] = {
+		{ CUSTOM_RESULT, PROBE_FINE, 0, 0x103 },    { CUSTOM_RESULT, PROBE_FINE, 0, 0x107 },
+		{ CUSTOM_REMOVE, PROBE_FINE, 4, 0x201 },    { CUSTOM_DESCRIPTOR, PROBE_FINE, 0, 0x302 },
+		{ CUSTOM_DESCRIPTOR, PROBE_RESULT_JUMPS, 0, 0x300 }, { CUSTOM_ENTER, PROBE_FINE, 1, 0x400 },
+	};
+	struct world *w = *state;
+	Elf64_Sym symbols[6] = { 0 };
+
+	memcpy(w->m.text + 0x100, "\x31\xc0\x90\xc3\x31\xc0\x90\xc3", 8);	 /* two ways out */
+	memcpy(w->m.text + 0x200, "\x53\x90\xc3", 3); /* push */
+	memcpy(w->m.text + 0x300, "\x74\x01\xc3\xe9\0\x10\0\0", 8);
+	memcpy(w->m.text + 0x400, "\xb8\x16\0\0\0\x0f\x05\xc3", 8);	 /* mov $22, %eax; syscall */
+	function(&symbols[1], 1, 0x100, 8);
+	function(&symbols[2], 6, 0x100, 8);
+	function(&symbols[3], 12, 0x200, 3);
+	function(&symbols[4], 17, 0x300, 8);
+	function(&symbols[5], 23, 0x400, 8);
+	image_section(&w->m, "strings", 0, strings, sizeof(strings));
+	image_section(&w->m, "symbols", 0, symbols, sizeof(symbols));
+	image_finish(&w->m);
+	image_shdr(&w->m, "symbols")->sh_type = SHT_SYMTAB;
+	image_shdr(&w->m, "symbols")->sh_entsize = sizeof(symbols[0]);
+	for (unsigned i = 0; i < 16; i++) /* whichever number the strings have */
+		if ((Elf64_Shdr *)(w->m.file.data + image_ehdr(&w->m)->e_shoff) + i == image_shdr(&w->m, "strings"))
+			image_shdr(&w->m, "symbols")->sh_link = i;
+	image_shdr(&w->m, "strings")->sh_type = SHT_STRTAB;
+	assert_int_equal(elf_file_open_memory(w->m.file.data, w->m.file.n, &w->f), 0);
+	assert_int_equal(track_find(w->f, tracks, sizeof(tracks) / sizeof(tracks[0]), &w->l), 0);
+	assert_int_equal(w->l.all.n, sizeof(claims) / sizeof(claims[0]));
+	for (size_t i = 0; i < w->l.all.n; i++) {
+		const struct symbolizer_custom *c = &w->l.all.data[i];
+
+		assert_int_equal(c->kind, claims[i].kind);
+		assert_int_equal(c->status, claims[i].status);
+		if (claims[i].reg)
+			assert_int_equal(c->arguments[0].reg, claims[i].reg);
+		if (c->kind != CUSTOM_REMOVE)
+			assert_int_equal(c->offset, TEXT_AT + claims[i].offset);
+	}
+}
+
+static void test_bad_tracks(void **state)
+{
+	struct symbolizer_track t = { "p", "make", CUSTOM_RESULT, 0 };
+	struct world *w = *state;
+
+	find(w);
+	t.kind = CUSTOM_PROFILE;
+	assert_int_equal(track_find(w->f, &t, 1, &w->l), -EINVAL);
+	t.kind = CUSTOM_N_KINDS;
+	assert_int_equal(track_find(w->f, &t, 1, &w->l), -EINVAL);
+	t.kind = CUSTOM_ADD; /* and no argument */
+	assert_int_equal(track_find(w->f, &t, 1, &w->l), -EINVAL);
+	t.argument = 4;
+	assert_int_equal(track_find(w->f, &t, 1, &w->l), -EINVAL);
+	t.argument = 1;
+	memset(t.function, 'x', sizeof(t.function));
+	assert_int_equal(track_find(w->f, &t, 1, &w->l), -EINVAL);
+}
+
+static void test_what_is_stepped_over(void **state)
+{
+	static const char *const good[] = { "\xc3", "\xf3\x0f\x1e\xfa", "\xb8\1\2\3\4", "\x41\xb8\1\2\3\4",
+					    "\x48\x83\xec\x08", "\x48\x89\xf7", "\x89\xf8", "\x31\xc0" };
+	static const char *const bad[] = { "\xe8", "\xeb\xfe", "\x0f\x05", "\x48\x8b\x05", "\x89\x07", "\xff\xe0",
+					   "\xf3\x0f\x1e\xfb", "\xcc", "\xc2\x08" };
+	uint8_t code[16];
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		memset(code, 0, sizeof(code));
+		memcpy(code, good[i], strlen(good[i]));
+		assert_true(stepped_x86(code, sizeof(code)));
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		memset(code, 0, sizeof(code));
+		memcpy(code, bad[i], strlen(bad[i]));
+		assert_false(stepped_x86(code, sizeof(code)));
+	}
 }
 
 /* A child that answers with what it was given. */
@@ -395,6 +495,9 @@ int main(void)
 		TEST(test_what_is_refused),
 		TEST(test_sites_are_bounded),
 		TEST(test_malformed_notes_are_counted),
+		TEST(test_functions_are_tracked),
+		TEST(test_bad_tracks),
+		cmocka_unit_test(test_what_is_stepped_over),
 		cmocka_unit_test(test_the_child_is_not_believed),
 		cmocka_unit_test(test_functions_are_left_out),
 		cmocka_unit_test(test_links_to_names),
