@@ -16,6 +16,7 @@
 
 #include "daemon/broker/broker.h"
 #include "daemon/broker/diagnose.h"
+#include "daemon/broker/remote.h"
 
 /* Serve is started again when it dies, but not for ever. */
 #define MAX_RESTARTS 5
@@ -265,9 +266,12 @@ int main(int argc, char **argv)
 				   .serve = CHILD_NONE,
 				   .symbolizer = CHILD_NONE,
 				   .status = -1 };
+	char error[REMOTE_MAX_TEXT];
 	int signals, r;
 
 	options_parse(argc, argv, &o);
+	if (o.remote)
+		return remote_record(&o, error) < 0 ? complain(error) : 0;
 	signals = block_signals();
 	debug_file_cache(b.debug_cache);
 	r = open_processes(&b, processes);

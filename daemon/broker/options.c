@@ -12,7 +12,7 @@
 #include "version.h"
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
-       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUG, KEY_TRACK };
+       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUG, KEY_TRACK, KEY_REMOTE };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -57,6 +57,8 @@ static const struct argp_option serving[] = {
 static const struct argp_option recording[] = {
 	{ "seconds", 's', "N", 0, "length of the window, 1 to 3600 (default 10; of goroutine none: as it is now)", 0 },
 	{ "output", 'o', "FILE", 0, "write the profile there", 0 },
+	{ "remote", KEY_REMOTE, "URL", 0,
+	  "instead of --pid: ask a running pprofd, http://HOST:PORT, http://HOST:PORT/pid/PID or unix:/PATH", 0 },
 	{ "debug", KEY_DEBUG, "N", 0, "1 or 2: the text that ?debug=N shows, after the window", 0 },
 	{ "format", KEY_FORMAT, "FORMAT", 0,
 	  "pprof, top, folded, or of goroutine dump (default to a terminal: top, of goroutine dump; else pprof)", 0 },
@@ -155,7 +157,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		o->btf = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->n_pids)
+		if (!o->n_pids && !o->remote)
 			bad_usage("which process? Give --pid PID");
 		return 0;
 	}
@@ -225,6 +227,7 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 's':
 		o->now = false;
+		o->seconds_given = true;
 		o->seconds = number(arg, "seconds", OPTIONS_MAX_SECONDS);
 		return 0;
 	case 'o':
@@ -232,6 +235,9 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_FORMAT:
 		parse_format(o, arg);
+		return 0;
+	case KEY_REMOTE:
+		o->remote = arg;
 		return 0;
 	case KEY_DEBUG:
 		o->debug = number(arg, "debug", 2);
@@ -244,7 +250,7 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!o->profile)
 			bad_usage("which profile? For example: pprofd record profile");
-		if (o->n_pids > 1)
+		if (o->n_pids > 1 || (o->n_pids && o->remote))
 			bad_usage("one process at a time");
 		o->now = o->now && !strcmp(o->profile, "goroutine");
 		return 0;

@@ -42,6 +42,8 @@ struct options {
 	bool now; /* no window: the threads as they are */
 	const char *output;
 	enum options_format format;
+	const char *remote; /* URL of a running pprofd, or NULL */
+	bool seconds_given;
 	unsigned debug; /* as ?debug=: 0 protobuf, 1 text, 2 more of it */
 };
 

@@ -169,8 +169,8 @@ def test_values():
     check(leaves(profile(d, "things")) == {"site_here": 2, "site_called": 1}, "a value cannot come again")
     delta = []
     # the window is open when its connection waits: the step comes after the first reading
-    lib.together(lambda: delta.append(profile(d, "things", "?seconds=4")),
-                 lambda: (lib.time.sleep(2), t.step("remove 2 1", "here 50 4", "here 60 1", "remove 60 1")))
+    lib.together(lambda: delta.append(profile(d, "things", "?seconds=3")),
+                 lambda: (lib.time.sleep(1), t.step("remove 2 1", "here 50 4", "here 60 1", "remove 60 1")))
     check(leaves(delta[0]) == {"site_here": 3}, "in the window: %s" % leaves(delta[0]))
     check(d.get(path("things", "?seconds=1&debug=1")).status == 400, "seconds with debug")
     check(d.get(path("things", "?seconds=x")).status == 400, "seconds=x")
@@ -258,33 +258,59 @@ def test_go_tool_pprof():
 def test_record():
     """A profile of one's own on the command line, and what becomes of errors of the writer."""
     t = Target()
-    out = lib.directory() / "things"
-    line = [lib.PPROFD, "record", "things", "--pid", str(t.pid), "--seconds", "600"]
-
-    def recorded(*arguments, **options):
-        """Some steps while it looks, then an interrupt."""
-        p = subprocess.Popen([*line, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                             preexec_fn=lib._in_child, **options)
-        eventually(lambda: any("custom" in x for x in probes_of(p.pid)), "record does not probe")
-        t.step("here 1 5", "called 10 2", "remove 1 2")
-        p.send_signal(signal.SIGINT)
-        check(p.wait(60) is not None, "record does not end")
-        t.step("remove 1 20")
-        return p.returncode, p.stderr.read().decode()
-
-    code, err = recorded("-o", str(out))
-    check(code == 0, err)
-    check(leaves(pprof.parse(out.read_bytes())) == {"site_here": 3, "site_called": 2}, "record things")
-    code, err = recorded("-o", str(out), "--debug", "1")
-    check(code == 0 and out.read_text().startswith("things profile: total 5\n3 @ 0x"), out.read_text()[:200] + err)
-    with open("/dev/full", "wb") as full:
-        code, err = recorded(stdout=full)
-    check(code == 1 and "cannot write the profile: No space left" in err, "/dev/full: %d %s" % (code, err))
+    directory = lib.directory()
     read, write = os.pipe()
     os.close(read)
-    code, err = recorded(stdout=write)
+    full = open("/dev/full", "wb")  # noqa: SIM115
+    line = [lib.PPROFD, "record", "things", "--pid", str(t.pid), "--seconds", "600"]
+    runs = [subprocess.Popen([*line, *more], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE,
+                             preexec_fn=lib._in_child)
+            for more, out in ((["-o", str(directory / "a")], None), (["-o", str(directory / "b"), "--debug", "1"], None),
+                              ([], full), ([], write))]
+    full.close()
     os.close(write)
-    check(code == 1 and "cannot write the profile: Broken pipe" in err, "a closed pipe: %d %s" % (code, err))
+    for p in runs:
+        eventually(lambda p=p: any("custom" in x for x in probes_of(p.pid)), "record does not probe")
+    t.step("here 1 5", "called 10 2", "remove 1 2")
+    for p in runs:
+        p.send_signal(signal.SIGINT)
+    said = [p.communicate(timeout=lib.DEADLINE)[1].decode() for p in runs]
+    check([p.returncode for p in runs] == [0, 0, 1, 1], str(said))
+    check(leaves(pprof.parse((directory / "a").read_bytes())) == {"site_here": 3, "site_called": 2}, "record things")
+    text = (directory / "b").read_text()
+    check(text.startswith("things profile: total 5\n3 @ 0x"), text[:200])
+    check("cannot write the profile: No space left" in said[2] and "cannot write the profile: Broken pipe" in said[3],
+          str(said))
+
+
+def test_remote():
+    """record --remote: what a running pprofd has, over TCP and a Unix socket."""
+    t = Target()
+    directory = lib.directory()
+    d = lib.Daemon(t.p, listen=("127.0.0.1:0", "unix:%s/s" % directory))
+    ready(d)
+    t.step("here 1 5", "named 1 2 a/b c")
+
+    def record(*arguments, **options):
+        p = subprocess.run([lib.PPROFD, "record", *arguments], stdin=subprocess.DEVNULL, check=False, timeout=lib.DEADLINE,
+                           stderr=subprocess.PIPE, **{"stdout": subprocess.PIPE, **options})
+        return p.returncode, p.stdout, p.stderr.decode()
+
+    for url in (d.url(), d.url("/pid/%d/" % t.pid), d.url("/debug/pprof/"), "unix:%s/s" % directory):
+        code, out, err = record("things", "--remote", url)
+        check(code == 0 and leaves(pprof.parse(out)) == {"site_here": 5}, "%s: %d %s" % (url, code, err))
+    code, out, err = record("a/b c", "--remote", d.url(), "--debug", "1", "-o", str(directory / "x"))
+    check(code == 0 and (directory / "x").read_text().startswith("a/b c profile: total 2\n"), err)
+    code, out, err = record("nosuch", "--remote", d.url(), "-o", str(directory / "y"))
+    check(code == 1 and "404: Unknown profile" in err and not (directory / "y").exists(), err)
+    code, out, err = record("things", "--remote", "http://127.0.0.1:1")
+    check(code == 1 and "refused" in err and err.count("\n") == 1, err)
+    code, out, err = record("things", "--remote", "https://127.0.0.1:1")
+    check(code == 1 and "http://HOST:PORT" in err, err)
+    with open("/dev/full", "wb") as full:
+        code, out, err = record("things", "--remote", d.url(), stdout=full)
+    check(code == 1 and "No space left" in err, err)
+    d.stop()
 
 
 TRACKS = ["--track", "fd", "--track", "mmap", "--track", "thread", "--track", "own things=own_new:ret,own_delete:arg 2"]
