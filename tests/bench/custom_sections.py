@@ -52,7 +52,7 @@ def section_custom(o):
     with tempfile.TemporaryDirectory() as directory:
         t = Pair(directory)
         print("\n### custom: what preload/pprofd.h costs a program\n")
-        print("| | ns a turn |\n|---|---|")
+        print("| | CPU time a turn, ns |\n|---|---|")
         for kind, what in (("empty", "an empty loop, 1 G turns"), ("pair", "a pair in it, nobody listens"),
                            ("named", "names told at run time, nobody listens")):
             print("| %s | %.3f |" % (what, median(lambda k=kind: t.ns(k, 1000 * 1000 * 1000), o.runs)))

@@ -98,6 +98,18 @@ def probes_of(pid):
     return found
 
 
+def has_breakpoints(pid):
+    """Whether the program's text is not what its file has."""
+    with open("/proc/%d/maps" % pid) as f:
+        line = next(x.split() for x in f if "r-xp" in x and "/custom-" in x)
+    start, end = (int(x, 16) for x in line[0].split("-"))
+    with open("/proc/%d/mem" % pid, "rb") as memory, open(line[5], "rb") as file:
+        memory.seek(start)
+        file.seek(int(line[2], 16))
+        text = file.read(end - start)
+        return memory.read(len(text)) != text
+
+
 def start():
     t = Target()
     d = lib.Daemon(t.p)
@@ -205,6 +217,8 @@ def test_fork_and_exec():
     t.step("here 1 3", "fork")
     child = int(t.p.line(r"^child (\d+)").group(1))
     check(leaves(profile(d, "things")) == {"site_here": 3}, "the child's calls count")
+    check(has_breakpoints(t.pid), "there are no probes")
+    eventually(lambda: not has_breakpoints(child), "the child keeps the probes")
     os.kill(child, signal.SIGKILL)
     t.step("here 10 1")
     check(leaves(profile(d, "things")) == {"site_here": 4}, "after a fork")
