@@ -39,6 +39,9 @@ LOOP(empty, )
 LOOP(pair, PPROFD_ADD("pairs", i, 0); PPROFD_REMOVE("pairs", i))
 LOOP(named, PPROFD_ADD(at_run_time, i, 0); PPROFD_REMOVE(at_run_time, i))
 
+/* Two probes that find nothing to do: what a pair costs without its walk, but for writing the value. */
+LOOP(idle, PPROFD_REMOVE("pairs", i); PPROFD_REMOVE("pairs", i))
+
 static __attribute__((noinline)) double deeper(double (*f)(unsigned long n), unsigned long n, int depth)
 {
 	double r = depth > 0 ? deeper(f, n, depth - 1) : f(n);
@@ -56,7 +59,8 @@ int main(void)
 	printf("ready\n");
 	fflush(stdout);
 	while (scanf("%15s %lu %d", kind, &n, &depth) == 3) {
-		printf("%.4f\n", deeper(!strcmp(kind, "pair") ? pair : !strcmp(kind, "named") ? named : empty, n, depth));
+		printf("%.4f\n", deeper(!strcmp(kind, "pair") ? pair : !strcmp(kind, "named") ? named :
+				    !strcmp(kind, "idle") ? idle : empty, n, depth));
 		fflush(stdout);
 	}
 	return 0;

@@ -58,7 +58,7 @@ def section_custom(o):
             print("| %s | %.3f |" % (what, median(lambda k=kind: t.ns(k, 1000 * 1000 * 1000), o.runs)))
         d = watch(o, t.p.pid)
         try:
-            for kind, what in (("pair", "a pair, seen"), ("named", "names told at run time, seen")):
+            for kind, what in (("idle", "two Removes of what is not held, seen: no walk"), ("pair", "a pair, seen"), ("named", "names told at run time, seen")):
                 for depth in (0, 10, 30):
                     print("| %s, %d functions deeper | %.0f |" % (
                         what, depth, median(lambda k=kind, n=depth: t.ns(k, 200000, n), o.runs)))
