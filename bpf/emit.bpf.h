@@ -11,6 +11,13 @@
 #include "pool.bpf.h"
 #include "unwind.bpf.h"
 
+#ifndef PP_NOTE_STEP /* memo.bpf.h has one: after each step */
+#define PP_NOTE_BEGIN(walk, key)
+#define PP_NOTE_STEP(walk)
+#define PP_NOTE_END(walk, key, row)
+struct pp_memo_key;
+#endif
+
 #define PP_N_SCRATCH 8 /* a CPU: programs do not migrate, only preempted ones pile up */
 #define PP_N_SPILL 64
 #define PP_N_FRAMES_MAX (PP_MAX_WORDS - 1)
@@ -40,6 +47,7 @@ struct pp_event {
 	u32 max_frames;
 	u32 called;	   /* `start.ip` is a return address */
 	const struct pp_start *start; /* not NULL: walk from here, not from the task's registers */
+	const struct pp_memo_key *memo; /* not NULL: the walk is noted there */
 	u64 hash;	   /* out: of the stack; never 0 */
 };
 
@@ -123,6 +131,7 @@ PP_GLOBAL int pp_walk_stack(struct pp_scratch *s, u32 max_frames)
 	w->end = PP_END_UNREADABLE; /* unless pp_step says better: a CFA of 0 */
 	for (u32 i = 0; i < PP_MAX_FRAMES && i < max_frames; i++) {
 		last = pp_step(w);
+		PP_NOTE_STEP(w);
 		pp_push(&s->words, w->frame);
 		if (last)
 			break;
@@ -162,10 +171,12 @@ PP_INLINE void pp_walk_init(struct pp_walk *w, const struct pp_process *p, const
 			w->probed = pp_is_breakpoint(s.ip);
 	}
 	w->signal_at = 0;
+	w->fp_read = 0;
+	w->odd = 0;
 	w->instance = 0;
 	w->window_at = PP_NOWHERE;
-	w->first = list >> 32;
-	w->n = (u32)list;
+	w->first = PP_LIST_FIRST(list);
+	w->n = PP_LIST_N(list);
 	w->mapping = w->first;
 	w->object = 0;
 }
@@ -193,17 +204,19 @@ PP_INLINE u32 pp_stack_of(void *ctx, struct pp_process *p, struct pp_event *e, u
 	if (e->kernel)
 		pp_kernel_stack(ctx, &s->words);
 	pp_walk_init(&s->walk, p, e);
+	PP_NOTE_BEGIN(&s->walk, e->memo);
 	pp_walk_stack(s, e->max_frames);
 	if (s->walk.end == PP_END_NO_MAPPING) /* writable code is not in exec_vm */
 		pp_stale(p, PP_NOTICE_MAPPINGS, p->exec_vm);
 	row = pp_stack_put(&s->words);
+	PP_NOTE_END(&s->walk, e->memo, row);
 	e->hash = s->words.hash | 1;
 	__sync_lock_test_and_set(&s->taken, 0);
 	return row ? row : PP_NO_STACK(PP_END_TABLE_FULL);
 }
 
-/* The stack of the event for a key: a row, or a marker of its own. */
-PP_INLINE u32 pp_stack_for(void *ctx, struct pp_process *p, struct pp_event *e, u64 epoch)
+/* Whether tables and process fit: 0, or a marker of its own. */
+PP_INLINE u32 pp_stack_misfit(struct pp_process *p)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	u64 exec_vm = t->mm->exec_vm;
@@ -217,7 +230,15 @@ PP_INLINE u32 pp_stack_for(void *ctx, struct pp_process *p, struct pp_event *e, 
 		__sync_fetch_and_add(&p->n_stale, 1);
 		pp_stale(p, PP_NOTICE_MAPPINGS, exec_vm);
 	}
-	return pp_stack_of(ctx, p, e, epoch);
+	return 0;
+}
+
+/* The stack of the event for a key: a row, or a marker of its own. */
+PP_INLINE u32 pp_stack_for(void *ctx, struct pp_process *p, struct pp_event *e, u64 epoch)
+{
+	u32 misfit = pp_stack_misfit(p);
+
+	return misfit ? misfit : pp_stack_of(ctx, p, e, epoch);
 }
 
 PP_INLINE int pp_add(void *ctx, struct pp_process *p, struct pp_event *e)

@@ -76,7 +76,10 @@ enum pp_end {
 	PP_N_ENDS,
 };
 
-enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_CREATE, PP_CUSTOM, PP_N_COLLECTORS };
+enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_CREATE, PP_CUSTOM,
+		    PP_TRACE,	    /* not counted: trace.h */
+		    PP_TRACE_CALLS, /* likewise: its system calls */
+		    PP_N_COLLECTORS };
 
 #define PP_GROWTH_KEEP 16 /* one page fault of so many is looked at */
 
@@ -135,9 +138,15 @@ struct pp_mapping {
 };
 _Static_assert(sizeof(struct pp_mapping) == 48, "no padding");
 
+/* Where a list begins, a number of its own (others were there before), and how many mappings it has. */
+#define PP_LIST(first, serial, n) ((__u64)(first) << 32 | (__u64)((serial) & 0xffff) << 16 | (n))
+#define PP_LIST_FIRST(list) ((__u32)((list) >> 32))
+#define PP_LIST_N(list) ((__u32)(list) & 0xffff)
+_Static_assert(PP_MAX_MAPPINGS < 1 << 16, "a number of mappings fits");
+
 /* One image of one process: exec makes a new one of it. */
 struct pp_process {
-	__u64 list;	      /* first mapping << 32 | number; one word, so that it changes at once */
+	__u64 list;	      /* PP_LIST; one word, so that it changes at once */
 	__u64 start_boottime; /* of the thread group leader: tells a reused tgid */
 	__u64 exec_id;	      /* task_struct.self_exec_id of this image */
 	__u64 exec_vm;	      /* pages of executable mappings when the list was read */

@@ -31,6 +31,10 @@ struct pp_walk {
 	u8 record;	  /* fp was read from a frame record, by the step before this one */
 	u8 probed;	  /* the kernel may have done half of the push that is at ip */
 	u64 signal_at;	  /* registers of the latter; 0: the task's own */
+	/* for who wants to know what the walk hangs on (memo.bpf.h), set here and never cleared: */
+	u64 fp_read;	  /* where fp was read from last; PP_NOWHERE: it was used as it was */
+	u32 odd;	  /* on more than return addresses and fp */
+	u32 noted;	  /* its own */
 	u64 window_at; /* address of window[0]; 1: nothing read yet */
 	u64 window[PP_WINDOW];
 };
@@ -134,8 +138,11 @@ PP_GLOBAL int pp_need_fp(struct pp_walk *w)
 
 	if (!w)
 		return 0;
-	if (!w->fp_at)
+	if (!w->fp_at) {
+		w->fp_read = w->fp_read ? w->fp_read : PP_NOWHERE;
 		return 1;
+	}
+	w->fp_read = w->fp_at;
 	if (pp_read_word(w, w->fp_at, &v))
 		return 0;
 	w->fp = v;
@@ -145,6 +152,7 @@ PP_GLOBAL int pp_need_fp(struct pp_walk *w)
 
 PP_INLINE int pp_need_bx(struct pp_walk *w)
 {
+	w->odd = 1;
 	if (w->bx_at && bpf_probe_read_user(&w->bx, 8, (void *)w->bx_at))
 		return 0;
 	w->bx_at = 0;
@@ -209,6 +217,7 @@ PP_GLOBAL int pp_leave_trampoline(struct pp_walk *w)
 		return 0;
 	w->ip = ip;
 	w->adjust = 1;
+	w->odd = 1;
 	return 1;
 }
 
@@ -249,6 +258,7 @@ PP_INLINE u64 pp_cfa(struct pp_walk *w, const struct pp_rule *q)
 		return w->sp + 8 + ((w->ip & 15) >= (u64)q->aux ? 8 : 0);
 	case PP_RULE_DEREF_FP:
 	case PP_RULE_DEREF_SP:
+		w->odd = 1;
 		at = w->sp;
 		if (q->kind == PP_RULE_DEREF_FP) {
 			if (!pp_need_fp(w)) {
@@ -267,6 +277,7 @@ PP_INLINE u64 pp_cfa(struct pp_walk *w, const struct pp_rule *q)
 		pp_stop(w, PP_END_UNREADABLE);
 		return 0;
 	case PP_RULE_REGISTER:
+		w->odd = 1;
 		if (w->leaf && !pp_leaf_register(w->signal_at, q->reg, &at))
 			return at + offset;
 		pp_stop(w, PP_END_LEAF_REGISTER);
@@ -315,6 +326,8 @@ PP_GLOBAL int pp_undo_push(struct pp_walk *w, u64 cfa)
 {
 	u64 ra;
 
+	if (w)
+		w->odd = 1;
 	if (!w || pp_read_word(w, cfa - 8, &ra) || pp_find_mapping(w->first, w->n, ra - 1) >= 0)
 		return 0;
 	if (pp_read_word(w, cfa, &ra) || pp_find_mapping(w->first, w->n, ra - 1) < 0)
@@ -328,6 +341,7 @@ PP_GLOBAL int pp_step_signal(struct pp_walk *w)
 
 	if (!w)
 		return 1;
+	w->odd = 1;
 	w->signal_at = pp_signal_registers(w->sp, &s);
 	if (!w->signal_at)
 		return pp_stop(w, PP_END_UNREADABLE);
@@ -357,6 +371,7 @@ PP_GLOBAL int pp_step_rule(struct pp_walk *w, u32 rule)
 		cfa += pp_undo_push(w, cfa) & 8;
 	w->probed = 0;
 	if (q->reg & PP_RA_REGISTER) {
+		w->odd = 1;
 		if (!w->leaf || pp_leaf_register(w->signal_at, q->aux, &ra))
 			return pp_stop(w, PP_END_LEAF_REGISTER);
 	} else if (pp_read_word(w, cfa - 8, &ra)) {

@@ -123,6 +123,7 @@ struct task_struct {
 	u64 self_exec_id;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
+	void *stack;
 	struct pid *thread_pid;
 	struct uprobe_task *utask;
 	struct sched_entity se;

@@ -17,9 +17,10 @@ ROOMS = {
     "symbolizer": ["base/", "symbolizer/"],
     "proto": [],
     "preload": ["preload/"],
-    "daemon/broker": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/identity.h", "daemon/broker/", "daemon/protocol.h",
+    "daemon/broker": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "bpf/identity.h", "daemon/broker/", "daemon/protocol.h", "daemon/fetch_protocol.h",
                       "bpf_objects.h", "version.h"],
-    "daemon/serve": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "daemon/serve/", "daemon/protocol.h", "proto/",
+    "daemon/fetch": ["base/", "daemon/fetch/", "daemon/fetch_protocol.h"],
+    "daemon/serve": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "daemon/serve/", "daemon/protocol.h", "proto/",
                      "symbolizer/client.h", "symbolizer/probes.h", "symbolizer/protocol.h",
                      "symbolizer/rows.h"],
 }
@@ -30,17 +31,17 @@ EXTRA = {
 }
 # library header -> the only files that may see it
 LIBRARIES = {
-    r"bpf/(lib)?bpf\.h": ["daemon/broker/kernel.c", "daemon/broker/uprobes.c", "daemon/broker/waits.c",
-                            "daemon/broker/customs.c",
-                            "daemon/broker/diagnose.h"],
+    r"bpf/(lib)?bpf\.h": ["daemon/broker/kernel.c", "daemon/broker/uprobes.c", "daemon/broker/customs.c", "daemon/broker/traces.c",
+                            "daemon/broker/waits.c", "daemon/broker/diagnose.h"],
     r"bpf/bpf_.*\.h": ["bpf/"],
     r"microhttpd\.h": ["daemon/serve/http"],
     r"elfutils/.*|gelf\.h|libelf\.h": ["symbolizer/"],
+    r"curl/.*": ["daemon/fetch/fetch.c"],
     r"lzma\.h|libiberty/.*": ["symbolizer/"],
     r"zstd\.h": ["symbolizer/sections.c"],
     r"Zydis/.*": ["symbolizer/chooser.c", "symbolizer/flow_x86.c"],
     r"cap-ng\.h": ["daemon/broker/"],
-    r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/serve/sandbox.c"],
+    r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/serve/sandbox.c", "daemon/fetch/sandbox.c", "daemon/serve/trace/call.c"],
     r"zlib\.h": ["daemon/serve/encode.c", "symbolizer/"],
     r"protobuf-c/.*": ["daemon/serve/encode.c", "proto/"],
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/broker/dwo_file.h"
 #include "daemon/broker/threads.h"
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
@@ -16,7 +17,9 @@ static uint32_t start_text(const struct options *o, char *to, size_t max)
 	static const char *const formats[] = { [FORMAT_PPROF] = "pprof",
 					       [FORMAT_TOP] = "top",
 					       [FORMAT_FOLDED] = "folded",
-					       [FORMAT_DUMP] = "dump" };
+					       [FORMAT_DUMP] = "dump",
+					       [FORMAT_GO] = "go",
+					       [FORMAT_PERFETTO] = "perfetto" };
 	size_t n = 0;
 
 	if (o->record) {
@@ -69,6 +72,7 @@ static int send_start(const struct broker *b, struct record *r)
 				  .wait = o->wait,
 				  .max_overhead = o->max_overhead,
 				  .n_tracks = o->n_tracks,
+				  .debuginfod = o->n_debuginfod > 0,
 				  .one_shot = o->record };
 
 	s.n_text = start_text(o, (char *)r->data + sizeof(s), RECORD_MAX - sizeof(s));
@@ -181,13 +185,41 @@ static void answer_object(struct broker *b, struct answer *a)
 static void answer_debug(struct broker *b, struct answer *a)
 {
 	const struct broker_debug *q = record_payload(a->r, struct broker_debug);
+	const struct debug_caches caches = { b->debug_cache, b->fetches.cache.path };
 	enum broker_place place = BROKER_N_PLACES;
 	uint32_t found;
 
 	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_PLACES)
 		a->r->status = -EINVAL;
 	else
-		give_fd(a, debug_file_open(&b->processes[q->target], q, b->debug_cache, &place));
+		give_fd(a, debug_file_open(&b->processes[q->target], q, &caches, &place));
+	if (a->give && place == BROKER_PLACE_FETCHED)
+		fetch_cache_used(a->r->fds[0]);
+	found = place;
+	memcpy(a->r->data, &found, sizeof(found));
+	a->r->n = sizeof(found);
+}
+
+static void answer_fetch(struct broker *b, struct answer *a)
+{
+	const struct broker_fetch *q = record_payload(a->r, struct broker_fetch);
+	struct broker_fetched f = { 0 };
+
+	a->r->status = q ? fetches_answer(&b->fetches, q, &f) : -EINVAL;
+	memcpy(a->r->data, &f, sizeof(f));
+	a->r->n = sizeof(f);
+}
+
+static void answer_dwo(struct broker *b, struct answer *a)
+{
+	const struct broker_dwo *q = record_payload(a->r, struct broker_dwo);
+	enum broker_dwo_place place = BROKER_N_DWO_PLACES;
+	uint32_t found;
+
+	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_DWO_PLACES)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, dwo_file_open(&b->processes[q->target], q, &place));
 	found = place;
 	memcpy(a->r->data, &found, sizeof(found));
 	a->r->n = sizeof(found);
@@ -215,19 +247,32 @@ static void answer_symbolizer(struct broker *b, struct answer *a)
 
 static int arm(struct broker *b, enum pp_collector c, char *error)
 {
-	if (c != PP_WAIT)
+	switch (c) {
+	case PP_WAIT:
+		if (!b->waits || waits_loaded(b->waits, error) < 0)
+			return -EINVAL;
+		return waits_arm(b->waits, b->processes, b->n_processes, error);
+	case PP_TRACE:
+	case PP_TRACE_CALLS:
+		if (!b->traces || traces_loaded(b->traces, error) < 0)
+			return -EINVAL;
+		return traces_arm(b->traces, c == PP_TRACE_CALLS, error);
+	default:
 		return kernel_arm(b->kernel, c, error);
-	if (!b->waits || waits_loaded(b->waits, error) < 0)
-		return -EINVAL;
-	return waits_arm(b->waits, b->processes, b->n_processes, error);
+	}
 }
 
 static void disarm(struct broker *b, enum pp_collector c)
 {
-	if (c != PP_WAIT)
-		kernel_disarm(b->kernel, c);
-	else if (b->waits)
+	char error[KERNEL_MAX_TEXT];
+	bool traces = c == PP_TRACE || c == PP_TRACE_CALLS;
+
+	if (traces && b->traces && traces_loaded(b->traces, error) == 0)
+		traces_disarm(b->traces, c == PP_TRACE_CALLS);
+	else if (c == PP_WAIT && b->waits)
 		waits_disarm(b->waits);
+	else if (c != PP_WAIT && !traces)
+		kernel_disarm(b->kernel, c);
 }
 
 static void answer_arm(struct broker *b, struct answer *a)
@@ -305,6 +350,22 @@ static void answer_wait(struct broker *b, struct answer *a)
 	a->r->n = sizeof(w);
 	for (int i = 0; i < PP_N_WAIT_MAPS; i++)
 		a->r->fds[a->r->n_fds++] = waits_map(b->waits, (enum pp_wait_map)i);
+}
+
+static void answer_trace(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = b->traces ? 0 : traces_begin(b->kernel, &b->traces);
+
+	if (r == 0)
+		r = traces_loaded(b->traces, error);
+	if (r == 0)
+		r = traces_make_ring(b->traces);
+	answer_text(a, r, error);
+	if (r < 0 && r != -EAGAIN)
+		traces_free(TAKE_PTR(b->traces)); /* the next one tries again */
+	for (int i = 0; i < PP_N_TRACE_MAPS && r == 0; i++)
+		a->r->fds[a->r->n_fds++] = traces_map(b->traces, (enum pp_trace_map)i);
 }
 
 static int probe(struct broker *b, const struct record *r, char *error)
@@ -483,6 +544,12 @@ int broker_answer(struct broker *b)
 	case BROKER_DEBUG:
 		answer_debug(b, &a);
 		break;
+	case BROKER_FETCH:
+		answer_fetch(b, &a);
+		break;
+	case BROKER_DWO:
+		answer_dwo(b, &a);
+		break;
 	case BROKER_PERF_MAP:
 		answer_perf_map(b, &a);
 		break;
@@ -510,6 +577,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_WAIT:
 		answer_wait(b, &a);
+		break;
+	case BROKER_TRACE:
+		answer_trace(b, &a);
 		break;
 	case BROKER_PROBE:
 		answer_probe(b, &a);

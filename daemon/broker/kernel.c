@@ -277,7 +277,7 @@ int kernel_identify(struct kernel *k, struct process *p)
 }
 
 /* Whoever reads a thread's number reads it in our namespace. pp_query of the task object is another one. */
-static int set_namespace(struct bpf_object *o)
+int kernel_set_namespace(struct bpf_object *o)
 {
 	struct pp_identity_query query = { 0 };
 	uint32_t zero = 0;
@@ -300,7 +300,7 @@ static int load_threads(struct kernel *k)
 	if (r == 0)
 		r = bpf_object__load(k->threads);
 	if (r == 0)
-		r = set_namespace(k->threads);
+		r = kernel_set_namespace(k->threads);
 	if (r < 0) {
 		bpf_object__close(k->threads);
 		k->threads = NULL;
@@ -362,7 +362,7 @@ int kernel_iterate_one(const struct kernel_threads *t, uint32_t tid, int ret_fds
 	return 0;
 }
 
-static int open_clock(struct kernel *k, int cpu, int program)
+int kernel_open_clock(const struct kernel *k, int cpu, int program)
 {
 	struct perf_event_attr a = {
 		.type = PERF_TYPE_SOFTWARE,
@@ -380,6 +380,15 @@ static int open_clock(struct kernel *k, int cpu, int program)
 	if (ioctl(fd, PERF_EVENT_IOC_SET_BPF, program) < 0 ||
 	    ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) < 0)
 		return -errno;
+	return TAKE_FD(fd);
+}
+
+static int open_clock(struct kernel *k, int cpu, int program)
+{
+	_cleanup_(closep) int fd = kernel_open_clock(k, cpu, program);
+
+	if (fd < 0)
+		return fd;
 	if (vec_push(&k->events, fd) < 0)
 		return -ENOMEM;
 	TAKE_FD(fd);
@@ -424,7 +433,7 @@ static int load_create(struct kernel *k)
 	if (r == 0)
 		r = bpf_object__load(k->create);
 	if (r == 0)
-		r = set_namespace(k->create);
+		r = kernel_set_namespace(k->create);
 	if (r < 0) {
 		bpf_object__close(k->create);
 		k->create = NULL;

@@ -48,6 +48,10 @@ int kernel_identify(struct kernel *k, struct process *p);
 /* Makes another object, opened and not loaded, use our tables and settings. 0 or -errno. */
 struct bpf_object;
 int kernel_adopt(const struct kernel *k, struct bpf_object *o);
+/* Tells an object's pp_query, loaded, in which namespace threads' numbers are wanted: ours. */
+int kernel_set_namespace(struct bpf_object *o);
+/* The clock of CPU samples on one CPU, for a program: a new descriptor, or -errno (-ENODEV: offline). */
+int kernel_open_clock(const struct kernel *k, int cpu, int program);
 /* The kernel type information that was named to us, or NULL. */
 const char *kernel_btf(const struct kernel *k);
 

@@ -12,7 +12,8 @@
 #include "version.h"
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
-       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUG, KEY_TRACK, KEY_REMOTE };
+       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE, KEY_DEBUG,
+       KEY_TRACK, KEY_REMOTE };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -35,6 +36,12 @@ static const struct argp_option common[] = {
 	  "given as its Nth argument (1 to 3); ADD:fd: an int that is not negative. fd, mmap and thread are ready-made. "
 	  "May be given several times",
 	  0 },
+	{ "debuginfod", KEY_DEBUGINFOD, "URL", 0,
+	  "a server to fetch debug files from that are not here, by their build-ids (http or https); may be given "
+	  "several times (default: none is asked)",
+	  0 },
+	{ "debuginfod-cache", KEY_DEBUGINFOD_CACHE, "DIR", 0,
+	  "where to keep them (default, for root: /var/cache/pprofd/debuginfod)", 0 },
 	{ "btf", KEY_BTF, "FILE", 0, "kernel type information, where /sys/kernel/btf/vmlinux is absent",
 	  0 },
 	{ 0 },
@@ -61,7 +68,8 @@ static const struct argp_option recording[] = {
 	  "instead of --pid: ask a running pprofd, http://HOST:PORT, http://HOST:PORT/pid/PID or unix:/PATH", 0 },
 	{ "debug", KEY_DEBUG, "N", 0, "1 or 2: the text that ?debug=N shows, after the window", 0 },
 	{ "format", KEY_FORMAT, "FORMAT", 0,
-	  "pprof, top, folded, or of goroutine dump (default to a terminal: top, of goroutine dump; else pprof)", 0 },
+	  "pprof, top, folded; of goroutine also dump; of trace go or perfetto (default: pprof, of trace go; to a "
+	  "terminal: top, of goroutine dump)", 0 },
 	{ 0 },
 };
 
@@ -128,6 +136,28 @@ static uint32_t overhead(const char *arg)
 	return (uint32_t)(v * 10000);
 }
 
+/* As far as shapes go: who is there is found out later. Without a slash at its end. */
+static const char *server_url(char *arg)
+{
+	size_t n = strlen(arg), scheme = !strncmp(arg, "http://", 7) ? 7 : !strncmp(arg, "https://", 8) ? 8 : 0;
+
+	while (n > scheme && arg[n - 1] == '/')
+		arg[--n] = '\0';
+	if (!scheme || n == scheme || arg[scheme] == '/' || n >= FETCH_MAX_URL)
+		bad_usage("--debuginfod %s: http://HOST[:PORT] or https://HOST[:PORT] is wanted", arg);
+	for (size_t i = 0; i < n; i++)
+		if (arg[i] <= ' ' || arg[i] > '~' || arg[i] == '?' || arg[i] == '#' || arg[i] == '@')
+			bad_usage("--debuginfod %s: http://HOST[:PORT] or https://HOST[:PORT] is wanted", arg);
+	return arg;
+}
+
+static void add_server(struct options *o, char *arg)
+{
+	if (o->n_debuginfod == FETCH_MAX_URLS)
+		bad_usage("more than %d debuginfod servers", FETCH_MAX_URLS);
+	o->debuginfod[o->n_debuginfod++] = server_url(arg);
+}
+
 static error_t parse_common(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -152,6 +182,12 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_TRACK:
 		track_parse(o, arg);
+		return 0;
+	case KEY_DEBUGINFOD:
+		add_server(o, arg);
+		return 0;
+	case KEY_DEBUGINFOD_CACHE:
+		o->debuginfod_cache = arg;
 		return 0;
 	case KEY_BTF:
 		o->btf = arg;
@@ -206,15 +242,17 @@ static void parse_format(struct options *o, const char *arg)
 	static const char *const names[] = { [FORMAT_PPROF] = "pprof",
 					     [FORMAT_TOP] = "top",
 					     [FORMAT_FOLDED] = "folded",
-					     [FORMAT_DUMP] = "dump" };
+					     [FORMAT_DUMP] = "dump",
+					     [FORMAT_GO] = "go",
+					     [FORMAT_PERFETTO] = "perfetto" };
 
-	for (int f = FORMAT_PPROF; f <= FORMAT_DUMP; f++) {
+	for (int f = FORMAT_PPROF; f <= FORMAT_PERFETTO; f++) {
 		if (!strcmp(arg, names[f])) {
 			o->format = (enum options_format)f;
 			return;
 		}
 	}
-	bad_usage("--format %s: pprof, top, folded or dump is wanted", arg);
+	bad_usage("--format %s: pprof, top, folded, dump, go or perfetto is wanted", arg);
 }
 
 static error_t parse_recording(int key, char *arg, struct argp_state *state)

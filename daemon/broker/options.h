@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "daemon/broker/listen.h"
+#include "daemon/fetch_protocol.h"
 #include "daemon/protocol.h"
 
 #define OPTIONS_MAX_LISTENERS 16
@@ -17,7 +18,8 @@
 
 enum { EXIT_BAD_USAGE = 2 };
 
-enum options_format { FORMAT_AUTO, FORMAT_PPROF, FORMAT_TOP, FORMAT_FOLDED, FORMAT_DUMP };
+enum options_format { FORMAT_AUTO, FORMAT_PPROF, FORMAT_TOP, FORMAT_FOLDED, FORMAT_DUMP,
+		      FORMAT_GO, FORMAT_PERFETTO };
 
 struct options {
 	pid_t pids[BROKER_MAX_TARGETS];
@@ -35,6 +37,9 @@ struct options {
 	unsigned n_tracks;
 	const char *btf;
 	const char *keep; /* directory, or NULL */
+	const char *debuginfod[FETCH_MAX_URLS];
+	unsigned n_debuginfod;
+	const char *debuginfod_cache; /* directory, or NULL */
 	/* pprofd record */
 	bool record;
 	const char *profile;

@@ -43,7 +43,7 @@ static int write_answer(const struct asking *s, struct capture *capture, struct 
 	int r = text ? asking_spell(s, n) : 0;
 
 	if (!text) {
-		asking_encode(s, capture, n, capture->delta ? "-delta" : "");
+		asking_encode(s, capture, n);
 		return 0;
 	}
 	if (r == 0)

@@ -30,6 +30,10 @@ int broker_open_object(struct broker_client *b, uint32_t target, uint64_t start,
 		       struct broker_file *ret);
 /* A file that may have been split off another, from place q->place on, and where it was found. */
 int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uint32_t *ret_place);
+/* Of files over the network; only where there are servers. */
+int broker_fetch(struct broker_client *b, const struct broker_fetch *q, struct broker_fetched *ret);
+/* A .dwo, likewise. */
+int broker_open_dwo(struct broker_client *b, const struct broker_dwo *q, uint32_t *ret_place);
 int broker_open_perf_map(struct broker_client *b, uint32_t target);
 int broker_open_kallsyms(struct broker_client *b);
 int broker_slab(struct broker_client *b, uint32_t index);
@@ -41,6 +45,8 @@ int broker_heap(struct broker_client *b, struct broker_heap *ret, int ret_fds[PP
 		char *error);
 /* Loads the programs that see threads wait. Likewise. */
 int broker_wait(struct broker_client *b, struct broker_wait *ret, int ret_fds[PP_N_WAIT_MAPS], char *error);
+/* Loads the programs that trace. Likewise. */
+int broker_trace(struct broker_client *b, int ret_fds[PP_N_TRACE_MAPS], char *error);
 /* The socket that gives the threads of the target. */
 int broker_threads(struct broker_client *b, uint32_t target, enum broker_threads_what what);
 /* Of the table of who created a thread. */

@@ -12,7 +12,7 @@
  *   symbolizer_lock  the conversation with the symbolizer and the cache of names
  * (the broker's client has a lock of its own, innermost). The registry of objects is written under
  * scan_lock and lock, so either is enough to read it. arm_lock stands apart: it orders
- * arming and disarming and is never taken inside another. */
+ * arming and disarming and is never taken inside another. Traces have locks of their own (trace/record.h). */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -30,6 +30,7 @@
 #include "daemon/serve/target.h"
 #include "daemon/serve/threads/created.h"
 #include "daemon/serve/totals.h"
+#include "daemon/serve/trace/record.h"
 #include "daemon/serve/wait/wait.h"
 
 enum core_kernel { CORE_LOADING, CORE_READY, CORE_FAILED };
@@ -56,6 +57,7 @@ struct core {
 	struct totals kept;   /* of what is counted for as long as a target lives */
 	uint32_t n_windows;  /* open captures: totals may not be cleared */
 	uint32_t next_image; /* ids in the kernel's counts */
+	uint32_t n_ahead;    /* threads that ask for names before a window ends */
 
 	struct sources sources;
 
@@ -76,6 +78,7 @@ struct core {
 	bool started; /* scan_lock: who wants programs must load them himself */
 	struct waits waits;
 	struct created created; /* lock */
+	struct traces traces;
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;
 	int wake_fd; /* eventfd: the watcher looks again */

@@ -15,12 +15,14 @@
 #include "daemon/serve/clock.h"
 #include "daemon/serve/http_guard.h"
 #include "daemon/serve/http_peer.h"
+#include "daemon/serve/http_response.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/path.h"
 
 #define STACK_SIZE ((size_t)512 * 1024) /* handlers encode protobuf and deflate on it */
 #define FAREWELL_NS (NS_PER_S / 2)	/* for answers to the requests that a stop ends */
 #define SLOWEST 16384			/* bytes a second that a client must take */
+#define STREAM_BLOCK ((size_t)32 * 1024)
 #define N_SEEN 16
 
 struct listener {
@@ -50,6 +52,7 @@ struct exchange {
 	struct MHD_Connection *mhd;
 	struct http_guard_client *client;
 	char *target;
+	uint64_t who;
 	struct path path;
 	struct bytes upload;
 	uint64_t n_upload;
@@ -61,27 +64,14 @@ struct exchange {
 	bool keep;    /* surely MHD waits for another request on the connection */
 	bool old;     /* HTTP/1.0 */
 	bool post;
+	bool head;
+	struct bytes part; /* of a stream */
+	size_t n_sent;	   /* of the part */
 };
 
 static int64_t in_seconds(unsigned s)
 {
 	return monotonic_ns() + s * NS_PER_S;
-}
-
-void http_error(struct http_response *ret, unsigned status, const char *format, ...)
-{
-	_cleanup_(freep) char *text = NULL;
-	va_list ap;
-
-	va_start(ap, format);
-	if (vasprintf(&text, format, ap) < 0)
-		text = NULL;
-	va_end(ap);
-	ret->status = status;
-	ret->kind = HTTP_ERROR;
-	bytes_clear(&ret->body);
-	bytes_puts(&ret->body, text ? text : "out of memory");
-	bytes_puts(&ret->body, "\n");
 }
 
 static void refuse(struct exchange *x, enum http_kind kind, unsigned status, const char *text)
@@ -104,59 +94,38 @@ static void refuse_method(struct exchange *x)
 	x->response.allow = "GET, HEAD";
 }
 
-static void add_disposition(struct MHD_Response *r, const char *filename)
+/* MHD's reader: the next bytes of a stream. No deadline while nothing is there to be taken. */
+static ssize_t read_stream(void *context, uint64_t at, char *to, size_t max)
 {
-	char value[128], name[64];
+	struct exchange *x = context;
+	struct http *h = x->http;
+	const struct http_request q = { .client_fd = x->client->fd, .stop_fd = h->stop_fd };
+	size_t n;
 
-	snprintf(name, sizeof(name), "%s", filename);
-	for (char *s = name; *s; s++) {
-		if ((unsigned char)*s < ' ' || *s & 0x80 || strchr("\"\\/\x7f", *s))
-			*s = '_';
+	(void)at;
+	if (x->n_sent == x->part.n) {
+		bytes_clear(&x->part);
+		x->n_sent = 0;
+		http_guard_set(h->guard, x->client, 0);
+		if (x->response.stream.read(x->response.stream.context, &q, &x->part) < 0)
+			return MHD_CONTENT_READER_END_WITH_ERROR;
+		if (!x->part.n)
+			return MHD_CONTENT_READER_END_OF_STREAM;
 	}
-	snprintf(value, sizeof(value), "attachment; filename=\"%s\"", name);
-	MHD_add_response_header(r, "Content-Disposition", value);
+	n = x->part.n - x->n_sent < max ? x->part.n - x->n_sent : max;
+	memcpy(to, x->part.data + x->n_sent, n);
+	x->n_sent += n;
+	http_guard_set(h->guard, x->client, in_seconds(h->limits.idle_timeout_s + (unsigned)(n / SLOWEST)));
+	return (ssize_t)n;
 }
 
-/* go-endpoints.md 1.2. A header that MHD has no memory for is missing. */
-static void add_headers(const struct exchange *x, struct MHD_Response *r)
+static struct MHD_Response *body_of(struct exchange *x)
 {
-	static const char *const types[] = {
-		[HTTP_TEXT] = "text/plain; charset=utf-8",
-		[HTTP_HTML] = "text/html; charset=utf-8",
-		[HTTP_BINARY] = "application/octet-stream",
-		[HTTP_ERROR] = "text/plain; charset=utf-8",
-		[HTTP_REDIRECT] = "text/html; charset=utf-8",
-	};
-	const struct http_response *a = &x->response;
+	size_t n = x->response.body.n;
 
-	MHD_add_response_header(r, "Content-Type", types[a->kind]);
-	if (a->kind != HTTP_REDIRECT)
-		MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-	if (a->kind == HTTP_ERROR)
-		MHD_add_response_header(r, "X-Go-Pprof", "1");
-	if (a->exited)
-		MHD_add_response_header(r, "X-Pprofd-Target", "exited");
-	if (a->kind == HTTP_BINARY)
-		add_disposition(r, a->filename);
-	if (a->location.data)
-		MHD_add_response_header(r, "Location", a->location.data);
-	if (a->allow)
-		MHD_add_response_header(r, "Allow", a->allow);
-	if (x->close)
-		MHD_add_response_header(r, "Connection", "close");
-}
-
-static void finish_response(struct http_response *a)
-{
-	if (a->kind == HTTP_REDIRECT && !bytes_text(&a->location))
-		a->body.bad = true;
-	else if (a->kind == HTTP_REDIRECT && !a->body.n)
-		path_redirect_body(&a->body, a->location.data);
-	if (a->body.bad) {
-		bytes_deinit(&a->location);
-		a->allow = NULL;
-		http_error(a, 500, "out of memory");
-	}
+	if (x->response.stream.read && x->response.status == 200 && !x->head)
+		return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, x, NULL);
+	return MHD_create_response_from_buffer(n, n ? x->response.body.data : (void *)"", MHD_RESPMEM_PERSISTENT);
 }
 
 /* Queues the answer. The body stays ours until the exchange ends: MHD would keep it for as long as
@@ -168,13 +137,12 @@ static enum MHD_Result answer(struct exchange *x)
 	enum MHD_Result done;
 	size_t n;
 
-	finish_response(&x->response);
+	http_response_finish(&x->response);
 	n = x->response.body.n;
-	r = MHD_create_response_from_buffer(n, n ? x->response.body.data : (void *)"",
-					    MHD_RESPMEM_PERSISTENT);
+	r = body_of(x);
 	if (!r)
 		return MHD_NO;
-	add_headers(x, r);
+	http_response_head(&x->response, x->close, r);
 	if (x->old)
 		MHD_set_response_options(r, MHD_RF_HTTP_1_0_SERVER, MHD_RO_END);
 	http_guard_set(h->guard, x->client,
@@ -225,6 +193,21 @@ static void judge(struct exchange *x, const char *method, const struct http_peer
 	x->close = x->refused && (x->response.status == 400 || x->response.status == 501);
 }
 
+/* The same for all requests of one client, and seldom for those of two. */
+static uint64_t who_asks(const struct http_guard_client *c, const struct http_peer_head *d)
+{
+	const char *agent = d->agent ? d->agent : "";
+	struct ucred user = { .uid = (uid_t)-1 };
+	socklen_t n = sizeof(user);
+	uint64_t h;
+
+	if (c->is_ip)
+		h = hash_bytes(HASH_SEED, c->address, sizeof(c->address));
+	else
+		h = getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &user, &n) < 0 ? 0 : hash_u64(HASH_SEED, user.uid);
+	return hash_bytes(h, agent, strlen(agent));
+}
+
 /* A body is announced; how large only MHD's own parse can say where it is chunked. */
 static bool has_body(const struct http_peer_head *d)
 {
@@ -244,6 +227,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
 	pthread_mutex_unlock(&h->lock);
 	MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, on_header, &d);
 	judge(x, method, &d);
+	x->who = who_asks(x->client, &d);
 	x->unread = x->refused && has_body(&d);
 	x->keep = !x->old && !x->close && !x->unread &&
 		  (!d.connection || !strcasecmp(d.connection, "keep-alive"));
@@ -276,6 +260,7 @@ static void run(struct exchange *x, const char *method)
 	struct http_request q = {
 		.path = x->path.text,
 		.raw_query = x->path.raw_query,
+		.client = x->who,
 		.head = !strcmp(method, "HEAD"),
 		.post = x->post,
 		.client_fd = x->client->fd,
@@ -290,6 +275,7 @@ static void run(struct exchange *x, const char *method)
 		http_error(&x->response, 500, "out of memory");
 		return;
 	}
+	x->head = q.head;
 	x->http->handler(x->http->context, &q, &x->response);
 	query_deinit(&q.query);
 }
@@ -342,8 +328,8 @@ static void exchange_free(struct exchange *x)
 	free(x->target);
 	path_deinit(&x->path);
 	bytes_deinit(&x->upload);
-	bytes_deinit(&x->response.body);
-	bytes_deinit(&x->response.location);
+	bytes_deinit(&x->part);
+	http_response_deinit(&x->response);
 	free(x);
 }
 

@@ -22,6 +22,7 @@ struct http_request {
 	const char *path;  /* clean, then percent-decoded (path.h): for comparing, never for opening */
 	const char *raw_query; /* behind the '?', undecoded; "" */
 	struct query query;
+	uint64_t client; /* who asks: a hash of its address (of a Unix socket: the user) and User-Agent */
 	bool head, post;
 	const void *body; /* POST */
 	size_t n_body;
@@ -37,10 +38,19 @@ enum http_kind {
 	HTTP_REDIRECT,	/* text/html; Location */
 };
 
+/* An answer that is made while it is sent; in the connection's thread. */
+struct http_stream {
+	/* Appends to `to`; nothing: the end. Negative: the connection is cut. May wait (http_wait, with this q). */
+	int (*read)(void *context, const struct http_request *q, struct bytes *to);
+	void (*free)(void *context);
+	void *context;
+};
+
 struct http_response {
 	unsigned status;
 	enum http_kind kind;
 	struct bytes body;
+	struct http_stream stream; /* `free` set: owned; its bytes are the body if the status is 200 */
 	char filename[64];  /* HTTP_BINARY */
 	struct bytes location; /* HTTP_REDIRECT */
 	const char *allow;  /* with 405 */
@@ -77,6 +87,9 @@ int http_new(int *listen_fds, size_t n, const struct http_limits *limits,
 /* Ends open requests (stop_fd becomes readable) and waits for them. */
 void http_free(struct http *h);
 DEFINE_CLEANUP(struct http, http_free)
+
+/* What the answer owns. */
+void http_response_deinit(struct http_response *r);
 
 /* Answers of the contract: a status and one line of text. */
 void http_error(struct http_response *ret, unsigned status, const char *format, ...)

@@ -51,6 +51,7 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	c->hz = ret->start.hz;
 	c->period_ns = ret->start.period_ns;
 	c->waits.mode = (enum broker_wait_mode)ret->start.wait;
+	c->sources.servers = ret->start.debuginfod;
 	c->heap.mode = (enum broker_heap_mode)ret->start.heap;
 	c->heap.budget = ret->start.max_overhead == BROKER_NO_LIMIT ? INFINITY :
 								      ret->start.max_overhead / 1e6;
@@ -121,11 +122,27 @@ static int write_all(int fd, const struct bytes *b)
 	return 0;
 }
 
+static void write_stream(struct core *c, int fd, const struct http_request *q, struct http_response *from)
+{
+	struct bytes b = { 0 };
+	int r;
+
+	if (ftruncate(fd, 0) < 0 && errno != EINVAL)
+		log_line("cannot empty the output: %s", strerror(errno));
+	do {
+		bytes_clear(&b);
+		r = from->stream.read(from->stream.context, q, &b);
+		write_all(fd, &b);
+	} while (r == 0 && b.n);
+	bytes_deinit(&b);
+	broker_tell(&c->broker, BROKER_RESULT, r < 0 ? -1 : 0, r < 0 ? strerror(-r) : "");
+}
+
 /* One request, asked by the command line instead of a client; its answer goes to a file. */
 static void run_once(struct core *c, const struct orders *o)
 {
 	const char *name = o->text, *query = name + strlen(name) + 1;
-	struct answers a = { .core = c, .finish_fd = o->fds[1] };
+	struct answers a = { .core = c, .finish_fd = o->fds[1], .cursors = CURSORS_INIT };
 	struct http_request q = { .raw_query = query, .client_fd = -1, .stop_fd = c->stop_fd };
 	struct http_response ret = { 0 };
 	char error[BROKER_MAX_TEXT] = "no memory";
@@ -137,7 +154,9 @@ static void run_once(struct core *c, const struct orders *o)
 	q.path = path;
 	if (path && core_wait_kernel(c) && query_parse(query, &q.query) == 0)
 		answer(&a, &q, &ret);
-	if (ret.status == 200 && !ret.body.bad) {
+	if (ret.stream.read && ret.status == 200) {
+		write_stream(c, o->fds[0], &q, &ret);
+	} else if (ret.status == 200 && !ret.body.bad) {
 		if (ftruncate(o->fds[0], 0) < 0 && errno != EINVAL)
 			log_line("cannot empty the output: %s", strerror(errno));
 		r = write_all(o->fds[0], &ret.body);
@@ -150,7 +169,7 @@ static void run_once(struct core *c, const struct orders *o)
 		broker_tell(&c->broker, BROKER_RESULT, -1, error);
 	}
 	query_deinit(&q.query);
-	bytes_deinit(&ret.body);
+	http_response_deinit(&ret);
 }
 
 static void *watch(void *context)
@@ -229,7 +248,7 @@ static int serve(struct core *c, struct orders *o)
 	const char *hosts[MAX_HOSTS];
 	uid_t uids[1 + BROKER_MAX_TARGETS] = { o->start.owner_uid };
 	struct http_peers peers = { .uids = uids, .n_uids = 1, .hosts = hosts };
-	struct answers a = { .core = c, .finish_fd = -1 };
+	struct answers a = { .core = c, .finish_fd = -1, .cursors = CURSORS_INIT };
 	_cleanup_(http_freep) struct http *h = NULL;
 	pthread_t watcher;
 	int err;
@@ -248,6 +267,8 @@ static int serve(struct core *c, struct orders *o)
 		return err;
 	scan_targets(c);
 	pthread_join(watcher, NULL);
+	http_free(TAKE_PTR(h)); /* nobody asks any more */
+	cursors_deinit(&a.cursors);
 	return 0;
 }
 
@@ -277,6 +298,23 @@ static void start_for(struct core *c, const char *name)
 		start_kept(c, (enum pp_collector)p->collector);
 }
 
+static void *seek(void *context)
+{
+	struct core *c = context;
+
+	sources_seek_all(c, &c->targets[0]);
+	return NULL;
+}
+
+/* There is no next answer, so what is to come over the network has to come during the window. */
+static void start_seeking(struct core *c)
+{
+	pthread_t t;
+
+	if (c->sources.servers && pthread_create(&t, NULL, seek, c) == 0)
+		pthread_detach(t);
+}
+
 static int record(struct core *c, struct orders *o)
 {
 	pthread_t watcher;
@@ -285,6 +323,7 @@ static int record(struct core *c, struct orders *o)
 
 	if (err < 0)
 		return err;
+	start_seeking(c);
 	start_for(c, o->text);
 	run_once(c, o);
 	if (write(c->stop_fd, &one, sizeof(one)) == sizeof(one))

@@ -78,9 +78,7 @@ void pool_deinit(struct pool *p)
 	}
 }
 
-/* The words of a count row, in the order and form of captures; 0: the row makes no sense. */
-static uint32_t stack_of(const struct pool *p, unsigned half, uint32_t stack,
-			 uint64_t words[PP_MAX_WORDS])
+uint32_t pool_stack(const struct pool *p, unsigned half, uint32_t stack, uint64_t words[PP_MAX_WORDS])
 {
 	uint64_t meta, at, n, size = p->n_pool_chunks * POOL_CHUNK_WORDS;
 
@@ -127,7 +125,7 @@ static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const 
 	if (c->stack == PP_NO_STACK(PP_END_BY_HASH))
 		n = known_stack(t, c->name[0], words);
 	else
-		n = stack_of(p, half, c->stack, words);
+		n = pool_stack(p, half, c->stack, words);
 	if (!n) {
 		p->n_bad++;
 		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);
@@ -159,7 +157,7 @@ uint32_t pool_wait_row(struct pool *p, struct totals *kept, const struct pp_wait
 	    (w->row < PP_NO_STACK(0) && w->epoch != p->control->epoch))
 		n = known_stack(kept, w->stack, words);
 	else
-		n = stack_of(p, w->epoch & 1, w->row, words);
+		n = pool_stack(p, w->epoch & 1, w->row, words);
 	if (!n) {
 		p->n_bad++;
 		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);
@@ -178,7 +176,7 @@ static void keep_waits(struct pool *p, struct totals *kept, uint64_t epoch)
 
 		if (!pool_wait(p, slot, &w) || w.epoch != epoch || w.row >= PP_NO_STACK(0))
 			continue;
-		n = stack_of(p, epoch & 1, w.row, words);
+		n = pool_stack(p, epoch & 1, w.row, words);
 		name[0] = w.stack;
 		name[1] = w.named;
 		if (n)
@@ -191,7 +189,7 @@ static uint32_t stored_stack(const struct pool *p, unsigned half, uint64_t hash,
 {
 	for (uint32_t i = half * p->n_stacks; i < (half + 1) * p->n_stacks; i++)
 		if ((p->stacks[i].hash | 1) == hash) /* as emit.bpf.h tells hashes */
-			return stack_of(p, half, i + 1, words);
+			return pool_stack(p, half, i + 1, words);
 	return 0;
 }
 
@@ -269,6 +267,8 @@ void pool_flip(struct pool *p, struct totals *t, struct totals *kept)
 	fold_half(p, t, kept, old);
 	keep_waits(p, kept, p->control->epoch - 1);
 	keep_ended(p, kept, old);
+	if (p->before_empty)
+		p->before_empty(p->context);
 	memset(p->stacks + (size_t)old * p->n_stacks, 0, stacks_size(p) / 2);
 	memset(p->counts + (size_t)old * p->n_counts, 0, counts_size(p) / 2);
 	memset(h->folded, 0, p->n_counts * sizeof(*h->folded));

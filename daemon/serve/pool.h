@@ -33,6 +33,10 @@ struct pool {
 	/* borrowed; NULL until they are there: waits that are open know their stacks by row */
 	const struct pp_wait_bucket *wait_keys;
 	const struct pp_wait *waits;
+	/* NULL: nobody. Called when a half is about to be emptied and no program writes to it any more: last chance to
+	 * read its stacks. */
+	void (*before_empty)(void *context);
+	void *context;
 	uint64_t n_flips, n_bad; /* bad: rows that make no sense */
 	uint64_t n_not_kept;	 /* events that totals had no memory for */
 };
@@ -56,5 +60,8 @@ void pool_forget_rows(struct pool *p);
 bool pool_wait(const struct pool *p, uint32_t slot, struct pp_wait *ret);
 /* Its row of `kept`, made if need be; HASH_NONE: no memory. */
 uint32_t pool_wait_row(struct pool *p, struct totals *kept, const struct pp_wait *w);
+
+/* The words of the stack in a row of this half, in the order and form of captures; 0: the row makes no sense. */
+uint32_t pool_stack(const struct pool *p, unsigned half, uint32_t row, uint64_t words[PP_MAX_WORDS]);
 
 uint64_t pool_statistic(const struct pool *p, enum pp_statistic which);

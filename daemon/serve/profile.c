@@ -118,6 +118,14 @@ const struct profile profiles[] = {
 		.help = "Stack traces that led to the creation of threads, since pprofd attached.",
 	},
 	{
+		.name = "trace",
+		.arm = PROFILE_TRACE,
+		.collector = PP_TRACE,
+		.help = "A trace of what each thread does: running, runnable, blocked and why, who woke whom. The seconds "
+			"parameter gives the duration (1 by default); after you get the file, open it with go tool trace. "
+			"format=perfetto is for ui.perfetto.dev.",
+	},
+	{
 		.name = "wall",
 		.arm = PROFILE_WALL,
 		.collector = PP_CPU,

@@ -16,6 +16,7 @@ enum profile_arm {
 	PROFILE_INSTANT,  /* nothing to arm: an answer from /proc */
 	PROFILE_SYMBOL,   /* likewise: names for addresses */
 	PROFILE_THREADS,  /* at the request: how it is now; `seconds` gives the difference of two */
+	PROFILE_TRACE,	  /* while a request is open, and answered meanwhile */
 	PROFILE_WINDOWED, /* while a request is open */
 	PROFILE_WALL,	  /* likewise, and what waits have been counted meanwhile */
 	PROFILE_CUSTOM,	    /* likewise; no row of the table: the target makes them */

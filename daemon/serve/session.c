@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/serve/ahead.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/cpu.h"
 #include "daemon/serve/frame.h"
@@ -38,11 +39,8 @@ static void disarm(struct session *s)
 	pthread_mutex_unlock(&c->arm_lock);
 }
 
-/* Old counts are thrown away before the first of several windows. */
-static void open_window(struct session *s)
+void session_hold(struct core *c)
 {
-	struct core *c = s->core;
-
 	pthread_mutex_lock(&c->lock);
 	if (!c->n_windows++ && pool_used(&c->pool)) {
 		pool_flip(&c->pool, &c->totals, &c->kept);
@@ -50,7 +48,6 @@ static void open_window(struct session *s)
 		pool_forget_rows(&c->pool);
 	}
 	pthread_mutex_unlock(&c->lock);
-	s->open = true;
 }
 
 /* What the stacks refer to that are kept. */
@@ -89,15 +86,10 @@ static void forget_objects(struct core *c)
 	pthread_mutex_unlock(&c->scan_lock);
 }
 
-void session_close(struct session *s)
+void session_let_go(struct core *c)
 {
-	struct core *c = s->core;
 	bool last;
 
-	disarm(s);
-	if (!s->open)
-		return;
-	s->open = false;
 	pthread_mutex_lock(&c->lock);
 	last = !--c->n_windows;
 	if (last) {
@@ -108,6 +100,14 @@ void session_close(struct session *s)
 	pthread_mutex_unlock(&c->lock);
 	if (last)
 		forget_objects(c);
+}
+
+void session_close(struct session *s)
+{
+	disarm(s);
+	if (s->open)
+		session_let_go(s->core);
+	s->open = false;
 }
 
 /* Brings the kernel's tables up to date with the process. */
@@ -158,6 +158,27 @@ static int read_after(struct session *s, const struct reading *from, struct capt
 	return r;
 }
 
+struct looking {
+	struct session *s;
+	const struct reading *from;
+};
+
+/* What the window has seen so far. */
+static int look(void *context, struct ahead_words *to)
+{
+	const struct looking *l = context;
+	struct core *c = l->s->core;
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	pool_fold(&c->pool, &c->totals, &c->kept);
+	r = cpu_words(l->s, &l->from->before, to);
+	pthread_mutex_unlock(&c->lock);
+	if (r == 0 && l->s->profile->arm == PROFILE_WALL)
+		r = wait_words(c, l->s->target, &l->from->waits, to);
+	return r;
+}
+
 static void say_window(const struct session *s, const struct capture *to, enum session_wait how)
 {
 	capture_comment((struct capture *)to,
@@ -184,6 +205,8 @@ static int run_window(struct session *s, struct capture *to)
 {
 	bool wall = s->profile->arm == PROFILE_WALL;
 	struct reading from = { 0 };
+	struct looking looking = { s, &from };
+	struct ahead ahead = { .core = s->core, .collect = look, .context = &looking };
 	enum session_wait how;
 	int r = wall ? wait_read(s->core, s->target, &from.waits) : 0;
 
@@ -195,6 +218,9 @@ static int run_window(struct session *s, struct capture *to)
 	}
 	to->time_ns = realtime_ns();
 	to->period = (int64_t)s->core->period_ns;
+	ahead.began_ns = from.began_ns;
+	ahead.window_ns = s->window_ns;
+	ahead_begin(&ahead);
 	how = s->wait(s->context, from.began_ns + s->window_ns, s->target->pidfd);
 	if (how == SESSION_WAIT_CLIENT_GONE)
 		r = SESSION_CLIENT_GONE;
@@ -204,6 +230,7 @@ static int run_window(struct session *s, struct capture *to)
 		r = read_after(s, &from, to);
 	if (r == 0 && wall)
 		r = read_waits(s, &from, to);
+	ahead_end(&ahead);
 	totals_before_deinit(&from.before);
 	wait_reading_deinit(&from.waits);
 	if (r == 0) {
@@ -223,7 +250,8 @@ int session_run(struct session *s, struct capture **ret)
 	r = capture_new(s->profile, &to);
 	if (r < 0)
 		return r;
-	open_window(s);
+	session_hold(s->core);
+	s->open = true;
 	r = arm(s);
 	if (r == SESSION_OK)
 		r = run_window(s, to);

@@ -42,3 +42,8 @@ struct session {
  * until session_close. Else, or on -errno, there is nothing to close. */
 int session_run(struct session *s, struct capture **ret);
 void session_close(struct session *s);
+
+/* Keeps the objects of frames that are seen from now on, until session_let_go. Old counts of windows are thrown
+ * away before the first of several. Both take the core's locks in turn. */
+void session_hold(struct core *c);
+void session_let_go(struct core *c);

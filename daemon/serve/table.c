@@ -305,13 +305,13 @@ int tables_list(struct tables *t, const struct pp_mapping *m, uint32_t n, uint64
 	}
 	if (n)
 		memcpy(&t->mappings[first], m, n * sizeof(*m));
-	*ret = (uint64_t)first << 32 | n;
+	*ret = PP_LIST(first, ++t->n_lists, n);
 	return 0;
 }
 
 void tables_forget_list(struct tables *t, uint64_t list)
 {
-	struct table_range r = { (uint32_t)(list >> 32), (uint32_t)list };
+	struct table_range r = { PP_LIST_FIRST(list), PP_LIST_N(list) };
 
 	if (r.n && vec_push(&t->old_lists, r) == 0 && t->old_lists.n > MAX_OLD)
 		tables_collect(t);

@@ -45,6 +45,7 @@ struct tables {
 	VEC(struct table_range) old_words, old_lists; /* until the grace period */
 	table_slab_fn *slab;
 	void *context;
+	uint32_t n_lists; /* published so far */
 	uint64_t n_full; /* refused for want of room */
 };
 

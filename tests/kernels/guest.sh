@@ -65,6 +65,18 @@ check "holders are seen" grep -q 'site_long' /tmp/mutex
 ./pprofd record offcpu --pid $waits --seconds 5 --heap off --format top >/tmp/offcpu 2>&1
 check "sleeps are seen" grep -q 'nap\|nanosleep' /tmp/offcpu
 kill $waits
+mkdir /tmp/work
+./traced work /tmp/work >/tmp/tids &
+traced=$!
+sleep 1
+tid_of() { sed -n "s/^thread $1 //p" /tmp/tids; }
+./pprofd record trace --pid $traced --seconds 3 --heap off --wait off -o /tmp/trace
+check "a trace is one" sh -c './trace-check -d /tmp/trace >/tmp/events'
+check "the receiver waits for the network" grep -q "G=$(tid_of receiver) GoBlock .*network" /tmp/events
+check "its waker is seen" grep -q "G=$(tid_of sender) GoUnblock $(tid_of receiver)," /tmp/events
+check "a sleeper's is none of the threads" sh -c "! grep 'G=.* GoUnblock $(tid_of sleeper),' /tmp/events"
+grep -m 3 -a -o 'in all: [ -~]*' /tmp/trace
+kill $traced
 for kind in sigaltstack drap throw; do
 	./shapes $kind 120 &
 	target=$!

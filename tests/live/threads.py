@@ -76,7 +76,7 @@ STATES = {
     "mutex": "sync.Mutex.Lock (held by goroutine LEADER)", "cond": "sync.Cond.Wait", "sem": "semacquire",
     "rdlock": "sync.RWMutex.RLock", "wrlock": "sync.RWMutex.Lock", "barrier": "semacquire: barrier",
     "sleep": "sleep", "poll": "IO wait", "pipe": "IO wait", "socket": "IO wait", "pause": "syscall: pause",
-    "join": "semacquire: join (of goroutine SLEEPER)", "deep": "sleep", "handler": "sleep", "altstack": "sleep",
+    "join": "semacquire: join (of goroutine JOINED)", "deep": "sleep", "handler": "sleep", "altstack": "sleep",
     "vfork": "syscall: vfork", "waitid": "syscall: waitid", "wide": "sleep",
 }
 
@@ -86,12 +86,11 @@ def test_each_state():
     t = lib.start("threads", "states")
     found = {x.name: x for x in parse(dump(lib.Daemon(t)))}
     numbers = tids(t)
-    sleeper = [int(x.split()[2]) for x in t.lines if x.startswith("thread sleep ")][0]
     for name, state in STATES.items():
         x = found.get(name) or fail("no thread %s: %s" % (name, sorted(map(str, found))))
-        state = state.replace("LEADER", str(t.pid)).replace("SLEEPER", str(sleeper))
+        state = state.replace("LEADER", str(t.pid)).replace("JOINED", str(numbers["joined"]))
         check(x.state == state, "%s: [%s], not [%s]" % (name, x.state, state))
-        check(name == "sleep" or x.tid == numbers[name], "%s has the number %d" % (name, x.tid))
+        check(x.tid == numbers[name], "%s has the number %d" % (name, x.tid))
         check("in_" + name in x.functions and "at_place" in x.functions, "%s: %s" % (name, x.functions))
         check(not any(f.startswith("[") for f in x.functions), "%s: %s" % (name, x.functions))
         at = x.places[x.functions.index("in_" + name)]

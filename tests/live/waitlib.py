@@ -85,9 +85,9 @@ def get(d, name="block", query="", pid=None, timeout=lib.DEADLINE):
     return decode(a.body, name)
 
 
-def watched(*targets, arguments=()):
-    """pprofd on targets, once it looks at how they wait."""
-    d = lib.Daemon(*targets, arguments=("--heap=off", *arguments))
+def watched(*targets, arguments=(), limit=heaplib.EVERYTHING):
+    """pprofd on targets, once it looks at how they wait: at every wait, unless `limit` is none of ours."""
+    d = lib.Daemon(*targets, arguments=("--heap=off", *limit, *arguments))
     for t in targets:
         lib.eventually(lambda t=t: not lib.comments(get(d, pid=t.pid), "nothing is counted"),
                        "waits are not looked at")
@@ -132,7 +132,10 @@ def wrong_waits(truth, seen, column=1):
         got = seen.get(site, [0] * (column + 1))[column]
         # a barrier's threads are all let go at once and spin for each other on the way out: work, not waiting
         besides = 15000 if site == "site_barrier" else 4000
-        if abs(got - w.ns) > 0.03 * w.ns + besides * w.waits:
+        # libstdc++ gives its CPU up a few times before it waits: with others at work that is long, and not waiting
+        yields = 0.25 * w.ns if site in ("site_latch", "site_atomic", "site_semaphore") else 0
+        margin = 0.03 * w.ns + besides * w.waits
+        if not -margin - yields <= got - w.ns <= margin:
             wrong[site] = "%s waited %.3f ms, %.3f are true (%+.1f %%, %+.1f us a wait)" % (
                 site, got / 1e6, w.ns / 1e6, 100 * (got / max(w.ns, 1) - 1),
                 (got - w.ns) / 1e3 / max(w.waits, 1))
@@ -199,16 +202,28 @@ def span(t, d, seconds=SECONDS, names=("block", "mutex")):
     return (truth, *profiles)
 
 
-def check_lost(*profiles):
-    """Nothing is lost. Of releases one in a hundred may be: they ask for a lock that another CPU may
-    hold, and a host may stop that CPU in its midst."""
+def what_is_lost(*profiles):
+    """{place: text}: nothing is lost, and every wait was looked at. Of releases one in a hundred may be:
+    they ask for a lock that another CPU may hold, and a host may stop that CPU in its midst."""
+    wrong = {}
+    n = max(sum(s.values[0] for s in p.samples) for p in profiles)
     for p in profiles:
         line = comment(p, "^lost: ")
         busy = re.search(r"(\d+) \(lock busy\)", line)
         rest = line.replace(busy.group(0), "") if busy else line
-        check(not any(int(n) for n in re.findall(r"\d+", rest)), line)
-        n = sum(s.values[0] for s in p.samples)
-        check(not busy or int(busy.group(1)) <= 0.01 * n + 1, "%s; %d contentions" % (line, n))
+        if any(int(n) for n in re.findall(r"\d+", rest)):
+            wrong["lost"] = line
+        if busy and int(busy.group(1)) > 0.01 * n + 3:
+            wrong["lost", "busy"] = "%s; %d contentions" % (line, n)
+        looked = re.search(r"(\d+) of (\d+) looked at", comment(p, "^waits: "))
+        if looked and looked.group(1) != looked.group(2):
+            wrong["lost", "not looked at"] = looked.group(0)
+    return wrong
+
+
+def check_lost(*profiles):
+    wrong = what_is_lost(*profiles)
+    check(not wrong, "; ".join(wrong.values()))
 
 
 def comment(profile, pattern):

@@ -52,12 +52,11 @@ def test_what_is_no_lock():
         t = Target("waits", "alone")
         d = waitlib.watched(t)
         truth, offcpu, block = waitlib.span(t, d, names=("offcpu", "block"))
-        waitlib.check_lost(offcpu)
         bad = {k: v for k, v in block.sites.items() if k in truth and v[1] > 0}
         check(not bad, "in block: %s" % bad)
         d.stop()
         t.kill()
-        return check_reasons(truth, offcpu, REASONS)
+        return {**waitlib.what_is_lost(offcpu), **check_reasons(truth, offcpu, REASONS)}
 
     waitlib.again(once)
 
@@ -95,18 +94,21 @@ def test_preempted():
     d = waitlib.watched(t)
     for p in (t, other):
         p.begin()
-    before = waitlib.get(d, "offcpu")
-    cpu, start = lib.cpu_seconds(t.pid), time.monotonic()
+
+    def off():  # how long it did not run, from an instant on
+        return time.monotonic() - lib.cpu_seconds(t.pid)
+
+    def preempted():  # between two instants
+        earliest = off()
+        p = waitlib.get(d, "offcpu")
+        return earliest, off(), sum(r.get("preempted", 0) for r in waitlib.by_label(p, "reason").values()) / 1e9
+
+    before = preempted()
     time.sleep(2)
-    after = waitlib.get(d, "offcpu")
-    cpu, took = lib.cpu_seconds(t.pid) - cpu, time.monotonic() - start
-
-    def preempted(p):
-        return sum(r.get("preempted", 0) for r in waitlib.by_label(p, "reason").values()) / 1e9
-
-    got = preempted(after) - preempted(before)
-    check(abs(got - (took - cpu)) < 0.1 * took + 0.1,
-          "preempted for %.2f s, it did not run for %.2f s" % (got, took - cpu))
+    after = preempted()
+    got, low, high = after[2] - before[2], after[0] - before[1], after[1] - before[0]
+    check(0.9 * low - 0.1 < got < 1.1 * high + 0.1,
+          "preempted for %.2f s, it did not run for %.2f to %.2f s" % (got, low, high))
     block = waitlib.get(d)
     check(not any(s.labels for s in block.samples if not s.labels.get("lock")), "no lock")
     d.stop()
@@ -307,7 +309,8 @@ def test_record():
 
 def test_wall():
     """Each thread is somewhere all the time: each of those that do nothing but wait at one site has
-    the whole window there; all threads together have theirs; fgprof is the same."""
+    the whole window there, as far as some hundred waits of which one in 2 to 16 is taken can tell; all
+    threads together have theirs; fgprof is the same."""
     def once():
         wrong = {}
         t, d = started("waits", "alone")
@@ -316,7 +319,7 @@ def test_wall():
             time_of = {k: v[1] for k, v in waitlib.by_site(p).items()}
             for site in ("site_sleep", "site_poll", "site_epoll", "site_select", "site_socket"):
                 share = time_of.get(site, 0) / p.duration_nanos
-                if not 0.93 < share < 1.04:
+                if not 0.8 < share < 1.2:
                     wrong[name, site] = "%s: %s was there for %.3f of the window" % (name, site, share)
             n = len(os.listdir("/proc/%d/task" % t.pid))
             share = p.total("time") / p.duration_nanos / n
@@ -564,7 +567,8 @@ def test_redis_with_threads():
     check(not bad, "its main loop is in block: %s" % bad[:1])
     epoll = [s for s in offcpu.samples if any("aeMain" in f.name or "epoll_wait" in f.name
                                               for f in s.frames)]
-    check(epoll and all(s.labels["reason"][0] in ("poll", "preempted", "network", "other", "kernel", "pagefault")
+    check(epoll and all(s.labels["reason"][0] in ("poll", "preempted", "network", "other", "kernel", "pagefault",
+                                                     "futex")  # a lock of its own that it found held
                         for s in epoll), "reasons: %s" % {s.labels["reason"][0] for s in epoll})
     d.stop()
 

@@ -35,7 +35,7 @@ def test_locks_that_nobody_waits_for():
     """A million pairs of lock and unlock a second: our programs see the context switches of the machine
     and what is woken, and nothing else."""
     t = Target("waits-load", "uncontended")
-    d = waitlib.watched(t)
+    d = waitlib.watched(t, limit=())
     _, runs, switches, spent = cost(d, 2, t)
     operations, own_switches, ns = t.rate()[:3]
     check(operations / (ns / 1e9) > 3e5, "only %d pairs in %d ns" % (operations, ns))
@@ -54,7 +54,7 @@ def test_a_hot_lock():
 
     def once():
         t = Target("waits-load", "pingpong", n)
-        d = waitlib.watched(t)
+        d = waitlib.watched(t, limit=())
         programs = waitlib.Programs(d, WAITS)
         t.begin()
         time.sleep(1)  # until the weight has settled
@@ -99,7 +99,7 @@ def test_rare_waits_beside_a_hot_lock():
     """Sampling is for each process: one that waits little loses nothing because another waits much."""
     def once():
         hot, quiet = Target("waits-load", "pingpong", 4), Target("waits", "sem", 4)
-        d = waitlib.watched(hot, quiet)
+        d = waitlib.watched(hot, quiet, limit=())
         hot.begin()
         time.sleep(0.5)
         truth, block, _ = waitlib.span(quiet, d)
@@ -115,7 +115,7 @@ def test_rare_waits_beside_a_hot_lock():
 def test_long_waits_of_a_hot_program():
     """Those that are open when it is asked are counted, whatever the coin says of short ones."""
     t = Target("waits-load", "handover", 64)
-    d = waitlib.watched(t)
+    d = waitlib.watched(t, limit=())
     t.begin()
     last = 0
     for _ in range(5):

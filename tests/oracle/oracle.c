@@ -102,8 +102,8 @@ static uint64_t word_of(uint64_t pc)
 	const struct tables *t = &oracle.harness.core.tables;
 	uint64_t list = t->processes[0].list;
 
-	for (uint32_t i = 0; i < (uint32_t)list; i++) {
-		const struct pp_mapping *m = &t->mappings[(list >> 32) + i];
+	for (uint32_t i = 0; i < PP_LIST_N(list); i++) {
+		const struct pp_mapping *m = &t->mappings[PP_LIST_FIRST(list) + i];
 
 		if (pc >= m->start && pc < m->end)
 			return m->object ? PP_FRAME(m->object, pc - m->bias) : PP_RAW(pc);

@@ -151,6 +151,7 @@ static const struct place {
 	{ "altstack", in_altstack }, { "vfork", in_vfork }, { "wide", in_wide },
 };
 #define N_PLACES (sizeof(places) / sizeof(places[0]))
+static const struct place to_be_joined = { "joined", in_sleep };
 
 static void *at_place(void *argument)
 {
@@ -198,7 +199,7 @@ static void states(const char *which)
 	pthread_mutex_lock(&mutex);
 	pthread_rwlock_wrlock(&rwlock);
 	pthread_barrier_init(&barrier, NULL, 2);
-	joined = create(at_place, (void *)&places[6]);
+	joined = create(at_place, (void *)&to_be_joined);
 	n++;
 	for (size_t i = 0; i < N_PLACES; i++)
 		if (!which || !strcmp(which, places[i].name)) {

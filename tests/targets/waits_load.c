@@ -8,6 +8,7 @@
  *
  *   uncontended  two threads, a mutex each, a million pairs of lock and unlock a second in all
  *   pingpong     pairs of threads that wake each other by semaphores: a wait an operation
+ *   turns        the same, with 6 us of work each time
  *   handover     all threads at one mutex, with little work under it and a pause now and then
  *   bystander    two threads that wake each other by pipes, and a getppid() each time
  *   syscalls     getppid() without end
@@ -111,6 +112,7 @@ static void begin_uncontended(int n)
 }
 
 static sem_t tokens[64];
+static long turn_ns; /* of work between two operations */
 
 SITE void site_ping(sem_t *mine, sem_t *other, struct tally *t)
 {
@@ -143,6 +145,8 @@ static void use_tokens(int i)
 			site_pong(&tokens[i], &tokens[i ^ 1], &t);
 		else
 			site_ping(&tokens[i], &tokens[i ^ 1], &t);
+		for (long start = turn_ns ? now() : 0; turn_ns && now() - start < turn_ns;)
+			;
 	}
 	sem_post(&tokens[i ^ 1]);
 	tell(i & 1 ? PONG : PING, &t);
@@ -154,6 +158,12 @@ static void begin_pingpong(int n)
 		sem_init(&tokens[i], 0, 0);
 	starts("pingpong");
 	go_many(use_tokens, n & ~1);
+}
+
+static void begin_turns(int n)
+{
+	turn_ns = 6000;
+	begin_pingpong(n);
 }
 
 static pthread_mutex_t hot = PTHREAD_MUTEX_INITIALIZER;
@@ -253,6 +263,7 @@ static void end_load(void)
 
 static const struct kind kinds[] = {
 	{ "uncontended", begin_uncontended, end_load }, { "pingpong", begin_pingpong, end_load },
+	{ "turns", begin_turns, end_load },
 	{ "handover", begin_handover, end_load }, { "bystander", begin_bystander, end_load },
 	{ "syscalls", begin_syscalls, end_load }, { "nothing", begin_nothing, end_load },
 	{ NULL, NULL, NULL },

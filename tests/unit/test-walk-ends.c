@@ -120,7 +120,7 @@ static void test_mappings_of_other_processes_are_not_looked_at(void **state)
 
 	walk(w, 0x1000, STACK, JUNK); /* in the mapping before our list */
 	EXPECT(w, PP_END_NO_MAPPING, 0, 0x1000);
-	w->process->list = 1ull << 32 | 2;
+	w->process->list = PP_LIST(1, 0, 2);
 	walk(w, JIT + 5, STACK, JUNK); /* in one behind it */
 	EXPECT(w, PP_END_NO_MAPPING, 0, JIT + 5);
 }

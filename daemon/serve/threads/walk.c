@@ -136,8 +136,8 @@ uint32_t walk_thread(const struct walk_input *in, uint64_t words[PP_MAX_WORDS], 
 	set_registers(&m.registers, in->thread->registers);
 	pp_start_registers(&s);
 	pp_start(&w, &s);
-	w.first = w.mapping = (uint32_t)(in->list >> 32);
-	w.n = (uint32_t)in->list;
+	w.first = w.mapping = PP_LIST_FIRST(in->list);
+	w.n = PP_LIST_N(in->list);
 	w.end = PP_END_UNREADABLE;
 	while (n < PP_MAX_FRAMES && !last) {
 		last = pp_step(&w);

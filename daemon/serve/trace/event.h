@@ -41,14 +41,19 @@ enum trace_why { /* of TRACE_OUT: how it left, and if it blocks, what for (go-tr
 	TRACE_SYSCALL, /* any other system call: file I/O, io_uring, ... */
 };
 
-#define TRACE_IRQ 1 /* flags, of TRACE_WAKING from outside: an interrupt, not a process, woke it */
+/* flags */
+#define TRACE_IRQ 1  /* of TRACE_WAKING from outside: an interrupt, not a process, woke it */
+#define TRACE_DISK 2 /* of TRACE_OUT: it waits uninterruptibly (state D) */
+
+/* One switch between two threads of the target is a TRACE_OUT and a TRACE_IN of the same time and CPU. An exec by
+ * a thread that is not the leader: TRACE_EXIT of its old tid, TRACE_NEW (other: 0) and TRACE_IN of the leader's. */
 
 struct trace_event {
 	uint64_t time; /* ns, CLOCK_MONOTONIC */
 	uint32_t tid;  /* as goroutine dumps call it: in pprofd's PID namespace */
 	uint32_t other;
-	uint32_t stack; /* id; 0: none */
-	uint16_t cpu;
+	uint32_t stack; /* id, of this generation; 0: none */
+	uint16_t cpu;   /* where it happened: `other` runs there (TRACE_WAKING, TRACE_NEW), else tid; not of TRACE_NAME */
 	uint8_t kind;  /* enum trace_kind */
 	uint8_t why;   /* enum trace_why */
 	int16_t call;  /* number of the system call it is in, where that is known; -1 */
@@ -65,7 +70,7 @@ struct trace_frame {
 	bool inlined; /* into the frame that follows */
 };
 
-/* One generation: what happened in [began, ended), sorted by time. */
+/* One generation: what happened in [began, ended), sorted by time. They follow each other without a gap. */
 struct trace_generation {
 	const struct trace_event *events;
 	uint32_t n;

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/broker/traces.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/vec.h"
+#include "bpf_objects.h"
+#include "daemon/broker/diagnose.h"
+
+static const char *const map_names[PP_N_TRACE_MAPS] = {
+	[PP_TRACE_MAP_RING] = "pp_trace_rings", /* here: the map that it is in */
+	[PP_TRACE_MAP_STATE] = "pp_trace_state",
+	[PP_TRACE_MAP_FILTER] = "pp_trace_filter",
+};
+
+/* Those who come are seen before those who go: no thread is known by its end alone. */
+static const char *const programs[] = { "pp_trace_fork",   "pp_trace_exec",   "pp_trace_rename",
+					"pp_trace_exit",   "pp_trace_waking", "pp_trace_switch" };
+static const char *const calls[] = { "pp_trace_enter", "pp_trace_leave" };
+#define N_PROGRAMS (sizeof(programs) / sizeof(programs[0]))
+#define N_CALLS (sizeof(calls) / sizeof(calls[0]))
+
+struct traces {
+	struct kernel *kernel;
+	pthread_t thread;
+	bool done; /* atomic: what the thread writes is there */
+	int r;
+	char error[KERNEL_MAX_TEXT];
+	struct bpf_object *o;
+	int maps[PP_N_TRACE_MAPS]; /* borrowed from the object */
+	int ring; /* -1: none */
+	struct bpf_link *links[N_PROGRAMS], *call_links[N_CALLS];
+	VEC(int) ticks; /* one a CPU */
+};
+
+static int load(struct traces *t)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options, .btf_custom_path = kernel_btf(t->kernel));
+	int r;
+
+	t->o = bpf_object__open_mem(bpf_object_trace, bpf_object_trace_size, &options);
+	if (!t->o)
+		return -errno;
+	r = kernel_adopt(t->kernel, t->o);
+	if (r == 0)
+		r = bpf_object__load(t->o);
+	if (r == 0)
+		r = kernel_set_namespace(t->o);
+	for (int i = 0; i < PP_N_TRACE_MAPS && r == 0; i++) {
+		t->maps[i] = bpf_object__find_map_fd_by_name(t->o, map_names[i]);
+		if (t->maps[i] < 0)
+			r = -EINVAL;
+	}
+	return r;
+}
+
+static void *load_later(void *context)
+{
+	struct traces *t = context;
+
+	t->r = load(t);
+	if (t->r < 0)
+		diagnose_load(kernel_btf(t->kernel), t->r, t->error, KERNEL_MAX_TEXT);
+	__atomic_store_n(&t->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+int traces_begin(struct kernel *k, struct traces **ret)
+{
+	struct traces *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	t->kernel = k;
+	t->ring = -1;
+	r = -pthread_create(&t->thread, NULL, load_later, t);
+	if (r < 0)
+		free(t);
+	else
+		*ret = t;
+	return r;
+}
+
+int traces_loaded(struct traces *t, char *error)
+{
+	if (!__atomic_load_n(&t->done, __ATOMIC_ACQUIRE))
+		return -EAGAIN;
+	snprintf(error, KERNEL_MAX_TEXT, "%s", t->error);
+	return t->r;
+}
+
+bool traces_are_loading(const struct traces *t)
+{
+	return t && !__atomic_load_n(&t->done, __ATOMIC_ACQUIRE);
+}
+
+int traces_make_ring(struct traces *t)
+{
+	_cleanup_(closep) int fd = -1;
+	uint32_t zero = 0;
+
+	if (t->ring >= 0)
+		return 0;
+	fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "pp_trace_ring", 0, 0, PP_TRACE_RING, NULL);
+	if (fd < 0)
+		return -errno;
+	if (bpf_map_update_elem(t->maps[PP_TRACE_MAP_RING], &zero, &fd, BPF_ANY) < 0)
+		return -errno;
+	t->ring = TAKE_FD(fd);
+	return 0;
+}
+
+int traces_map(const struct traces *t, enum pp_trace_map map)
+{
+	return map == PP_TRACE_MAP_RING ? t->ring : t->maps[map];
+}
+
+static void detach(struct bpf_link **links, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		bpf_link__destroy(links[i]);
+		links[i] = NULL;
+	}
+}
+
+static int attach(struct traces *t, const char *const *names, struct bpf_link **links, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (links[i])
+			continue;
+		links[i] = bpf_program__attach(bpf_object__find_program_by_name(t->o, names[i]));
+		if (!links[i])
+			return -errno;
+	}
+	return 0;
+}
+
+static int start_clock(struct traces *t)
+{
+	int program = bpf_program__fd(bpf_object__find_program_by_name(t->o, "pp_trace_tick"));
+	int n = libbpf_num_possible_cpus(), r = 0;
+
+	if (t->ticks.n)
+		return 0;
+	r = vec_reserve(&t->ticks, (size_t)n);
+	for (int cpu = 0; cpu < n && r >= 0; cpu++) {
+		r = kernel_open_clock(t->kernel, cpu, program);
+		if (r >= 0)
+			t->ticks.data[t->ticks.n++] = r;
+		else if (r == -ENODEV) /* offline */
+			r = 0;
+	}
+	return r < 0 ? r : 0;
+}
+
+static void stop_clock(struct traces *t)
+{
+	for (size_t i = 0; i < t->ticks.n; i++)
+		close(t->ticks.data[i]);
+	vec_deinit(&t->ticks);
+}
+
+int traces_arm(struct traces *t, bool of_calls, char *error)
+{
+	int r = of_calls ? attach(t, calls, t->call_links, N_CALLS) : attach(t, programs, t->links, N_PROGRAMS);
+
+	if (r < 0) {
+		diagnose_load(kernel_btf(t->kernel), r, error, KERNEL_MAX_TEXT);
+		detach(of_calls ? t->call_links : t->links, of_calls ? N_CALLS : N_PROGRAMS);
+		return r;
+	}
+	r = of_calls ? 0 : start_clock(t);
+	if (r < 0) {
+		diagnose_perf(r, error, KERNEL_MAX_TEXT);
+		traces_disarm(t, false);
+	}
+	return r;
+}
+
+void traces_disarm(struct traces *t, bool of_calls)
+{
+	uint32_t zero = 0;
+
+	detach(t->call_links, N_CALLS);
+	if (of_calls)
+		return;
+	stop_clock(t);
+	detach(t->links, N_PROGRAMS);
+	if (t->ring >= 0)
+		bpf_map_delete_elem(t->maps[PP_TRACE_MAP_RING], &zero);
+	close_fd(&t->ring);
+}
+
+void traces_free(struct traces *t)
+{
+	if (!t)
+		return;
+	pthread_join(t->thread, NULL);
+	traces_disarm(t, false);
+	bpf_object__close(t->o);
+	free(t);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/serve/http_response.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/serve/path.h"
+
+void http_error(struct http_response *ret, unsigned status, const char *format, ...)
+{
+	_cleanup_(freep) char *text = NULL;
+	va_list ap;
+
+	va_start(ap, format);
+	if (vasprintf(&text, format, ap) < 0)
+		text = NULL;
+	va_end(ap);
+	ret->status = status;
+	ret->kind = HTTP_ERROR;
+	bytes_clear(&ret->body);
+	bytes_puts(&ret->body, text ? text : "out of memory");
+	bytes_puts(&ret->body, "\n");
+}
+
+void http_response_deinit(struct http_response *r)
+{
+	bytes_deinit(&r->body);
+	bytes_deinit(&r->location);
+	if (r->stream.free)
+		r->stream.free(r->stream.context);
+	r->stream = (struct http_stream){ 0 };
+}
+
+static void add_disposition(struct MHD_Response *r, const char *filename)
+{
+	char value[128], name[64];
+
+	snprintf(name, sizeof(name), "%s", filename);
+	for (char *s = name; *s; s++) {
+		if ((unsigned char)*s < ' ' || *s & 0x80 || strchr("\"\\/\x7f", *s))
+			*s = '_';
+	}
+	snprintf(value, sizeof(value), "attachment; filename=\"%s\"", name);
+	MHD_add_response_header(r, "Content-Disposition", value);
+}
+
+/* go-endpoints.md 1.2. A header that MHD has no memory for is missing. */
+void http_response_head(const struct http_response *a, bool close, struct MHD_Response *r)
+{
+	static const char *const types[] = {
+		[HTTP_TEXT] = "text/plain; charset=utf-8",
+		[HTTP_HTML] = "text/html; charset=utf-8",
+		[HTTP_BINARY] = "application/octet-stream",
+		[HTTP_ERROR] = "text/plain; charset=utf-8",
+		[HTTP_REDIRECT] = "text/html; charset=utf-8",
+	};
+
+	MHD_add_response_header(r, "Content-Type", types[a->kind]);
+	if (a->kind != HTTP_REDIRECT)
+		MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+	if (a->kind == HTTP_ERROR)
+		MHD_add_response_header(r, "X-Go-Pprof", "1");
+	if (a->exited)
+		MHD_add_response_header(r, "X-Pprofd-Target", "exited");
+	if (a->kind == HTTP_BINARY)
+		add_disposition(r, a->filename);
+	if (a->location.data)
+		MHD_add_response_header(r, "Location", a->location.data);
+	if (a->allow)
+		MHD_add_response_header(r, "Allow", a->allow);
+	if (close)
+		MHD_add_response_header(r, "Connection", "close");
+}
+
+void http_response_finish(struct http_response *a)
+{
+	if (a->kind == HTTP_REDIRECT && !bytes_text(&a->location))
+		a->body.bad = true;
+	else if (a->kind == HTTP_REDIRECT && !a->body.n)
+		path_redirect_body(&a->body, a->location.data);
+	if (a->body.bad) {
+		bytes_deinit(&a->location);
+		a->allow = NULL;
+		http_error(a, 500, "out of memory");
+	}
+}
