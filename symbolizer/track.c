@@ -191,3 +191,11 @@ int track_find(struct elf_file *f, const struct symbolizer_track *tracks, uint32
 		*ret = list;
 	return r;
 }
+
+int track_answer(struct elf_file *f, uint32_t type, const struct symbolizer_question *q, struct custom_list *ret)
+{
+	uint32_t n = (uint32_t)(q->n * sizeof(uint64_t) / sizeof(struct symbolizer_track));
+
+	return type == SYMBOLIZER_CUSTOM ? custom_find(f, ret) :
+					   track_find(f, (const struct symbolizer_track *)(q + 1), n, ret);
+}

@@ -8,6 +8,9 @@
  * does not matter whether they are left by exceptions or cancelled. Bounded like custom.h. */
 
 #include "symbolizer/custom.h"
+#include "symbolizer/protocol.h"
 
 /* As custom_find. */
+/* By what was asked: SYMBOLIZER_CUSTOM, the notes, or SYMBOLIZER_TRACK, the functions that follow the question. */
+int track_answer(struct elf_file *f, uint32_t type, const struct symbolizer_question *q, struct custom_list *ret);
 int track_find(struct elf_file *f, const struct symbolizer_track *tracks, uint32_t n, struct custom_list *ret);

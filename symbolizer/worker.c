@@ -14,7 +14,6 @@
 #include "symbolizer/bounds.h"
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
-#include "symbolizer/custom.h"
 #include "symbolizer/files.h"
 #include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
@@ -237,18 +236,12 @@ static int answer_probes(struct worker *w, const struct object *o,
 	return r;
 }
 
-/* Notes, or the functions that the question names. */
 static int answer_custom(struct worker *w, const struct object *o, const struct symbolizer_question *q,
 			 struct symbolizer_probes_end *end)
 {
-	uint32_t n = (uint32_t)(q->n * sizeof(uint64_t) / sizeof(struct symbolizer_track));
 	struct custom_list l;
-	int r = -ENOEXEC;
+	int r = o->elf ? track_answer(o->elf, w->in.type, q, &l) : -ENOEXEC;
 
-	if (o->elf && w->in.type == SYMBOLIZER_CUSTOM)
-		r = custom_find(o->elf, &l);
-	else if (o->elf)
-		r = track_find(o->elf, (const struct symbolizer_track *)(q + 1), n, &l);
 	if (r < 0)
 		return r;
 	r = put_array(w, SYMBOLIZER_CUSTOM, l.all.data, sizeof(*l.all.data), l.all.n);
@@ -461,21 +454,6 @@ static int answer_variables(struct worker *w, struct object *o, const struct sym
 	return n.error < 0 ? n.error : flush(w);
 }
 
-/* What a question says about itself, checked. */
-static const struct symbolizer_question *question(const struct record *r)
-{
-	const struct symbolizer_question *q = (const void *)r->data;
-	uint32_t n;
-
-	if (r->n < sizeof(*q))
-		return NULL;
-	n = r->type == SYMBOLIZER_FITS || r->type == SYMBOLIZER_DWO ? 0 : q->n;
-	if (n > SYMBOLIZER_MAX_ADDRESSES || !q->object || q->beside > SYMBOLIZER_BESIDE_ALL ||
-	    r->n != sizeof(*q) + n * sizeof(uint64_t) || q->demangle > DEMANGLE_FULL)
-		return NULL;
-	return q;
-}
-
 /* What the last record of an answer holds. */
 union end {
 	struct symbolizer_rows_end rows;
@@ -497,14 +475,11 @@ static int answer_question(struct worker *w, struct object *o,
 		*n_end = sizeof(end->rows);
 		return r;
 	case SYMBOLIZER_PROBES:
-		r = answer_probes(w, o, &end->probes);
-		*n_end = sizeof(end->probes);
-		return r;
 	case SYMBOLIZER_CUSTOM:
 	case SYMBOLIZER_TRACK:
-		r = answer_custom(w, o, q, &end->probes);
 		*n_end = sizeof(end->probes);
-		return r;
+		return w->in.type == SYMBOLIZER_PROBES ? answer_probes(w, o, &end->probes) :
+							 answer_custom(w, o, q, &end->probes);
 	case SYMBOLIZER_NAMES:
 		r = answer_names(w, o, q, (const uint64_t *)(q + 1));
 		end->left_out = o->jit ? jit_left_out(o->jit) : o->names ? names_lost(o->names) : 0;

@@ -408,30 +408,10 @@ static void answer_custom(struct broker *b, struct answer *a)
 		a->r->fds[a->r->n_fds++] = customs_map(b->customs, (enum pp_custom_map)i);
 }
 
-static int probe_custom(struct broker *b, const struct record *r, char *error)
-{
-	struct broker_custom_probe probes[BROKER_MAX_PROBES];
-	_cleanup_(closep) int fd = -1;
-	struct broker_file file;
-	struct broker_probes q;
-
-	if (r->n < sizeof(q))
-		return -EBADMSG;
-	memcpy(&q, r->data, sizeof(q));
-	if (!b->customs || q.target >= b->n_processes || q.n > BROKER_MAX_PROBES ||
-	    r->n != sizeof(q) + q.n * sizeof(*probes) || customs_loaded(b->customs, error) < 0)
-		return -EBADMSG;
-	memcpy(probes, r->data + sizeof(q), q.n * sizeof(*probes));
-	fd = process_open_mapped(&b->processes[q.target], q.start, q.end, &file);
-	if (fd < 0)
-		return fd;
-	return customs_probe(b->customs, &b->processes[q.target], fd, &q, probes, error);
-}
-
 static void answer_custom_probe(struct broker *b, struct answer *a)
 {
 	char error[KERNEL_MAX_TEXT] = "";
-	int r = probe_custom(b, a->r, error);
+	int r = b->customs ? customs_asked(b->customs, b->processes, b->n_processes, a->r, error) : -EBADMSG;
 
 	answer_text(a, r, error);
 }

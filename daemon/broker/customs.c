@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/emulated_x86.h"
@@ -353,6 +354,27 @@ int customs_probe(struct customs *c, const struct process *p, int fd, const stru
 	if (r < 0)
 		diagnose_uprobe(r, error, KERNEL_MAX_TEXT);
 	return r;
+}
+
+int customs_asked(struct customs *c, struct process *processes, uint32_t n_processes, const struct record *r,
+		  char *error)
+{
+	struct broker_custom_probe probes[BROKER_MAX_PROBES];
+	_cleanup_(closep) int fd = -1;
+	struct broker_file file;
+	struct broker_probes q;
+
+	if (r->n < sizeof(q))
+		return -EBADMSG;
+	memcpy(&q, r->data, sizeof(q));
+	if (q.target >= n_processes || q.n > BROKER_MAX_PROBES || r->n != sizeof(q) + q.n * sizeof(*probes) ||
+	    customs_loaded(c, error) < 0)
+		return -EBADMSG;
+	memcpy(probes, r->data + sizeof(q), q.n * sizeof(*probes));
+	fd = process_open_mapped(&processes[q.target], q.start, q.end, &file);
+	if (fd < 0)
+		return fd;
+	return customs_probe(c, &processes[q.target], fd, &q, probes, error);
 }
 
 void customs_off(struct customs *c, uint32_t target)
