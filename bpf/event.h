@@ -76,7 +76,7 @@ enum pp_end {
 	PP_N_ENDS,
 };
 
-enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_CREATE,
+enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_CREATE, PP_CUSTOM,
 		    PP_TRACE,	    /* not counted: trace.h */
 		    PP_TRACE_CALLS, /* likewise: its system calls */
 		    PP_N_COLLECTORS };
@@ -176,7 +176,7 @@ struct pp_count {
 	__u64 name[2];	 /* the collector's own: PP_CPU and PP_GROWTH: the thread's comm; PP_HEAP: the
 			  * stack's hash and the size class; PP_WAIT: the stack's hash and the lock if it
 			  * has a name; PP_RELEASE: the hash of a waiter's stack, and the same;
-			  * PP_CREATE: the stack's hash */
+			  * PP_CREATE and PP_CUSTOM: the stack's hash */
 	__s64 v[2];	 /* two sums: a reader may see an event in the first and not yet in the second */
 };
 _Static_assert(sizeof(struct pp_count) == 64, "one cache line");
@@ -218,6 +218,7 @@ enum pp_notice_type {
 	PP_NOTICE_HEAP,		/* the heap's hits have come to the mark; value = process slot */
 	PP_NOTICE_FORK,		/* a child has inherited the probes; value = process slot */
 	PP_NOTICE_PEAK,		/* more is live than ever before; value = process slot */
+	PP_NOTICE_CUSTOM_FORK,	/* as PP_NOTICE_FORK, of the probes of custom profiles */
 };
 
 struct pp_notice {

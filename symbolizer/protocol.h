@@ -59,6 +59,9 @@ enum symbolizer_record {
 			   * is beside */
 	SYMBOLIZER_FITS,  /* n: enum symbolizer_fit, no addresses follow -> END, -ESTALE: the last file
 			   * beside does not belong to the one before. Nothing is kept of it */
+	SYMBOLIZER_TRACK, /* followed by struct symbolizer_track[], n: uint64_t that these are -> as CUSTOM */
+	SYMBOLIZER_CUSTOM, /* -> SYMBOLIZER_CUSTOM: struct symbolizer_custom[], END:
+			    *    struct symbolizer_probes_end */
 	SYMBOLIZER_DWOS, /* followed by uint64_t addresses[n] -> SYMBOLIZER_DWOS: struct symbolizer_dwo[], of .dwo
 			  * files that units there lack, each told once */
 	SYMBOLIZER_DWO,	 /* n: 0; the file that takes the place of the package is such a .dwo -> END, -ESTALE: nobody

@@ -23,11 +23,16 @@ static uint32_t start_text(const struct options *o, char *to, size_t max)
 	size_t n = 0;
 
 	if (o->record) {
+		char window[32] = "", debug[32] = "";
+
+		if (!o->now)
+			snprintf(window, sizeof(window), "seconds=%u&", o->seconds);
+		if (o->debug)
+			snprintf(debug, sizeof(debug), "debug=%u&", o->debug);
 		n += (size_t)snprintf(to, max, "%s", o->profile) + 1;
 		if (n < max)
-			n += (size_t)(o->now ? snprintf(to + n, max - n, "format=%s", formats[o->format]) :
-					       snprintf(to + n, max - n, "seconds=%u&format=%s", o->seconds,
-							formats[o->format])) + 1;
+			n += (size_t)snprintf(to + n, max - n, "%s%sformat=%s", window, debug,
+					      formats[o->format]) + 1;
 		return n <= max ? (uint32_t)n : 0;
 	}
 	for (unsigned i = 0; i < o->n_hosts; i++) {
@@ -66,6 +71,7 @@ static int send_start(const struct broker *b, struct record *r)
 				  .heap = o->heap,
 				  .wait = o->wait,
 				  .max_overhead = o->max_overhead,
+				  .n_tracks = o->n_tracks,
 				  .debuginfod = o->n_debuginfod > 0,
 				  .one_shot = o->record };
 
@@ -96,6 +102,12 @@ int broker_start_serve(struct broker *b)
 		r = (struct record){ .type = BROKER_TARGET, .n = sizeof(t), .n_fds = 1 };
 		memcpy(r.data, &t, sizeof(t));
 		r.fds[0] = b->processes[i].pidfd;
+		err = record_send(b->serve.socket, &r);
+	}
+	if (b->options->n_tracks && err == 0) {
+		r = (struct record){ .type = BROKER_TRACKS,
+				     .n = b->options->n_tracks * (uint32_t)sizeof(*b->options->tracks) };
+		memcpy(r.data, b->options->tracks, r.n);
 		err = record_send(b->serve.socket, &r);
 	}
 	return err;
@@ -384,6 +396,35 @@ static void answer_probe(struct broker *b, struct answer *a)
 	answer_text(a, r, error);
 }
 
+static void answer_custom(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = b->customs ? 0 : customs_begin(b->kernel, &b->customs);
+
+	if (r == 0)
+		r = customs_loaded(b->customs, error);
+	answer_text(a, r, error);
+	for (int i = 0; r == 0 && i < PP_N_CUSTOM_MAPS; i++)
+		a->r->fds[a->r->n_fds++] = customs_map(b->customs, (enum pp_custom_map)i);
+}
+
+static void answer_custom_probe(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = b->customs ? customs_asked(b->customs, b->processes, b->n_processes, a->r, error) : -EBADMSG;
+
+	answer_text(a, r, error);
+}
+
+static void answer_custom_off(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+
+	if (target && b->customs && !customs_are_loading(b->customs))
+		customs_off(b->customs, *target);
+	a->r->n = 0;
+}
+
 static void answer_unprobe(struct broker *b, struct answer *a)
 {
 	const struct broker_unprobe *q = record_payload(a->r, struct broker_unprobe);
@@ -525,6 +566,15 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_UNPROBE:
 		answer_unprobe(b, &a);
+		break;
+	case BROKER_CUSTOM:
+		answer_custom(b, &a);
+		break;
+	case BROKER_CUSTOM_PROBE:
+		answer_custom_probe(b, &a);
+		break;
+	case BROKER_CUSTOM_OFF:
+		answer_custom_off(b, &a);
 		break;
 	case BROKER_LOOK:
 		answer_look(b, &a);

@@ -259,6 +259,44 @@ int broker_probe(struct broker_client *b, const struct broker_probes *q,
 	return err;
 }
 
+int broker_custom(struct broker_client *b, int ret_fds[PP_N_CUSTOM_MAPS], char *error)
+{
+	char nothing;
+
+	return ask_programs(b, BROKER_CUSTOM, &nothing, 0, ret_fds, PP_N_CUSTOM_MAPS, error);
+}
+
+int broker_custom_probe(struct broker_client *b, const struct broker_probes *q,
+			const struct broker_custom_probe *probes, char *error)
+{
+	unsigned char data[sizeof(*q) + BROKER_MAX_PROBES * sizeof(*probes)];
+	int err;
+
+	_Static_assert(sizeof(data) <= RECORD_MAX, "one record");
+	if (q->n > BROKER_MAX_PROBES)
+		return -E2BIG;
+	memcpy(data, q, sizeof(*q));
+	memcpy(data + sizeof(*q), probes, q->n * sizeof(*probes));
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_CUSTOM_PROBE, data, sizeof(*q) + q->n * sizeof(*probes));
+	if (err < 0)
+		take_text(b, error);
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
+int broker_custom_off(struct broker_client *b, uint32_t target)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_CUSTOM_OFF, &target, sizeof(target));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 int broker_unprobe(struct broker_client *b, uint32_t target, uint32_t sides)
 {
 	struct broker_unprobe q = { target, sides };

@@ -429,6 +429,7 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 		p->n_mapped_seen = n_mapped;
 	set_pace(t, began, s.changed || new_image);
 	if (r == 0 && (s.changed || new_image)) {
+		custom_follow(c, t, new_image);
 		heap_follow(c, t, new_image);
 		wait_data_follow(c, t);
 	}

@@ -74,7 +74,7 @@ static bool is_crowded(const struct totals *t, uint32_t collector, const char na
 	       memcmp(name + LOCK, none, sizeof(none)) != 0;
 }
 
-/* name of a row of PP_WAIT and PP_CREATE: the hash of its stack comes first */
+/* name of a row of PP_WAIT, PP_CREATE and PP_CUSTOM: the hash of its stack comes first */
 static uint64_t stack_hash_of(const struct totals *t, const struct total *row)
 {
 	uint64_t h;
@@ -100,7 +100,7 @@ static int make_known(struct totals *t, uint32_t i)
 	const struct total *row = &t->rows.data[i];
 	uint64_t hash = stack_hash_of(t, row);
 
-	if ((row->collector != PP_WAIT && row->collector != PP_CREATE) || totals_known(t, hash) != HASH_NONE)
+	if ((row->collector != PP_WAIT && row->collector != PP_CREATE && row->collector != PP_CUSTOM) || totals_known(t, hash) != HASH_NONE)
 		return 0;
 	return hash_put(&t->known, hash_u64(HASH_SEED, hash), i);
 }

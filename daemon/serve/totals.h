@@ -38,7 +38,7 @@ struct totals {
 	struct stacks stacks;
 	VEC(struct total_name) names;
 	struct hash_index name_index;
-	struct hash_index known; /* rows of PP_WAIT and PP_CREATE, by the hash of their stack */
+	struct hash_index known; /* rows of PP_WAIT, PP_CREATE and PP_CUSTOM, by the hash of their stack */
 	uint64_t n_other; /* events whose stack went to [other] */
 	uint64_t n_plain; /* that went to the row of no lock in particular */
 };
@@ -55,7 +55,7 @@ uint32_t totals_row(struct totals *t, uint32_t target, uint32_t collector, const
 /* The same, of an item. */
 uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, uint32_t item,
 			 const uint64_t *words, uint32_t n, const char name[TOTALS_NAME]);
-/* A row of PP_WAIT or PP_CREATE with the stack that has this hash, of whatever process and item; HASH_NONE: there is
+/* A row of PP_WAIT, PP_CREATE or PP_CUSTOM with the stack that has this hash, of whatever process and item; HASH_NONE: there is
  * none. */
 uint32_t totals_known(const struct totals *t, uint64_t stack_hash);
 int totals_snapshot(const struct totals *t, struct totals_before *ret);
