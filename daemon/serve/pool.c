@@ -50,6 +50,8 @@ int pool_init(struct pool *p, const struct broker_maps *sizes, const int fds[PP_
 		r = map(fds[PP_MAP_COUNT], counts_size(p), &p->counts);
 	if (r == 0)
 		r = map(fds[PP_MAP_STATE], sizeof(struct pp_state), &p->state);
+	if (r == 0)
+		r = map(fds[PP_MAP_LABELS], PP_MAX_PROCESSES * sizeof(*p->labels), &p->labels);
 	p->control = r == 0 ? &p->state->control : NULL;
 	for (int i = 0; i < 2 && r == 0; i++) {
 		struct pool_half *h = &p->halves[i];
@@ -72,20 +74,19 @@ void pool_deinit(struct pool *p)
 		munmap(p->counts, counts_size(p));
 	if (p->state)
 		munmap(p->state, sizeof(struct pp_state));
+	if (p->labels)
+		munmap(p->labels, PP_MAX_PROCESSES * sizeof(*p->labels));
 	for (int i = 0; i < 2; i++) {
 		free(p->halves[i].folded);
 		free(p->halves[i].row);
 	}
 }
 
-uint32_t pool_stack(const struct pool *p, unsigned half, uint32_t stack, uint64_t words[PP_MAX_WORDS])
+/* As they are; 0: the row makes no sense. */
+static uint32_t stored_words(const struct pool *p, unsigned half, uint32_t stack, uint64_t words[PP_MAX_WORDS])
 {
 	uint64_t meta, at, n, size = p->n_pool_chunks * POOL_CHUNK_WORDS;
 
-	if (stack >= PP_NO_STACK(0)) {
-		words[0] = PP_MARKER(stack & 0xff, 0);
-		return 1;
-	}
 	if (!stack || stack - 1 < half * p->n_stacks || stack - 1 >= (half + 1) * p->n_stacks)
 		return 0;
 	meta = __atomic_load_n(&p->stacks[stack - 1].meta, __ATOMIC_ACQUIRE);
@@ -95,10 +96,22 @@ uint32_t pool_stack(const struct pool *p, unsigned half, uint32_t stack, uint64_
 	    at + n > (half + 1) * size)
 		return 0;
 	memcpy(words, p->words + at, n * sizeof(*words));
+	return (uint32_t)n;
+}
+
+uint32_t pool_stack(const struct pool *p, unsigned half, uint32_t stack, uint64_t words[PP_MAX_WORDS])
+{
+	uint32_t n;
+
+	if (stack >= PP_NO_STACK(0)) {
+		words[0] = PP_MARKER(stack & 0xff, 0);
+		return 1;
+	}
+	n = stored_words(p, half, stack, words);
 	for (uint32_t i = 1; i < n; i++) /* the kernel's frames are return addresses: -1 */
 		if (words[i] >> 56 == PP_FRAME_KERNEL)
 			words[i]--;
-	return (uint32_t)n;
+	return n;
 }
 
 /* A stack of an earlier epoch: a row has it, because it was seen to when its half was emptied. */
@@ -118,9 +131,9 @@ static uint32_t known_stack(const struct totals *t, uint64_t hash, uint64_t word
 
 static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const struct pp_count *c)
 {
-	uint64_t words[PP_MAX_WORDS];
+	uint64_t words[PP_MAX_WORDS], labels[PP_MAX_WORDS];
+	uint32_t n, n_labels = 0;
 	char name[TOTALS_NAME];
-	uint32_t n;
 
 	if (c->stack == PP_NO_STACK(PP_END_BY_HASH))
 		n = known_stack(t, c->name[0], words);
@@ -131,8 +144,10 @@ static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const 
 		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);
 		n = 1;
 	}
+	if (c->labels)
+		n_labels = stored_words(p, half, c->labels, labels);
 	memcpy(name, c->name, sizeof(name));
-	return totals_item_row(t, c->target, c->collector, c->item, words, n, name);
+	return totals_labelled_row(t, c->target, c->collector, c->item, words, n, name, labels, n_labels);
 }
 
 bool pool_wait(const struct pool *p, uint32_t slot, struct pp_wait *ret)
@@ -274,6 +289,9 @@ void pool_flip(struct pool *p, struct totals *t, struct totals *kept)
 	memset(h->folded, 0, p->n_counts * sizeof(*h->folded));
 	memset(h->row, 0, p->n_counts * sizeof(*h->row));
 	p->control->n_words[old] = p->control->n_counts[old] = p->control->n_stacks[old] = 0;
+	p->control->n_labels[old] = 0;
+	for (uint32_t i = 0; i < PP_MAX_PROCESSES; i++)
+		p->labels[i].n_sets[old] = 0;
 	p->n_flips++;
 }
 
