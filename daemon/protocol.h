@@ -51,6 +51,7 @@ enum broker_request {
 	BROKER_DEBUG,	   /* struct broker_debug -> uint32_t, enum broker_place; fd; -ENOENT: there is none;
 			    * -ETIMEDOUT: ask again from BROKER_PLACE_HOST_BUILD_ID */
 	BROKER_PERF_MAP,   /* uint32_t target -> fd of what its JIT tells of its code; -ENOENT */
+	BROKER_CONTEXT,	   /* uint32_t target -> fd of a copy of what it has published about itself as OTEL_CTX; -ENOENT */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/broker/context.h"
 #include "daemon/broker/threads.h"
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
@@ -191,6 +192,17 @@ static void answer_perf_map(struct broker *b, struct answer *a)
 		a->r->status = -EINVAL;
 	else
 		give_fd(a, perf_map_open(&b->processes[*target]));
+	a->r->n = 0;
+}
+
+static void answer_context(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+
+	if (!target || *target >= b->n_processes)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, context_open(&b->processes[*target]));
 	a->r->n = 0;
 }
 
@@ -455,6 +467,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_PERF_MAP:
 		answer_perf_map(b, &a);
+		break;
+	case BROKER_CONTEXT:
+		answer_context(b, &a);
 		break;
 	case BROKER_KALLSYMS:
 		r.n = 0;

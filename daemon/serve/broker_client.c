@@ -142,6 +142,11 @@ int broker_open_perf_map(struct broker_client *b, uint32_t target)
 	return ask_fd(b, BROKER_PERF_MAP, &target, sizeof(target));
 }
 
+int broker_open_context(struct broker_client *b, uint32_t target)
+{
+	return ask_fd(b, BROKER_CONTEXT, &target, sizeof(target));
+}
+
 int broker_open_kallsyms(struct broker_client *b)
 {
 	return ask_fd(b, BROKER_KALLSYMS, NULL, 0);

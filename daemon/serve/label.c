@@ -3,11 +3,13 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cursor.h"
 #include "daemon/serve/core.h"
 
 #define OTEL_IDS 24 /* bytes: trace and span */
+#define CONTEXT_MAX (64u << 10)
 
 /* The address in the process of this one in the file; 0: the file is not there. */
 static uint64_t runtime_address(struct core *c, const struct target *t, uint32_t object, uint64_t address)
@@ -59,6 +61,14 @@ static bool same_sources(const struct pp_labels *a, const struct pp_labels *b)
 	return a->n == b->n && a->musl == b->musl;
 }
 
+/* By the file that is both its dynamic linker and its C library. */
+static bool is_musl(const char *path)
+{
+	const char *last = strrchr(path, '/');
+
+	return last && (!strncmp(last, "/ld-musl-", 9) || !strcmp(last, "/libc.so"));
+}
+
 /* The program's own first: where a key is in several, its label is shown. */
 static void add_sources(struct core *c, const struct target *t, bool main, struct pp_labels *to, uint32_t *n_left_out)
 {
@@ -68,8 +78,7 @@ static void add_sources(struct core *c, const struct target *t, bool main, struc
 		const struct target_mapping *m = &t->mappings.data[i];
 		const struct object *x = objects_find(&c->objects, m->object);
 
-		if (strstr(m->name, "/ld-musl-"))
-			to->musl = 1;
+		to->musl |= is_musl(m->name);
 		if (!x || x->id == last || (x->id == t->main_object) != main)
 			continue;
 		last = x->id; /* its mappings follow each other */
@@ -84,7 +93,7 @@ static void add_sources(struct core *c, const struct target *t, bool main, struc
 	}
 }
 
-void label_follow(struct core *c, struct target *t)
+void label_follow(struct core *c, struct target *t, bool new_image)
 {
 	struct pp_process *p = &c->tables.processes[t->index];
 	struct pp_labels *shared = &c->pool.labels[t->index], next = { 0 };
@@ -95,6 +104,11 @@ void label_follow(struct core *c, struct target *t)
 	pthread_mutex_lock(&c->lock);
 	t->labels.n_sources = next.n;
 	t->labels.n_left_out = n_left_out;
+	t->labels.has_otel = false;
+	for (uint32_t i = 0; i < next.n; i++)
+		t->labels.has_otel |= next.sources[i].kind == PP_LABELS_OTEL;
+	while (new_image && t->labels.n_keys)
+		free(t->labels.keys[--t->labels.n_keys]);
 	pthread_mutex_unlock(&c->lock);
 	if (same_sources(shared, &next))
 		return;
@@ -107,6 +121,119 @@ void label_follow(struct core *c, struct target *t)
 	shared->n = next.n;
 	shared->musl = next.musl;
 	__atomic_store_n(&p->labels, next.n ? t->index + 1 : 0, __ATOMIC_SEQ_CST);
+}
+
+/* One field of a protobuf message. */
+struct field {
+	uint64_t number, type;
+	struct cursor bytes; /* of type 2 */
+};
+
+static bool next_field(struct cursor *c, struct field *ret)
+{
+	uint64_t tag;
+
+	if (!cursor_left(c))
+		return false;
+	tag = cursor_uleb128(c);
+	*ret = (struct field){ .number = tag >> 3, .type = tag & 7, .bytes = cursor_over(NULL, 0) };
+	if (ret->type == 0)
+		cursor_uleb128(c);
+	else if (ret->type == 1)
+		cursor_skip(c, 8);
+	else if (ret->type == 2)
+		ret->bytes = cursor_sub(c, cursor_uleb128(c));
+	else if (ret->type == 5)
+		cursor_skip(c, 4);
+	else
+		return false;
+	return !c->bad;
+}
+
+static char *read_text(struct cursor value)
+{
+	struct field f;
+
+	while (next_field(&value, &f)) /* AnyValue.string_value */
+		if (f.number == 1 && f.type == 2)
+			return strndup((const char *)f.bytes.p, cursor_left(&f.bytes));
+	return strdup("");
+}
+
+/* AnyValue.array_value, ArrayValue.values */
+static uint32_t read_values(struct cursor value, char *keys[LABEL_MAX_KEYS])
+{
+	struct field array, one;
+	uint32_t n = 0;
+
+	while (next_field(&value, &array)) {
+		while (array.number == 5 && n < LABEL_MAX_KEYS && next_field(&array.bytes, &one)) {
+			if (one.number != 1 || one.type != 2)
+				continue;
+			keys[n] = read_text(one.bytes);
+			if (!keys[n])
+				return n;
+			n++;
+		}
+	}
+	return n;
+}
+
+/* KeyValues of a Resource, or of something that has one. */
+static uint32_t read_attributes(struct cursor c, int depth, char *keys[LABEL_MAX_KEYS])
+{
+	static const char wanted[] = "threadlocal.attribute_key_map";
+	struct field attribute, part;
+	uint32_t n = 0;
+
+	while (!n && next_field(&c, &attribute)) {
+		struct cursor parts = attribute.bytes, value = cursor_over(NULL, 0);
+		bool found = false;
+
+		while (attribute.type == 2 && next_field(&parts, &part)) {
+			if (part.number == 1 && part.type == 2)
+				found = cursor_left(&part.bytes) == strlen(wanted) &&
+					!memcmp(part.bytes.p, wanted, strlen(wanted));
+			else if (part.number == 2 && part.type == 2)
+				value = part.bytes;
+		}
+		if (found)
+			return read_values(value, keys);
+		if (attribute.type == 2 && depth)
+			n = read_attributes(attribute.bytes, depth - 1, keys);
+	}
+	return n;
+}
+
+uint32_t label_read_keys(const void *data, size_t n, char *keys[LABEL_MAX_KEYS])
+{
+	return read_attributes(cursor_over(data, n), 1, keys);
+}
+
+void label_refresh(struct core *c, struct target *t)
+{
+	_cleanup_(closep) int fd = -1;
+	_cleanup_(freep) char *data = NULL;
+	char *keys[LABEL_MAX_KEYS];
+	uint32_t n_keys;
+	size_t n = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (t->labels.has_otel)
+		data = malloc(CONTEXT_MAX);
+	pthread_mutex_unlock(&c->lock);
+	fd = data ? broker_open_context(&c->broker, t->index) : -1;
+	for (ssize_t got = 1; fd >= 0 && got > 0 && n < CONTEXT_MAX; n += got > 0 ? (size_t)got : 0)
+		got = read(fd, data + n, CONTEXT_MAX - n);
+	n_keys = n ? label_read_keys(data, n, keys) : 0;
+	pthread_mutex_lock(&c->lock);
+	for (uint32_t i = 0; i < n_keys; i++) {
+		if (i >= t->labels.n_keys) /* those that are known never change */
+			t->labels.keys[t->labels.n_keys++] = keys[i];
+		else
+			free(keys[i]);
+	}
+	pthread_mutex_unlock(&c->lock);
 }
 
 /* A set as it grows. */

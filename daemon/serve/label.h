@@ -7,6 +7,8 @@
  * target's choice, each byte of them: bounded in number by totals.h, in size by bpf/event.h. Refuses labels without
  * a key, and attributes of OpenTelemetry's whose key the process has not told. */
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "bpf/event.h"
@@ -24,7 +26,8 @@ struct target;
 struct target_labels {
 	uint32_t n_sources, n_left_out; /* variables that are looked at; that are not */
 	uint16_t serial;
-	uint32_t n_keys; /* of OpenTelemetry's attributes */
+	bool has_otel;	 /* some of them are OpenTelemetry's */
+	uint32_t n_keys; /* of its attributes */
 	char *keys[LABEL_MAX_KEYS];
 };
 
@@ -32,8 +35,14 @@ struct label {
 	char key[LABEL_MAX_KEY + 1], value[LABEL_MAX_VALUE + 1]; /* UTF-8; neither is empty */
 };
 
-/* The target's mappings have changed: tells the kernel where labels are. The scan_lock is held. */
-void label_follow(struct core *c, struct target *t);
+/* The target's mappings have changed, or with new_image its program: tells the kernel where labels are. The scan_lock
+ * is held. */
+void label_follow(struct core *c, struct target *t, bool new_image);
+
+/* Before sets of the target are decoded: has it told new keys of attributes? Takes the core's lock. */
+void label_refresh(struct core *c, struct target *t);
+/* The keys in a process context (OTEP 4719, 4947), each the caller's to free; how many. Hostile bytes. */
+uint32_t label_read_keys(const void *data, size_t n, char *keys[LABEL_MAX_KEYS]);
 
 /* What the words of a set say, each key once: the first in the order of sources, of one source what holds by its
  * rules. How many. */

@@ -430,7 +430,7 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 	set_pace(t, began, s.changed || new_image);
 	if (r == 0 && (s.changed || new_image)) {
 		heap_follow(c, t, new_image);
-		label_follow(c, t);
+		label_follow(c, t, new_image);
 		wait_data_follow(c, t);
 	}
 	__atomic_store_n(&p->noted, 0, __ATOMIC_SEQ_CST);
