@@ -40,6 +40,10 @@ struct {
 
 PP_ARRAY(pp_spill, PP_N_SPILL, 0, struct pp_scratch);
 
+/* Which of the current thread's labels are asked for. What is counted for as long as a target lives is told apart by
+ * what comes again, and no trace does. */
+enum pp_labelled { PP_LABELLED_NOT, PP_LABELLED, PP_LABELLED_WITH_IDS };
+
 /* What happened: to be added up under the current task's stack. */
 struct pp_event {
 	u32 collector;
@@ -47,8 +51,9 @@ struct pp_event {
 	s64 v[2];
 	u32 max_frames;
 	u32 called;	   /* `start.ip` is a return address */
-	u32 labelled;	   /* the current thread's labels are asked for */
+	u32 labelled;	   /* enum pp_labelled */
 	u32 labels;	   /* out: their row + 1; 0: none */
+	u64 label_hash;	   /* out: of these, in whatever epoch */
 	const struct pp_start *start; /* not NULL: walk from here, not from the task's registers */
 	const struct pp_memo_key *memo; /* not NULL: the walk is noted there */
 	u64 hash;	   /* out: of the stack; never 0 */
@@ -203,8 +208,11 @@ PP_INLINE u32 pp_stack_of(void *ctx, struct pp_process *p, struct pp_event *e, u
 	s->words.epoch = epoch;
 	s->words.half = epoch & 1;
 	s->words.labels = p->labels;
-	if (e->labelled && p->labels)
+	s->words.ids = e->labelled == PP_LABELLED_WITH_IDS;
+	if (e->labelled && p->labels) {
 		e->labels = pp_labels_of(&s->words);
+		e->label_hash = s->words.hash;
+	}
 	s->words.labels = 0;
 	s->words.hash = config.seed ^ p->target;
 	s->words.n = 0;

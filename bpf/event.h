@@ -227,7 +227,8 @@ struct pp_count {
 	__u32 collector; /* enum pp_collector */
 	__u32 stack;	 /* row of the stack table + 1, or PP_NO_STACK */
 	__u32 item;	 /* the collector's own */
-	__u32 labels;	 /* row of the stack table + 1, where a set of labels is; 0: none */
+	__u32 labels;	 /* row of the stack table + 1, where a set of labels is, maybe of the other half; 0: none;
+			  * or PP_LABELS_KEPT */
 	__u64 name[2];	 /* the collector's own: PP_CPU and PP_GROWTH: the thread's comm; PP_HEAP: the
 			  * stack's hash and the size class; PP_WAIT: the stack's hash and the lock if it
 			  * has a name; PP_RELEASE: the hash of a waiter's stack, and the same;
@@ -236,6 +237,7 @@ struct pp_count {
 };
 _Static_assert(sizeof(struct pp_count) == 64, "one cache line");
 #define PP_NO_STACK(end) (0xffffff00u | (end)) /* enum pp_end: a stack of the marker alone */
+#define PP_LABELS_KEPT (1u << 31) /* | a number of user space's: a set of an earlier epoch */
 #define PP_CLAIMED 1ull
 #define PP_FILLED 2ull
 

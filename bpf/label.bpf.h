@@ -112,10 +112,8 @@ PP_GLOBAL int pp_labels_otel(struct pp_words *s, u64 at, u64 from, u32 ids)
 	    bpf_probe_read_user(&r, 28, (void *)from) || r.valid != 1)
 		return 0;
 	n = r.n_attributes < PP_LABEL_ATTRIBUTES ? r.n_attributes : PP_LABEL_ATTRIBUTES - 1;
-	if (!ids && (r.trace[0] | r.trace[1] | r.span)) {
-		pp_bump(PP_STAT_LABEL_IDS);
+	if (!ids)
 		r.trace[0] = r.trace[1] = r.span = 0;
-	}
 	if (!n && !(r.trace[0] | r.trace[1] | r.span))
 		return 0;
 	PP_MASK(n, PP_LABEL_ATTRIBUTES);
@@ -182,6 +180,15 @@ PP_GLOBAL int pp_labels_custom(struct pp_words *s, u64 at, u64 from)
 	return n ? n + 1 : 0;
 }
 
+/* Half of what a process may store is for labels that come again. */
+PP_INLINE u32 pp_labels_few(const struct pp_labels *l, u32 half)
+{
+	if (l->n_sets[half & 1] < config.n_stacks / 32)
+		return 1;
+	pp_bump(PP_STAT_LABEL_IDS);
+	return 0;
+}
+
 /* The words of source k behind those that are there. */
 PP_GLOBAL int pp_labels_from(struct pp_words *s, u32 k, u32 before)
 {
@@ -206,8 +213,7 @@ PP_GLOBAL int pp_labels_from(struct pp_words *s, u32 k, u32 before)
 	if (kind == PP_LABELS_OURS)
 		return pp_labels_ours(s, before, address);
 	if (kind == PP_LABELS_OTEL)
-		return pp_labels_otel(s, before, address,
-				      l->p[p].n_sets[s->half & 1] < config.n_stacks / 32);
+		return pp_labels_otel(s, before, address, s->ids && pp_labels_few(&l->p[p], s->half));
 	if (kind == PP_LABELS_CUSTOM)
 		return pp_labels_custom(s, before, address);
 	return 0;

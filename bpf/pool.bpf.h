@@ -35,7 +35,7 @@ struct pp_words {
 	u32 half;
 	u64 epoch;
 	u32 labels; /* not a stack but labels, of process row labels - 1 */
-	u32 pad;
+	u32 ids;    /* of these, trace and span too, as long as there is room */
 	u64 w[PP_MAX_WORDS];
 };
 

@@ -55,8 +55,7 @@ static uint32_t *labels_of_image(struct totals *t, uint32_t image)
 	return &t->labelled.data[t->labelled.n - 1].n;
 }
 
-/* The set's number + 1; 0: none, or no room for one more. */
-static uint32_t intern_labels(struct totals *t, uint32_t image, const uint64_t *words, uint32_t n)
+uint32_t totals_labels(struct totals *t, uint32_t image, const uint64_t *words, uint32_t n)
 {
 	uint32_t i = n ? stacks_find(&t->label_sets, words, n) : HASH_NONE, *n_of;
 
@@ -152,7 +151,7 @@ uint32_t totals_labelled_row(struct totals *t, uint32_t target, uint32_t collect
 	static const uint64_t other = PP_MARKER(PP_END_OTHER, 0);
 	struct total key = { .target = target, .collector = collector & 0x3f,
 			     .item = item & 0x3ffffff };
-	struct total_name name = make_name(text, intern_labels(t, target, labels, n_labels));
+	struct total_name name = make_name(text, totals_labels(t, target, labels, n_labels));
 	bool is_full = full(t, n), is_labelled = name.labels && t->rows.n >= TOTALS_LABEL_ROWS;
 	uint32_t i;
 

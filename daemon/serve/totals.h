@@ -67,6 +67,8 @@ uint32_t totals_row(struct totals *t, uint32_t target, uint32_t collector, const
 /* The same, of an item. */
 uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, uint32_t item,
 			 const uint64_t *words, uint32_t n, const char name[TOTALS_NAME]);
+/* A set of labels of this image, kept: its number + 1, as in struct total_name; 0: none, or no room for one more. */
+uint32_t totals_labels(struct totals *t, uint32_t image, const uint64_t *words, uint32_t n);
 /* The same, of a thread with labels: n_labels words of bpf/event.h, 0: none. */
 uint32_t totals_labelled_row(struct totals *t, uint32_t target, uint32_t collector, uint32_t item,
 			     const uint64_t *words, uint32_t n, const char name[TOTALS_NAME],

@@ -20,6 +20,7 @@ struct target;
 
 struct dump_thread {
 	struct pp_thread t;
+	uint32_t labels; /* a set of core.kept + 1; 0: none, or not known */
 	uint32_t first, n; /* words of its stack; none: it runs, or has executed another program */
 };
 
