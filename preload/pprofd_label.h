@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef PPROFD_LABEL_H
-#define PPROFD_LABEL_H
+#pragma once
 
 /* pprofd_label.h - labels of the current thread, for pprofd's profiles.
  *
@@ -57,7 +56,7 @@ extern __thread struct pprofd_labels pprofd_labels_v1 __attribute__((visibility(
 	".popsection\n"                                                             \
 	".pushsection .note.pprofd,\"\",@note\n"                                    \
 	".balign 4\n"                                                               \
-	".long 7, 8, 1\n"                                                           \
+	".long 7, 8, 3\n"                                                           \
 	".asciz \"pprofd\"\n"                                                       \
 	".balign 4\n"                                                               \
 	".long pprofd_labels_v1@dtpoff, 0\n"                                        \
@@ -144,5 +143,4 @@ static inline __attribute__((always_inline)) void pprofd_label_set(const char *k
 #define PPROFD_LABEL_SET(key, value) ((void)(key), (void)(value))
 #define PPROFD_LABEL_CLEAR(key) ((void)(key))
 
-#endif
 #endif

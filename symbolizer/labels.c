@@ -8,7 +8,8 @@
 #include "symbolizer/symbol_scan.h"
 
 #define NOTE_OWNER "pprofd"
-#define NOTE_LABELS 1
+#define NOTE_LABELS 3
+#define MAX_NOTES 65536
 
 static const char *const names[] = {
 	[SYMBOLIZER_LABELS_OURS] = "pprofd_labels_v1",
@@ -69,7 +70,7 @@ static void read_note(struct search *s)
 	if (!elf_file_section(s->f, ".note.pprofd", &section))
 		return;
 	c = cursor_over(section.data, section.n);
-	for (unsigned i = 0; i < 1024 && cursor_left(&c) && !s->found[SYMBOLIZER_LABELS_OURS]; i++) {
+	for (unsigned i = 0; i < MAX_NOTES && cursor_left(&c) && !s->found[SYMBOLIZER_LABELS_OURS]; i++) {
 		uint32_t n_name = cursor_u32(&c), n_desc = cursor_u32(&c), type = cursor_u32(&c);
 
 		name = cursor_sub(&c, n_name);

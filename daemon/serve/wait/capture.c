@@ -317,6 +317,13 @@ static int add_samples(struct core *c, const struct target *t, struct capture *t
 	return r;
 }
 
+static void say_labels(struct core *c, const struct target *t, struct capture *to)
+{
+	pthread_mutex_lock(&c->lock);
+	label_say(to, pool_statistic(&c->pool, PP_STAT_LABELS_FULL) + c->kept.n_unlabelled, 0, &t->labels);
+	pthread_mutex_unlock(&c->lock);
+}
+
 int wait_capture(struct core *c, const struct target *t, const struct wait_reading *before,
 		 const struct wait_reading *after, bool objects, struct capture *to, struct naming *names)
 {
@@ -335,6 +342,8 @@ int wait_capture(struct core *c, const struct target *t, const struct wait_readi
 		r = add_samples(c, t, to, &n, &rows);
 	if (r == 0)
 		say(c, t, &rows, after->n_open, to);
+	if (r == 0)
+		say_labels(c, t, to);
 	if (r == 0 && objects)
 		say_objects(c, t, to);
 	if (r == 0)
