@@ -9,7 +9,12 @@
 
 /* 0: none, a thread of a 32-bit program. The kernel keeps it here since the thread was made or called arch_prctl; no
  * C library sets it by instruction. */
+PP_INLINE u64 pp_thread_pointer_of(struct task_struct *t)
+{
+	return t->thread.fsbase;
+}
+
 PP_INLINE u64 pp_thread_pointer(void)
 {
-	return ((struct task_struct *)bpf_get_current_task_btf())->thread.fsbase;
+	return pp_thread_pointer_of(bpf_get_current_task_btf());
 }

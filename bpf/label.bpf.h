@@ -219,8 +219,8 @@ PP_GLOBAL int pp_labels_from(struct pp_words *s, u32 k, u32 before)
 	return 0;
 }
 
-/* Row + 1 of the current thread's labels, 0: it has none. s: half, epoch and labels are set. */
-PP_GLOBAL int pp_labels_of(struct pp_words *s)
+/* The words of the current thread's labels, 0: it has none. s: half, epoch and labels are set. */
+PP_GLOBAL int pp_labels_collect(struct pp_words *s)
 {
 	u32 at = 0;
 
@@ -229,7 +229,15 @@ PP_GLOBAL int pp_labels_of(struct pp_words *s)
 	s->hash = 0;
 	for (u32 k = 0; k < PP_LABEL_SOURCES && at < PP_LABEL_AT_MASK; k++)
 		at += pp_labels_from(s, k, at) & 0x7f;
-	if (!at)
+	return at;
+}
+
+/* Row + 1 of them, 0: none, or no room. */
+PP_GLOBAL int pp_labels_of(struct pp_words *s)
+{
+	u32 at = s ? pp_labels_collect(s) : 0;
+
+	if (!s || !at)
 		return 0;
 	s->n = at;
 	s->hash = config.seed ^ s->labels;

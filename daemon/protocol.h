@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/record.h"
+#include "bpf/event.h"
 #include "bpf/heap.h"
 #include "bpf/threads.h"
 #include "bpf/trace.h"
@@ -52,6 +53,8 @@ enum broker_request {
 			    * -ETIMEDOUT: ask again from BROKER_PLACE_HOST_BUILD_ID */
 	BROKER_PERF_MAP,   /* uint32_t target -> fd of what its JIT tells of its code; -ENOENT */
 	BROKER_CONTEXT,	   /* uint32_t target -> fd of a copy of what it has published about itself as OTEL_CTX; -ENOENT */
+	BROKER_LABELS,	   /* struct broker_labels, uint64_t thread_pointers[n] -> fd: for each uint64_t n_words, and
+			    * the words of its labels */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
@@ -152,6 +155,13 @@ struct broker_debug {
 	uint8_t id[BROKER_MAX_BUILD_ID]; /* n_id 0: unknown */
 	char name[BROKER_MAX_LINK];	 /* a stranger's bytes and a NUL; "": unknown */
 };
+
+struct broker_labels {
+	uint32_t target, n;
+	struct pp_labels labels; /* where they are, as the kernel has it */
+};
+#define BROKER_MAX_LABELS 4000 /* threads in one question */
+_Static_assert(sizeof(struct broker_labels) + BROKER_MAX_LABELS * 8 <= RECORD_MAX, "a question fits");
 
 struct broker_heap {
 	uint32_t n_cpus;  /* rows of PP_HEAP_MAP_CPU / PP_MAX_PROCESSES */

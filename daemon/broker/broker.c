@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "daemon/broker/context.h"
+#include "daemon/broker/labels.h"
 #include "daemon/broker/threads.h"
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
@@ -203,6 +204,22 @@ static void answer_context(struct broker *b, struct answer *a)
 		a->r->status = -EINVAL;
 	else
 		give_fd(a, context_open(&b->processes[*target]));
+	a->r->n = 0;
+}
+
+static void answer_labels(struct broker *b, struct answer *a)
+{
+	struct broker_labels q = { 0 };
+	const struct record *r = a->r;
+
+	if (r->n >= sizeof(q))
+		memcpy(&q, r->data, sizeof(q));
+	if (r->n < sizeof(q) || q.n > BROKER_MAX_LABELS || r->n != sizeof(q) + q.n * sizeof(uint64_t) ||
+	    q.target >= b->n_processes)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, labels_read(&b->processes[q.target], &q.labels,
+				       (const uint64_t *)(const void *)(r->data + sizeof(q)), q.n));
 	a->r->n = 0;
 }
 
@@ -470,6 +487,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_CONTEXT:
 		answer_context(b, &a);
+		break;
+	case BROKER_LABELS:
+		answer_labels(b, &a);
 		break;
 	case BROKER_KALLSYMS:
 		r.n = 0;

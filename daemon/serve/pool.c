@@ -149,13 +149,6 @@ static uint32_t label_words(const struct pool *p, const struct totals *t, uint32
 	return n;
 }
 
-uint32_t pool_labels(const struct pool *p, struct totals *t, uint32_t image, uint32_t labels)
-{
-	uint64_t words[PP_MAX_WORDS];
-
-	return totals_labels(t, image, words, label_words(p, t, labels, words));
-}
-
 static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const struct pp_count *c)
 {
 	uint64_t words[PP_MAX_WORDS], labels[PP_MAX_WORDS];
@@ -212,11 +205,12 @@ uint32_t pool_wait_row(struct pool *p, struct totals *kept, const struct pp_wait
  * begun has other rows. */
 static void keep_labels(struct pool *p, struct totals *kept, uint32_t slot, uint32_t target, uint32_t labels)
 {
+	uint64_t words[PP_MAX_WORDS];
 	uint32_t set;
 
 	if (!labels || labels & PP_LABELS_KEPT)
 		return;
-	set = pool_labels(p, kept, target, labels);
+	set = totals_labels(kept, target, words, label_words(p, kept, labels, words));
 	__atomic_compare_exchange_n(&p->waits[slot].labels, &labels, set ? PP_LABELS_KEPT | (set - 1) : 0, false,
 				    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }

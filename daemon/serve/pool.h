@@ -62,9 +62,6 @@ bool pool_wait(const struct pool *p, uint32_t slot, struct pp_wait *ret);
 /* Its row of `kept`, made if need be; HASH_NONE: no memory. */
 uint32_t pool_wait_row(struct pool *p, struct totals *kept, const struct pp_wait *w);
 
-/* The set of labels of a count or a wait (bpf/event.h: pp_count.labels), kept in `t`: as totals_labels. */
-uint32_t pool_labels(const struct pool *p, struct totals *t, uint32_t image, uint32_t labels);
-
 /* The words of the stack in a row of this half, in the order and form of captures; 0: the row makes no sense. */
 uint32_t pool_stack(const struct pool *p, unsigned half, uint32_t row, uint64_t words[PP_MAX_WORDS]);
 

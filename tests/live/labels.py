@@ -126,6 +126,21 @@ def test_waits_and_allocations():
     daemon.stop()
 
 
+def test_threads_that_sleep():
+    """They set their labels before pprofd came, and have not run since."""
+    d = lib.Daemon(lib.start("labels"))
+
+    def sleeping():
+        found = [s for s in values_of(d.get("/debug/pprof/goroutine").body).samples if has(s, "sleeps")]
+        lib.check(len(found) == 1, "%d samples of sleeps()" % len(found))
+        lib.check(labels(found[0]) in ({}, {"role": ["sleeping"]}), "sleeps() has %s" % labels(found[0]))
+        return labels(found[0])
+    lib.eventually(sleeping, "a thread that sleeps has no label")  # it may just have been about to
+    lib.eventually(lambda: re.search(r'^# labels: {"role":"sleeping", "thread":"labels"}$',
+                                     d.get("/debug/pprof/goroutine?debug=1").text(), re.M), "no labels in the text")
+    d.stop()
+
+
 def test_flood():
     """A target that makes up labels costs itself its labels, and nobody else anything."""
     flood, other = lib.start("labels", "flood"), lib.start("labels")

@@ -300,24 +300,6 @@ static void hang_up(int fd)
 	close(fd);
 }
 
-/* Labels of a thread that waits were read when it began to, if its waits are looked at. What began while we read
- * may have followed what we saw. */
-static void add_labels(struct core *c, const struct target *t, struct dump *d)
-{
-	struct wait_list waits = { 0 };
-
-	if (wait_list(c, t, &waits) < 0)
-		return;
-	for (size_t i = 0; i < d->threads.n; i++) {
-		struct dump_thread *k = &d->threads.data[i];
-		const struct wait_open *w = k->t.running ? NULL : wait_of(&waits, k->t.host_tid);
-
-		if (w && (int64_t)w->began < d->began_ns)
-			k->labels = w->labels;
-	}
-	vec_deinit(&waits.all);
-}
-
 int dump_read(struct core *c, struct target *t, enum broker_threads_what what, struct dump *ret)
 {
 	struct dump d = { 0 };
@@ -343,7 +325,7 @@ int dump_read(struct core *c, struct target *t, enum broker_threads_what what, s
 	vec_deinit(&r.wants);
 	pthread_mutex_unlock(&c->dump_lock);
 	if (err == 0 && what == BROKER_THREADS_STACKS)
-		add_labels(c, t, &d);
+		dump_add_labels(c, t, &d);
 	if (err < 0)
 		dump_deinit(&d);
 	else

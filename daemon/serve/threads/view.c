@@ -210,6 +210,9 @@ static void say(const struct target *t, const struct threads *from, struct captu
 	if (d->n_deep)
 		capture_comment(to, "stacks of %llu threads are not complete: all together they are too deep",
 				(unsigned long long)d->n_deep);
+	if (d->n_unlabelled)
+		capture_comment(to, "labels of %llu threads are not known: they have run since their stacks were read",
+				(unsigned long long)d->n_unlabelled);
 	if (d->n_left_out)
 		capture_comment(to, "left out: %llu threads past the first %d", (unsigned long long)d->n_left_out,
 				DUMP_MAX_THREADS);

@@ -138,14 +138,9 @@ int wait_list(struct core *c, const struct target *t, struct wait_list *ret)
 	pthread_mutex_lock(&c->lock);
 	if (c->waits.loaded)
 		r = list_open(c, t, &open);
-	for (size_t i = 0; i < open.all.n && r == 0; i++) {
-		const struct pp_wait *w = &open.all.data[i];
-
-		r = vec_push(&to.all, ((struct wait_open){ .host_tid = w->tid, .began = w->began,
-							   .labels = pool_labels(&c->pool, &c->kept, w->target,
-										 w->labels) }));
-	}
 	pthread_mutex_unlock(&c->lock);
+	for (size_t i = 0; i < open.all.n && r == 0; i++)
+		r = vec_push(&to.all, ((struct wait_open){ open.all.data[i].tid, open.all.data[i].began }));
 	if (r == 0 && to.all.n)
 		qsort(to.all.data, to.all.n, sizeof(*to.all.data), by_tid);
 	vec_deinit(&open.all);
@@ -156,17 +151,12 @@ int wait_list(struct core *c, const struct target *t, struct wait_list *ret)
 	return r;
 }
 
-const struct wait_open *wait_of(const struct wait_list *l, uint32_t host_tid)
-{
-	struct wait_open key = { .host_tid = host_tid };
-
-	return l->all.n ? bsearch(&key, l->all.data, l->all.n, sizeof(key), by_tid) : NULL;
-}
-
 uint64_t wait_began(const struct wait_list *l, uint32_t host_tid)
 {
-	const struct wait_open *found = wait_of(l, host_tid);
+	struct wait_open key = { .host_tid = host_tid }, *found = NULL;
 
+	if (l->all.n)
+		found = bsearch(&key, l->all.data, l->all.n, sizeof(key), by_tid);
 	return found ? found->began : 0;
 }
 

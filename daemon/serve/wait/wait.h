@@ -69,7 +69,6 @@ uint32_t wait_item(const struct pp_thread *t);
 
 /* Waits that are not over: who, since when (ns, monotonic). */
 struct wait_open {
-	uint32_t labels; /* of its thread since then: a set of core.kept + 1; 0: none, or not known */
 	uint32_t host_tid;
 	uint64_t began;
 };
@@ -80,8 +79,6 @@ struct wait_list {
 int wait_list(struct core *c, const struct target *t, struct wait_list *ret);
 /* 0: it is not in the list. */
 uint64_t wait_began(const struct wait_list *l, uint32_t host_tid);
-/* The whole entry; NULL: there is none. Borrowed from the list. */
-const struct wait_open *wait_of(const struct wait_list *l, uint32_t host_tid);
 
 enum wait_kind {
 	WAIT_NONE,   /* not for synchronisation */
