@@ -65,7 +65,7 @@ extern __thread struct pprofd_labels pprofd_labels_v1 __attribute__((visibility(
 
 #define PPROFD_BARRIER() __asm__ volatile("" ::: "memory")
 
-static inline __attribute__((always_inline)) struct pprofd_labels *pprofd_labels(void)
+static inline __attribute__((always_inline)) struct pprofd_labels *pprofd_labels_here(void)
 {
 	__asm__ volatile(PPROFD_LABELS_DEFINITION);
 	return &pprofd_labels_v1;
@@ -83,7 +83,7 @@ static inline __attribute__((always_inline)) unsigned pprofd_label_find(const st
 
 static inline __attribute__((always_inline)) void pprofd_label_clear(const char *key)
 {
-	struct pprofd_labels *l = pprofd_labels();
+	struct pprofd_labels *l = pprofd_labels_here();
 	unsigned i = pprofd_label_find(l, key, strlen(key)), n = l->n;
 
 	if (i == n)
@@ -96,10 +96,26 @@ static inline __attribute__((always_inline)) void pprofd_label_clear(const char 
 	l->n = n - 1;
 }
 
+/* The value into its place, cut; how many bytes. Byte by byte: values are short, and not worth two calls of the C
+ * library's. */
+static inline __attribute__((always_inline)) size_t pprofd_label_copy(char *to, const char *value, size_t most)
+{
+	size_t n = 0;
+
+	if (__builtin_constant_p(__builtin_strlen(value))) {
+		n = __builtin_strlen(value) < most ? __builtin_strlen(value) : most;
+		memcpy(to, value, n);
+		return n;
+	}
+	for (; n < most && value[n]; n++)
+		to[n] = value[n];
+	return n;
+}
+
 static inline __attribute__((always_inline)) void pprofd_label_set(const char *key, const char *value)
 {
-	struct pprofd_labels *l = pprofd_labels();
-	size_t n_key = strlen(key), n_value = strlen(value), old;
+	struct pprofd_labels *l = pprofd_labels_here();
+	size_t n_key = strlen(key), n_value, old;
 	unsigned i = pprofd_label_find(l, key, n_key);
 	struct pprofd_label *to = &l->label[i];
 
@@ -107,27 +123,23 @@ static inline __attribute__((always_inline)) void pprofd_label_set(const char *k
 		l->refused++;
 		return;
 	}
-	if (n_value > PPROFD_LABEL_TEXT - n_key)
-		n_value = PPROFD_LABEL_TEXT - n_key;
+	old = to->n_value;
 	if (i == l->n) {
-		to->n_key = (uint8_t)n_key;
 		memset(to->text, 0, sizeof(to->text));
 		memcpy(to->text, key, n_key);
-		memcpy(to->text + n_key, value, n_value);
-		to->n_value = (uint8_t)n_value;
-		PPROFD_BARRIER();
-		l->n = i + 1;
-		PPROFD_BARRIER();
-		return;
+		to->n_key = (uint8_t)n_key;
+		old = 0;
 	}
-	old = to->n_value;
 	to->n_value = 0; /* a label without a value is not shown */
 	PPROFD_BARRIER();
+	n_value = pprofd_label_copy(to->text + n_key, value, PPROFD_LABEL_TEXT - n_key);
 	if (old > n_value)
 		memset(to->text + n_key + n_value, 0, old - n_value);
-	memcpy(to->text + n_key, value, n_value);
 	PPROFD_BARRIER();
 	to->n_value = (uint8_t)n_value;
+	PPROFD_BARRIER();
+	if (i == l->n)
+		l->n = i + 1;
 	PPROFD_BARRIER();
 }
 
