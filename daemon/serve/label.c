@@ -93,6 +93,25 @@ static void add_sources(struct core *c, const struct target *t, bool main, struc
 	}
 }
 
+/* What the kernel has found is looked up again: a library may have gone and come back to the same place. */
+static void write_sources(struct pp_process *p, struct pp_labels *to, const struct pp_labels *next, bool new_image,
+			  uint32_t index)
+{
+	uint16_t serial = to->sources[0].serial == UINT16_MAX ? 1 : (uint16_t)(to->sources[0].serial + 1);
+	bool same = !new_image && same_sources(to, next);
+
+	if (!same)
+		__atomic_store_n(&p->labels, 0, __ATOMIC_SEQ_CST);
+	for (uint32_t i = 0; i < PP_LABEL_SOURCES; i++) {
+		if (!same)
+			to->sources[i] = next->sources[i];
+		__atomic_store_n(&to->sources[i].serial, serial, __ATOMIC_SEQ_CST);
+	}
+	to->n = next->n;
+	to->musl = next->musl;
+	__atomic_store_n(&p->labels, next->n ? index + 1 : 0, __ATOMIC_SEQ_CST);
+}
+
 void label_follow(struct core *c, struct target *t, bool new_image)
 {
 	struct pp_process *p = &c->tables.processes[t->index];
@@ -110,17 +129,7 @@ void label_follow(struct core *c, struct target *t, bool new_image)
 	while (new_image && t->labels.n_keys)
 		free(t->labels.keys[--t->labels.n_keys]);
 	pthread_mutex_unlock(&c->lock);
-	if (same_sources(shared, &next))
-		return;
-	__atomic_store_n(&p->labels, 0, __ATOMIC_SEQ_CST);
-	t->labels.serial = t->labels.serial == UINT16_MAX ? 1 : (uint16_t)(t->labels.serial + 1);
-	for (uint32_t i = 0; i < PP_LABEL_SOURCES; i++) {
-		next.sources[i].serial = t->labels.serial;
-		shared->sources[i] = next.sources[i];
-	}
-	shared->n = next.n;
-	shared->musl = next.musl;
-	__atomic_store_n(&p->labels, next.n ? t->index + 1 : 0, __ATOMIC_SEQ_CST);
+	write_sources(p, shared, &next, new_image, t->index);
 }
 
 /* One field of a protobuf message. */

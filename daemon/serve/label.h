@@ -25,7 +25,6 @@ struct target;
 
 struct target_labels {
 	uint32_t n_sources, n_left_out; /* variables that are looked at; that are not */
-	uint16_t serial;
 	bool has_otel;	 /* some of them are OpenTelemetry's */
 	uint32_t n_keys; /* of its attributes */
 	char *keys[LABEL_MAX_KEYS];
