@@ -12,22 +12,26 @@ STATS = pathlib.Path("/proc/sys/kernel/bpf_stats_enabled")
 RUNS = 5
 
 
-def ran(pid):
-    """ns of the program of ticks that this daemon has loaded, over all CPUs."""
+def loaded():
     progs = json.loads(subprocess.run(["bpftool", "-j", "prog", "show"], stdout=subprocess.PIPE, check=True).stdout)
-    return sum(p.get("run_time_ns", 0) for p in progs
-               if p.get("name") == "pp_on_tick" and any(u["pid"] == pid for u in p.get("pids", [])))
+    return {p["id"]: p.get("run_time_ns", 0) for p in progs if p.get("name") == "pp_on_tick"}
+
+
+def ran(others):
+    """ns of the program of ticks that has been loaded since, over all CPUs."""
+    return sum(ns for number, ns in loaded().items() if number not in others)
 
 
 def ns_of_a_sample(o, n):
     """Of one that is kept: what the others take is nearly nothing, and the same."""
     target = bench.spawn([str(o.build / "tests" / "labels-bench"), "spin", str(n)], stdout=subprocess.PIPE, text=True)
     target.stdout.readline()
+    others = loaded()
     with bench.Daemon(o.build, target.pid) as d:
         d.profile(1)
-        before = ran(d.p.pid)
+        before = ran(others)
         p = d.profile(o.seconds)
-        after = ran(d.p.pid)
+        after = ran(others)
     bench.end(target)
     samples = sum(s.values[0] for s in p.samples)
     return (after - before) / samples if samples else float("nan")
