@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* record.h - one message of the socketpairs between the three processes.
+/* record.h - one message of the socketpairs between our processes.
  *
  * A message is a fixed header, at most RECORD_MAX bytes of payload and at most RECORD_MAX_FDS
  * file descriptors, over SOCK_SEQPACKET: it arrives whole or not at all. The receiver treats the

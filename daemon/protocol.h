@@ -6,7 +6,8 @@
  * Serve asks, one record at a time (base/record.h); the broker answers with the same type and
  * serial, a status (0, -errno) and descriptors. Everything the broker does is one of these, for a
  * process that was named to it on its command line. No path ever crosses: files are named by
- * target and address range, /proc files by an enum, files split off others by build-id or a name without directories.
+ * target and address range, /proc files by an enum, files split off others by build-id or a name without directories;
+ * .dwo files alone by what a compiler wrote, which leads nowhere but below the target's root (broker/dwo_file.h).
  * Unasked records come only at the start, so that afterwards every record has its answer. */
 
 #include <stdint.h>
@@ -51,6 +52,8 @@ enum broker_request {
 	BROKER_KEEP,	   /* uint32_t target -> fd of a new file in --keep-dir; -ENOENT: there is none */
 	BROKER_DEBUG,	   /* struct broker_debug -> uint32_t, enum broker_place; fd; -ENOENT: there is none;
 			    * -ETIMEDOUT: ask again from BROKER_PLACE_HOST_BUILD_ID */
+	BROKER_FETCH,	   /* struct broker_fetch -> struct broker_fetched; where there is a debuginfod server */
+	BROKER_DWO,	   /* struct broker_dwo -> uint32_t, enum broker_dwo_place; fd; -ENOENT: there is none */
 	BROKER_PERF_MAP,   /* uint32_t target -> fd of what its JIT tells of its code; -ENOENT */
 	BROKER_CONTEXT,	   /* uint32_t target -> fd of a copy of what it has published about itself as OTEL_CTX; -ENOENT */
 	BROKER_LABELS,	   /* struct broker_labels, uint64_t thread_pointers[n] -> fd: for each uint64_t n_words, and
@@ -84,6 +87,7 @@ struct broker_start {
 	uint32_t n_targets;
 	uint32_t hz;
 	uint64_t period_ns;
+	uint32_t pad;
 	uint32_t owner_uid; /* who started pprofd: may use its Unix sockets */
 	uint32_t n_uids;
 	uint32_t insecure;
@@ -91,6 +95,7 @@ struct broker_start {
 	uint32_t heap;	   /* enum broker_heap_mode */
 	uint32_t max_overhead; /* of uprobes, in millionths of the target's CPU time; BROKER_NO_LIMIT */
 	uint32_t wait;	   /* enum broker_wait_mode */
+	uint32_t debuginfod; /* there are servers to fetch debug files from */
 	uint32_t n_text;   /* bytes of NUL-terminated strings that follow: allowed hosts; or
 			    * the one-shot request (path, query) */
 };
@@ -140,6 +145,7 @@ enum broker_place {
 	BROKER_PLACE_HOST_GLOBAL,
 	BROKER_PLACE_HOST_DWZ,
 	BROKER_PLACE_CACHE, /* debuginfod's */
+	BROKER_PLACE_FETCHED, /* ours, of what came over the network */
 	BROKER_N_PLACES,
 };
 
@@ -162,6 +168,46 @@ struct broker_labels {
 };
 #define BROKER_MAX_LABELS 4000 /* threads in one question */
 _Static_assert(sizeof(struct broker_labels) + BROKER_MAX_LABELS * 8 <= RECORD_MAX, "a question fits");
+/* A debug file, by its build-id: over the network, some time later. */
+enum broker_fetch_what {
+	BROKER_FETCH_COUNT, /* nothing but the counts */
+	BROKER_FETCH_ASK,   /* is it still pending? */
+	BROKER_FETCH_WANT,  /* it was looked for and is in no place */
+	BROKER_FETCH_REFUSE, /* what is in BROKER_PLACE_FETCHED is another file, or no good */
+};
+
+struct broker_fetch {
+	uint32_t what; /* enum broker_fetch_what */
+	uint32_t n_id;
+	uint8_t id[BROKER_MAX_BUILD_ID];
+};
+
+enum broker_fetch_state { BROKER_FETCH_NOT, BROKER_FETCH_PENDING };
+
+struct broker_fetched {
+	uint32_t state; /* enum broker_fetch_state, of the one that was asked about */
+	uint32_t n_pending; /* now; the rest since the start */
+	uint64_t n_fetched, n_refused; /* of the former: threw away, because they were of another file */
+	uint64_t n_none, n_failed;     /* no server had it; servers were not there, slow, or broke a bound */
+	uint64_t n_left_out;	       /* not asked for, because too many waited */
+};
+
+/* Below the target's root. */
+enum broker_dwo_place {
+	BROKER_DWO_AS_TOLD,   /* as the compiler wrote it */
+	BROKER_DWO_BESIDE,    /* its relative name, from where the file is that lacks it */
+	BROKER_DWO_LAST_PART, /* the last part of its name, there */
+	BROKER_N_DWO_PLACES,
+};
+
+#define BROKER_MAX_DWO 1024
+
+struct broker_dwo {
+	uint32_t target;
+	uint32_t place;	     /* enum broker_dwo_place: the first to look at */
+	uint64_t start, end; /* a line of /proc/PID/maps, of the file that lacks it */
+	char name[BROKER_MAX_DWO], directory[BROKER_MAX_DWO]; /* a stranger's bytes and a NUL */
+};
 
 struct broker_heap {
 	uint32_t n_cpus;  /* rows of PP_HEAP_MAP_CPU / PP_MAX_PROCESSES */

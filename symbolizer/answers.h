@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* answers.h - frames of the addresses that were asked about last, as they were sent.
+/* answers.h - frames of the addresses that were asked about last, by their functions' numbers (functions.h).
  *
  * Owns copies of them, at most ANSWERS_MAX_BYTES: past it, it begins anew. An object that learns something gets a new
  * generation, and with it new answers. */
@@ -10,9 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ANSWERS_SLOTS 32768
-#define ANSWERS_MAX_BYTES (24u << 20)
-#define ANSWERS_MAX_EACH 16384
+#include "symbolizer/protocol.h"
+
+#define ANSWERS_SLOTS 65536
+#define ANSWERS_MAX_BYTES (12u << 20)
 
 struct answer_key {
 	uint64_t generation, address;
@@ -23,12 +24,14 @@ struct answers {
 	struct answer {
 		struct answer_key key; /* generation 0: a free slot */
 		uint32_t n;
-		void *data;
+		uint32_t oldest; /* of the functions' numbers: while it is there, all are */
+		bool has_functions;
+		struct symbolizer_frame *frames; /* index: 0 */
 	} slots[ANSWERS_SLOTS];
 	size_t size; /* bytes of data */
 };
 
 /* NULL: not known. Borrowed until the next call. */
 const struct answer *answers_get(const struct answers *a, struct answer_key key);
-void answers_put(struct answers *a, struct answer_key key, const void *data, size_t n);
+void answers_put(struct answers *a, struct answer_key key, const struct symbolizer_frame *frames, uint32_t n);
 void answers_deinit(struct answers *a);

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/emulated_x86.h"
+#include "symbolizer/functions.h"
 
 #define MAX_ROWS (16u << 20)
 #define MAX_RULES (1u << 16)
@@ -15,6 +16,8 @@ void symbolizer_replace(struct symbolizer *s, int fd)
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = fd;
+	free(s->functions); /* that child's */
+	s->functions = NULL;
 }
 
 static int64_t now_ms(void)
@@ -339,9 +342,44 @@ const char *symbolizer_probe_text(unsigned status)
 	return status < PROBE_N_STATUS ? texts[status] : "for an unknown reason";
 }
 
-static int take_frames(const struct record *r, uint32_t n_addresses, uint32_t *left,
+/* Of a function with texts: as the child does, so that it is known by the same number. */
+static int keep_function(struct symbolizer *s, const struct symbolizer_frame *f, const char *text)
+{
+	if (!s->functions)
+		s->functions = calloc(1, sizeof(*s->functions));
+	if (!s->functions)
+		return -EPIPE; /* from now on we would not understand it */
+	functions_add(s->functions,
+		      &(struct function){ .start_line = f->start_line,
+					  .n_name = f->n_name,
+					  .n_system_name = f->n_system_name,
+					  .n_file = f->n_file },
+		      text, text + f->n_name, text + f->n_name + f->n_system_name);
+	return 0;
+}
+
+/* The function of a frame that comes without its texts. NULL: it has no such. */
+static const char *find_function(const struct symbolizer *s, struct symbolizer_frame *f)
+{
+	const struct function *x = NULL;
+	const char *text;
+
+	if (f->told == 1 && s->functions && !f->n_name && !f->n_system_name && !f->n_file)
+		x = functions_get(s->functions, f->function, &text);
+	if (!x)
+		return NULL;
+	f->start_line = x->start_line;
+	f->n_name = x->n_name;
+	f->n_system_name = x->n_system_name;
+	f->n_file = x->n_file;
+	return text;
+}
+
+static int take_frames(struct symbolizer *s, uint32_t n_addresses, uint32_t *left,
 		       symbolizer_frame_fn *frame, void *context)
 {
+	const struct record *r = &s->record;
+
 	if (!r->n)
 		return -EBADMSG;
 	for (size_t at = 0; at < r->n;) {
@@ -358,7 +396,11 @@ static int take_frames(const struct record *r, uint32_t n_addresses, uint32_t *l
 		if (n > r->n - at || f.index >= n_addresses || f.n_name > SYMBOLIZER_MAX_NAME ||
 		    f.n_system_name > SYMBOLIZER_MAX_NAME || f.n_file > SYMBOLIZER_MAX_PATH)
 			return -EBADMSG;
-		text = (const char *)r->data + at;
+		text = f.told ? find_function(s, &f) : (const char *)r->data + at;
+		if (!text)
+			return -EBADMSG;
+		if (!f.told && n && keep_function(s, &f, text) < 0)
+			return -EPIPE;
 		frame(context, &f, text, text + f.n_name, text + f.n_name + f.n_system_name);
 		at += (n + 7) & ~7ul;
 	}
@@ -382,7 +424,7 @@ static int ask_frames(struct symbolizer *s, uint32_t type, const struct symboliz
 			return file_status(&s->record);
 		if (s->record.type != SYMBOLIZER_FRAME)
 			return -EBADMSG;
-		r = take_frames(&s->record, q->n, &left, frame, context);
+		r = take_frames(s, q->n, &left, frame, context);
 	}
 	return r;
 }
@@ -457,6 +499,55 @@ int symbolizer_ask_fits(struct symbolizer *s, const struct symbolizer_object *o,
 
 	q.n = how;
 	r = ask(s, SYMBOLIZER_FITS, o, &q, NULL);
+	if (r == 0)
+		r = receive(s);
+	if (r < 0)
+		return r;
+	return s->record.type == SYMBOLIZER_END ? file_status(&s->record) : -EBADMSG;
+}
+
+static int take_dwos(struct symbolizer_dwos *to, const struct record *r, uint32_t max)
+{
+	size_t n = r->n / sizeof(struct symbolizer_dwo);
+
+	if (!n || r->n % sizeof(struct symbolizer_dwo) || to->all.n + n > max)
+		return -EBADMSG;
+	if (vec_reserve(&to->all, to->all.n + n) < 0)
+		return -ENOMEM;
+	memcpy(to->all.data + to->all.n, r->data, r->n);
+	for (size_t i = to->all.n; i < to->all.n + n; i++)
+		if (!good_text(to->all.data[i].name, sizeof(to->all.data[i].name)) ||
+		    !good_text(to->all.data[i].directory, sizeof(to->all.data[i].directory)))
+			return -EBADMSG;
+	to->all.n += n;
+	return 0;
+}
+
+int symbolizer_ask_dwos(struct symbolizer *s, const struct symbolizer_object *o,
+			const uint64_t *addresses, uint32_t n, struct symbolizer_dwos *ret)
+{
+	struct symbolizer_question q = question(o);
+	int r = n > SYMBOLIZER_MAX_ADDRESSES ? -EINVAL : 0;
+
+	q.n = n;
+	if (r == 0)
+		r = ask(s, SYMBOLIZER_DWOS, o, &q, addresses);
+	while (r == 0) {
+		r = receive(s);
+		if (r < 0)
+			return r;
+		if (s->record.type == SYMBOLIZER_END)
+			return file_status(&s->record);
+		r = s->record.type == SYMBOLIZER_DWOS ? take_dwos(ret, &s->record, n) : -EBADMSG;
+	}
+	return r;
+}
+
+int symbolizer_give_dwo(struct symbolizer *s, const struct symbolizer_object *o)
+{
+	struct symbolizer_question q = question(o);
+	int r = ask(s, SYMBOLIZER_DWO, o, &q, NULL);
+
 	if (r == 0)
 		r = receive(s);
 	if (r < 0)

@@ -17,12 +17,15 @@
 /* Waiting for one record. A child that parses a large file is silent for a while. */
 #define SYMBOLIZER_TIMEOUT_MS 20000
 
+struct functions;
+
 struct symbolizer {
 	int fd; /* -1: none */
 	int timeout_ms;	     /* of silence; 0: SYMBOLIZER_TIMEOUT_MS */
 	int64_t deadline_ms; /* of the question that is being asked */
 	uint32_t serial;
-	uint64_t left_out; /* by the last answer about a perf map or jitdump file */
+	uint64_t left_out; /* by the last answer with names: what was past a bound, or of no use */
+	struct functions *functions; /* of the child's frames; NULL: none yet */
 	struct record record; /* scratch */
 };
 
@@ -47,7 +50,7 @@ struct symbolizer_object {
 	int debug_fd, alt_fd, dwp_fd;
 };
 
-/* `frame` and its strings (n_* bytes each, no NUL) are borrowed. */
+/* `frame` and its strings (n_* bytes each, no NUL) are borrowed. It has its texts, told before or not. */
 typedef void symbolizer_frame_fn(void *context, const struct symbolizer_frame *frame,
 				 const char *name, const char *system_name, const char *file);
 
@@ -77,6 +80,15 @@ int symbolizer_ask_links(struct symbolizer *s, const struct symbolizer_object *o
 /* Whether the last file beside belongs to the one before it. 0: it does; -ESTALE: it does not. */
 int symbolizer_ask_fits(struct symbolizer *s, const struct symbolizer_object *o,
 			enum symbolizer_fit how);
+
+/* .dwo files that units at the addresses lack, as a stranger calls them: each is told once. At most n. */
+struct symbolizer_dwos {
+	VEC(struct symbolizer_dwo) all; /* strings that end */
+};
+int symbolizer_ask_dwos(struct symbolizer *s, const struct symbolizer_object *o,
+			const uint64_t *addresses, uint32_t n, struct symbolizer_dwos *ret);
+/* Here is one, in the place of the package. 0; -ESTALE: it is another one; -EMFILE: there are too many. */
+int symbolizer_give_dwo(struct symbolizer *s, const struct symbolizer_object *o);
 
 /* The allocation functions and otel_memory sites of a file; also 0 where there are none. Of other
  * machines than x86-64 -ENOEXEC. */

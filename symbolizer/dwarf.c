@@ -9,6 +9,7 @@
 
 #define MAX_STEPS (64u << 20)	      /* units and ranges looked at, in a file */
 #define MAX_FILE_NS 6000000000ull     /* of CPU time, to find the units; an honest file of 1 GB takes 0.3 s */
+#define MAX_DWO_NS 500000000ull      /* to find a unit in a .dwo, which has one */
 #define MAX_KEPT_BUFFER (4u << 20)
 
 uint64_t dwarf_cpu_ns(void)
@@ -89,15 +90,23 @@ static int find_units(struct dwarf_index *d, struct ranges *ranges)
 		bool read = unit_read(&d->main, at, &u, &die);
 
 		d->steps--;
-		if (u.end <= at || dwarf_cpu_ns() > deadline)
+		if (u.end <= at)
 			break;
+		if (dwarf_cpu_ns() > deadline) {
+			d->n_lost++;
+			break;
+		}
 		if (read && (u.tag == DW_TAG_compile_unit || u.tag == DW_TAG_skeleton_unit)) {
 			r = dwarf_add_ranges(d, &u, &die, (uint32_t)d->units.n, ranges);
+			if (r == 0 && !die_has(&die, SLOT_RANGES) && !die_has(&die, SLOT_HIGH))
+				r = dwarf_add_functions(d, &u, (uint32_t)d->units.n, deadline, ranges);
 			if (r > 0) /* others have no code */
 				r = vec_push(&d->units, ((struct dwarf_unit){ .start = at }));
+			d->has_skeletons |= die_has(&die, SLOT_DWO_NAME);
 		}
 		at = u.end;
 	}
+	d->n_lost += r == -E2BIG || !d->steps || d->units.n == DWARF_MAX_UNITS;
 	return r == -E2BIG ? 0 : r;
 }
 
@@ -185,6 +194,7 @@ void dwarf_index_deinit(struct dwarf_index *d)
 	}
 	vec_deinit(&d->split);
 	vec_deinit(&d->dwos);
+	vec_deinit(&d->wanted);
 	debug_file_close(&d->main);
 	debug_file_close(&d->alt);
 	buffer_deinit(&d->bytes);
@@ -228,6 +238,7 @@ bool dwarf_index_find(struct dwarf_index *d, uint64_t address, struct dwarf_answ
 		if (slow) /* made to be slow: no other unit of this file is read */
 			d->known = false;
 		u->bad = !u->cu;
+		d->n_lost += !u->cu;
 		if (!u->cu)
 			return false;
 		u->cu->grown = true;
@@ -253,14 +264,21 @@ static const struct dwarf_dwo *find_dwo(const struct dwarf_index *d, uint64_t id
 bool dwarf_index_missing(struct dwarf_index *d, uint64_t address, const char **ret_name,
 			 const char **ret_directory, uint64_t *ret_id)
 {
-	struct dwarf_unit *at = find_unit(d, address);
+	struct dwarf_unit *at = d->has_skeletons ? find_unit(d, address) : NULL;
 	const char *text;
 	struct unit u;
 	struct die die;
 
-	if (!at || !unit_read(&d->main, at->start, &u, &die) || !die_has(&die, SLOT_DWO_NAME) ||
+	if (!at || at->told)
+		return false;
+	at->told = true;
+	if (!unit_read(&d->main, at->start, &u, &die) || !u.id || !die_has(&die, SLOT_DWO_NAME) ||
 	    find_dwo(d, u.id))
 		return false;
+	if (d->wanted.n == DWARF_MAX_WANTED) {
+		d->n_lost++;
+		return false;
+	}
 	bytes_clear(&d->text);
 	text = die_string(&u, &die, SLOT_DWO_NAME, SYMBOLIZER_MAX_PATH);
 	if (!text)
@@ -273,7 +291,93 @@ bool dwarf_index_missing(struct dwarf_index *d, uint64_t address, const char **r
 		return false;
 	*ret_directory = *ret_name + strlen(*ret_name) + 1;
 	*ret_id = u.id;
-	return true;
+	return vec_push(&d->wanted, ((struct dwarf_wanted){
+					    u.id, (uint32_t)(at - d->units.data) })) == 0;
+}
+
+static struct dwarf_wanted *find_wanted(struct dwarf_index *d, uint64_t id)
+{
+	for (size_t i = 0; id && i < d->wanted.n; i++)
+		if (d->wanted.data[i].id == id)
+			return &d->wanted.data[i];
+	return NULL;
+}
+
+/* The unit in it that is wanted, and where; NULL: it has none. */
+static struct dwarf_wanted *look_into_dwo(struct dwarf_index *d, struct debug_file *f,
+					  uint64_t *ret_start)
+{
+	uint64_t deadline = dwarf_cpu_ns() + MAX_DWO_NS;
+	struct dwarf_wanted *w;
+	struct unit u;
+	struct die die;
+
+	for (uint64_t at = 0; dwarf_cpu_ns() < deadline; at = u.end) {
+		bool read = unit_read(f, at, &u, &die);
+
+		w = read && u.tag == DW_TAG_compile_unit ? find_wanted(d, u.id) : NULL;
+		*ret_start = at;
+		if (w || u.end <= at)
+			return w;
+	}
+	return NULL;
+}
+
+/* In its place: there are few. */
+static int insert_dwo(struct dwarf_index *d, struct dwarf_dwo dwo)
+{
+	int r = vec_push(&d->dwos, dwo);
+
+	for (size_t i = d->dwos.n; r == 0 && --i > 0 && d->dwos.data[i - 1].id > dwo.id;) {
+		d->dwos.data[i] = d->dwos.data[i - 1];
+		d->dwos.data[i - 1] = dwo;
+	}
+	return r;
+}
+
+int dwarf_index_add_dwo(struct dwarf_index *d, struct elf_file *f)
+{
+	struct debug_file *file = calloc(1, sizeof(*file));
+	struct dwarf_wanted *w;
+	uint64_t start;
+	int r = -ENOMEM;
+
+	if (!file)
+		return r;
+	debug_file_open(file, f, true, &d->budget);
+	file->main = &d->main;
+	w = look_into_dwo(d, file, &start);
+	r = w ? vec_reserve(&d->split, d->split.n + 1) : -ESTALE;
+	if (r == 0)
+		r = insert_dwo(d, (struct dwarf_dwo){ w->id, file, start });
+	if (r < 0) {
+		debug_file_close(file);
+		free(file);
+		return r;
+	}
+	d->split.data[d->split.n++] = file;
+	forget(d, &d->units.data[w->unit]);
+	d->units.data[w->unit].bad = false;
+	w->id = 0;
+	return 0;
+}
+
+static uint64_t lost_sections(const struct debug_file *f)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < N_SECTIONS; i++)
+		n += f->sections.all[i].lost;
+	return n;
+}
+
+uint64_t dwarf_index_lost(const struct dwarf_index *d)
+{
+	uint64_t n = d->n_lost + lost_sections(&d->main) + lost_sections(&d->alt);
+
+	for (size_t i = 0; i < d->split.n; i++)
+		n += lost_sections(d->split.data[i]);
+	return n;
 }
 
 bool dwarf_split_unit(struct dwarf_index *d, const struct unit *skeleton, struct unit *ret)

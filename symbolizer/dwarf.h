@@ -26,6 +26,7 @@
 #define DWARF_MAX_RANGES (2u << 20)  /* in a unit */
 #define DWARF_MAX_INDEX (80u << 20)  /* bytes of all units' indexes */
 #define DWARF_MAX_KEPT (24u << 20)   /* bytes of indexes, until which units' DIEs are kept too */
+#define DWARF_MAX_WANTED 512u /* .dwo files, of a file */
 #define DWARF_MAX_SCOPES (1u << 20)  /* inlined calls, in a unit */
 
 struct dwarf_position {
@@ -51,6 +52,7 @@ struct dwarf_code {
 struct dwarf_function {
 	struct die_ref die;
 	uint32_t name; /* in strings; 0: none */
+	uint32_t qualified; /* with what it is in, where it has no linkage name; 0: nothing to add */
 	uint32_t line; /* of the declaration; 0: unknown */
 	bool read, linkage; /* linkage: it is a linkage name */
 };
@@ -92,6 +94,13 @@ struct dwarf_unit {
 	struct dwarf_cu *cu; /* NULL: not read */
 	uint64_t used;
 	bool bad;
+	bool told; /* of the .dwo that it lacks, if it does */
+};
+
+/* A .dwo that was asked for. */
+struct dwarf_wanted {
+	uint64_t id; /* 0: it is there */
+	uint32_t unit;
 };
 
 struct dwarf_dwo {
@@ -107,6 +116,9 @@ struct dwarf_index {
 	struct debug_file main, alt;
 	VEC(struct debug_file *) split;
 	VEC(struct dwarf_dwo) dwos; /* by id */
+	VEC(struct dwarf_wanted) wanted; /* at most DWARF_MAX_WANTED */
+	bool has_skeletons; /* units that may lack one */
+	uint64_t n_lost; /* what was given up at a bound: units, .dwo files */
 	size_t budget;
 	VEC(struct dwarf_unit) units;
 	struct segments by_address; /* items: units */
@@ -146,9 +158,14 @@ void dwarf_index_deinit(struct dwarf_index *d);
 bool dwarf_index_find(struct dwarf_index *d, uint64_t address, struct dwarf_answer *ret);
 /* Reads the function's name and line into *f, unless they were. */
 void dwarf_function_read(struct dwarf_index *d, struct dwarf_cu *cu, uint32_t function);
-/* The .dwo that the unit at this address lacks; false: it lacks none. Borrowed until the next call. */
+/* The .dwo that the unit at this address lacks; false: it lacks none, or has been told, or there were too many. Borrowed
+ * until the next call. */
 bool dwarf_index_missing(struct dwarf_index *d, uint64_t address, const char **ret_name,
 			 const char **ret_directory, uint64_t *ret_id);
+/* One of those, borrowed; its units are read again. 0; -ESTALE: nobody has been told to lack it; -ENOMEM. */
+int dwarf_index_add_dwo(struct dwarf_index *d, struct elf_file *f);
+/* What was given up at a bound: sections that were not inflated, units, .dwo files. */
+uint64_t dwarf_index_lost(const struct dwarf_index *d);
 
 /* ---- of one unit, for dwarf.c: dwarf_unit.c */
 
@@ -157,6 +174,10 @@ uint64_t dwarf_cpu_ns(void);
  * address outside of the text. How many, or -errno. */
 int dwarf_add_ranges(struct dwarf_index *d, const struct unit *u, const struct die *die,
 		     uint32_t item, struct ranges *to);
+/* Of a unit whose own DIE tells none: those of its functions. 0, how many, or -errno; stops at the end of the file's
+ * steps, or when the clock says so. */
+int dwarf_add_functions(struct dwarf_index *d, const struct unit *u, uint32_t item, uint64_t deadline,
+			struct ranges *to);
 /* The unit in a .dwo that has this skeleton's DIEs; false: it has not been added. */
 bool dwarf_split_unit(struct dwarf_index *d, const struct unit *skeleton, struct unit *ret);
 /* NULL: no memory, or a unit that cannot be read; *ret_slow: it was made to be slow. */

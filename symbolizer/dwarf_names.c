@@ -260,11 +260,8 @@ void dwarf_function_read(struct dwarf_index *d, struct dwarf_cu *cu, uint32_t fu
 		if ((f.linkage && f.line) || !next_origin(&u, &die, &at))
 			break;
 	}
-	if (f.name && !f.linkage) {
-		uint32_t q = qualify(d, cu, &u, at, f.name);
-
-		f.name = q ? q : f.name;
-	}
+	if (f.name && !f.linkage)
+		f.qualified = qualify(d, cu, &u, at, f.name);
 	cu->functions.data[function] = f;
 	cu->grown = true;
 }

@@ -10,7 +10,7 @@
 
 #define MAX_STEPS (32u << 20)	    /* DIEs and ranges looked at, in a unit */
 #define MAX_UNIT_NS 3000000000ull   /* of CPU time; an honest unit takes some ms */
-#define MAX_DEPTH 256
+#define MAX_DEPTH 4096 /* what is deeper is passed over */
 #define MAX_FILES (1u << 20)
 #define MAX_KEPT_UNIT (256u << 10) /* bytes */
 #define MARK_BYTES 8192 /* of DIEs between two marks */
@@ -118,6 +118,46 @@ static int add_code(struct scan *s, uint64_t offset, const struct die *die, uint
 	return r;
 }
 
+int dwarf_add_functions(struct dwarf_index *d, const struct unit *u, uint32_t item, uint64_t deadline,
+			struct ranges *to)
+{
+	struct die_reader r;
+	int depth = 0, n = 0, e;
+	bool only_if_deep;
+
+	if (!reader_open(&r, u, u->first, u->end, &d->bytes))
+		return 0;
+	while (d->steps && --d->steps && (d->steps % 1024 || dwarf_cpu_ns() < deadline)) {
+		const struct abbrev *a = reader_next(&r);
+
+		if (r.c.bad || (!a && --depth <= 0))
+			break;
+		if (!a)
+			continue;
+		if (a->tag == DW_TAG_subprogram && a->has_code) {
+			const uint8_t *attributes = r.c.p;
+			struct die die;
+
+			reader_attributes(&r, a, &die);
+			e = r.c.bad ? 0 : dwarf_add_ranges(d, u, &die, item, to);
+			if (e < 0)
+				return e;
+			n += e;
+			r.c.p = attributes;
+		}
+		if (r.c.bad)
+			break;
+		if (a->children && depth && !may_hold_functions(a->tag, &only_if_deep) &&
+		    reader_sibling(&r, a))
+			continue;
+		reader_pass(&r, a);
+		if (!a->children && !depth)
+			break;
+		depth += a->children;
+	}
+	return n;
+}
+
 static bool leave_out(struct scan *s, const struct abbrev *a, uint32_t code)
 {
 	bool only_if_deep, may = may_hold_functions(a->tag, &only_if_deep);
@@ -144,7 +184,7 @@ static int enter_level(struct scan *s, unsigned tag, uint64_t offset)
 /* From here a search may begin. */
 static int mark(struct scan *s, uint64_t offset)
 {
-	uint32_t in = s->namespaces[s->depth];
+	uint32_t in = s->depth < MAX_DEPTH ? s->namespaces[s->depth] : NO_ITEM;
 
 	if (!s->depth || in == NO_ITEM || offset - s->marked < MARK_BYTES)
 		return 0;
@@ -176,9 +216,7 @@ static int scan_one(struct scan *s, const struct abbrev *a, uint64_t offset)
 		s->r.c.p = behind;
 	else
 		reader_pass(&s->r, a);
-	if (a->children) {
-		if (++s->depth == MAX_DEPTH)
-			return -E2BIG;
+	if (a->children && ++s->depth < MAX_DEPTH) {
 		s->open[s->depth] = code;
 		r = enter_level(s, a->tag, offset);
 	}
@@ -204,7 +242,7 @@ static int scan(struct scan *s)
 		}
 		if (s->r.c.bad)
 			break;
-		if (s->open[s->depth] != NO_ITEM)
+		if (s->depth < MAX_DEPTH && s->open[s->depth] != NO_ITEM)
 			s->cu->codes.data[s->open[s->depth]].end = reader_offset(&s->r);
 		if (!--s->depth)
 			break;
@@ -240,6 +278,7 @@ static int find_functions(struct dwarf_index *d, struct dwarf_cu *cu, bool deep)
 	s.marked = cu->unit.first;
 	if (reader_open(&s.r, &cu->unit, cu->unit.first, cu->unit.end, &d->bytes)) {
 		r = scan(&s);
+		d->n_lost += !d->steps;
 		keep_bytes(d, cu);
 	}
 	cu->deep = deep || !s.skipped;
@@ -310,7 +349,7 @@ static int add_scope(struct tree *t, uint64_t offset, const struct die *die, uin
 /* The reader is behind the code of a DIE within the function. */
 static int tree_one(struct tree *t, const struct abbrev *a, uint64_t offset)
 {
-	uint32_t scope = t->scopes[t->depth];
+	uint32_t scope = t->depth < MAX_DEPTH ? t->scopes[t->depth] : SKIP;
 	int r = 0;
 
 	if (scope != SKIP && a->tag == DW_TAG_inlined_subroutine) {
@@ -328,11 +367,8 @@ static int tree_one(struct tree *t, const struct abbrev *a, uint64_t offset)
 		reader_pass(&t->r, a);
 		scope = SKIP;
 	}
-	if (a->children) {
-		if (++t->depth == MAX_DEPTH)
-			return -E2BIG;
+	if (a->children && ++t->depth < MAX_DEPTH)
 		t->scopes[t->depth] = scope;
-	}
 	return r;
 }
 
@@ -358,6 +394,7 @@ static int walk_tree(struct tree *t)
 		else
 			t->depth--;
 	}
+	t->d->n_lost += r == -E2BIG || slow || !t->d->steps;
 	return r == -ENOMEM ? r : 0;
 }
 
@@ -391,14 +428,16 @@ static int read_lines(struct dwarf_index *d, struct dwarf_cu *cu, const struct u
 		      const struct die *die)
 {
 	const char *directory = die_string(u, die, SLOT_DIRECTORY, SYMBOLIZER_MAX_PATH / 2);
+	int r;
 
 	cu->directory = strdup(directory ? directory : "");
 	if (!cu->directory)
 		return -ENOMEM;
 	if (!die_has(die, SLOT_LINES))
 		return 0;
-	return lines_read(&cu->lines, &d->main, die->values[SLOT_LINES].v, d->low, d->high,
-			  &d->scratch);
+	r = lines_read(&cu->lines, &d->main, die->values[SLOT_LINES].v, d->low, d->high, &d->scratch);
+	d->n_lost += cu->lines.cut;
+	return r;
 }
 
 struct dwarf_cu *dwarf_cu_read(struct dwarf_index *d, uint64_t start, bool *ret_slow)

@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/vec.h"
+#include "symbolizer/jit_lines.h"
 #include "symbolizer/symtab.h"
 
 #define BLOCK (64 * 1024) /* a line that is longer is passed over in pieces */
@@ -17,6 +18,7 @@
 struct entry {
 	uint64_t start, end;
 	uint32_t name; /* in text */
+	struct jit_run lines;
 };
 
 /* From this address to the next piece's it is this entry's, or NO_ITEM's. */
@@ -38,10 +40,13 @@ struct jit {
 	VEC(struct entry) entries; /* as they were told */
 	VEC(struct piece) pieces;
 	struct bytes text;
+	struct jit_lines lines;
+	struct jit_run pending; /* lines that were told of code that comes next */
+	uint64_t pending_code;
 	unsigned char block[BLOCK];
 };
 
-/* struct jitheader and struct jr_prefix with struct jr_code_load or jr_code_move of perf's jitdump.h */
+/* struct jitheader and struct jr_prefix with struct jr_code_load, jr_code_move or jr_code_debug_info of perf's jitdump.h */
 struct dump_header {
 	uint32_t magic, version, total_size, elf_machine, pad, pid;
 	uint64_t timestamp, flags;
@@ -64,8 +69,13 @@ struct dump_move {
 	uint64_t vma, from, to, size, index;
 };
 
+struct dump_lines {
+	struct dump_prefix prefix;
+	uint64_t address, n;
+}; /* then the entries; the load of the code follows */
+
 #define DUMP_MAGIC 0x4a695444u
-enum { DUMP_LOAD, DUMP_MOVE };
+enum { DUMP_LOAD, DUMP_MOVE, DUMP_LINES };
 
 int jit_new(enum jit_format format, struct jit **ret)
 {
@@ -84,6 +94,8 @@ static void forget(struct jit *j)
 	vec_deinit(&j->pieces);
 	bytes_deinit(&j->text);
 	j->text = (struct bytes){ 0 };
+	jit_lines_deinit(&j->lines);
+	j->pending = (struct jit_run){ 0, 0 };
 	j->at = j->n_left_out = 0;
 	j->n_seen = 0;
 	j->skip = j->indexed = false;
@@ -97,9 +109,9 @@ void jit_free(struct jit *j)
 	free(j);
 }
 
-static int add(struct jit *j, uint64_t start, uint64_t size, const char *name, size_t n)
+static int add(struct jit *j, uint64_t start, uint64_t size, const char *name, size_t n, struct jit_run lines)
 {
-	struct entry e = { start, start + size, (uint32_t)j->text.n };
+	struct entry e = { start, start + size, (uint32_t)j->text.n, lines };
 
 	if (!n || !size || e.end < start) {
 		j->n_left_out++;
@@ -154,7 +166,7 @@ static int take_line(struct jit *j, const char *line, size_t n)
 	while (end > line && (end[-1] == '\r' || end[-1] == ' '))
 		end--;
 	nul = memchr(line, 0, (size_t)(end - line));
-	return add(j, start, size, line, (size_t)((nul ? nul : end) - line));
+	return add(j, start, size, line, (size_t)((nul ? nul : end) - line), (struct jit_run){ 0, 0 });
 }
 
 static ssize_t read_at(struct jit *j, int fd)
@@ -202,15 +214,19 @@ static int take_load(struct jit *j, size_t n)
 {
 	struct dump_load l;
 	const char *name = (const char *)j->block + sizeof(l);
+	struct jit_run lines = j->pending;
 	size_t n_name;
 
+	j->pending = (struct jit_run){ 0, 0 };
 	if (n <= sizeof(l)) {
 		j->n_left_out++;
 		return 0;
 	}
 	memcpy(&l, j->block, sizeof(l));
 	n_name = strnlen(name, n - sizeof(l));
-	return add(j, l.address, l.size, name, n_name);
+	if (j->pending_code != l.address)
+		lines.n = 0;
+	return add(j, l.address, l.size, name, n_name, lines);
 }
 
 static int take_move(struct jit *j, size_t n)
@@ -231,10 +247,27 @@ static int take_move(struct jit *j, size_t n)
 			continue;
 		n_name = strlen(j->text.data + e->name);
 		memcpy(name, j->text.data + e->name, n_name + 1);
-		return add(j, m.to, m.size, name, n_name);
+		return add(j, m.to, m.size, name, n_name, e->lines);
 	}
 	j->n_left_out++;
 	return 0;
+}
+
+/* They wait for the code. */
+static int take_lines(struct jit *j, int fd, size_t n)
+{
+	struct dump_lines l;
+	int r = -EBADMSG;
+
+	j->pending = (struct jit_run){ 0, 0 };
+	if (n >= sizeof(l)) {
+		memcpy(&l, j->block, sizeof(l));
+		j->pending_code = l.address;
+		r = jit_lines_read(&j->lines, fd, j->at + sizeof(l), l.prefix.total_size - sizeof(l), l.address, l.n,
+				   &j->pending);
+	}
+	j->n_left_out += r == -EBADMSG;
+	return r == -EBADMSG ? 0 : r;
 }
 
 static int read_dump_header(struct jit *j, int fd)
@@ -277,6 +310,8 @@ static int read_dump(struct jit *j, int fd, uint64_t size)
 			r = take_load(j, (size_t)got);
 		else if (p.id == DUMP_MOVE)
 			r = take_move(j, (size_t)got);
+		else if (p.id == DUMP_LINES)
+			r = take_lines(j, fd, (size_t)got);
 		j->at += p.total_size;
 	}
 	return r;
@@ -414,6 +449,8 @@ static int make_index(struct jit *j)
 
 bool jit_find(struct jit *j, uint64_t address, struct jit_symbol *ret)
 {
+	struct jit_place place = { "", 0 };
+	const struct entry *e;
 	size_t low = 0, n;
 	uint32_t entry;
 
@@ -432,8 +469,9 @@ bool jit_find(struct jit *j, uint64_t address, struct jit_symbol *ret)
 	entry = j->pieces.data[low].entry;
 	if (entry == NO_ITEM)
 		return false;
-	*ret = (struct jit_symbol){ j->text.data + j->entries.data[entry].name,
-				    j->entries.data[entry].start };
+	e = &j->entries.data[entry];
+	jit_lines_find(&j->lines, &e->lines, address - e->start, &place);
+	*ret = (struct jit_symbol){ j->text.data + e->name, place.path, e->start, place.line };
 	return true;
 }
 

@@ -5,7 +5,8 @@
  *
  * Two kinds of file, both written by the target, both only growing: perf map files (/tmp/perf-PID.map; the kernel's
  * tools/perf/Documentation/jit-interface.txt: START SIZE name, hexadecimal) and jitdump files (jitdump-specification.txt
- * beside it), of which only loads and moves of code are read. What was told last of an address holds. Owns the index; reads what
+ * beside it), of which loads and moves of code, and their lines,
+ * are read. What was told last of an address holds. Owns the index; reads what
  * was added since the last time. Bounded: past a bound the rest is left out and counted. */
 
 #include <stdbool.h>
@@ -24,8 +25,9 @@ enum jit_format { JIT_PERF_MAP, JIT_DUMP };
 struct jit;
 
 struct jit_symbol {
-	const char *name; /* borrowed until the next update */
+	const char *name, *file; /* borrowed until the next update; file: "" where it is unknown */
 	uint64_t start;
+	uint32_t line; /* 0: unknown */
 };
 
 /* 0 or -ENOMEM. */

@@ -235,7 +235,8 @@ static bool read_header(struct program *p, uint64_t offset)
 		cursor_u16(&c); /* sizes of addresses and of segments */
 	header = cursor_uint(&c, l->offset_size);
 	l->program = offset + (uint64_t)(c.p - begin);
-	if (header > l->end - l->program || l->end - l->program > LINES_MAX_PROGRAM)
+	l->cut = l->end - l->program > LINES_MAX_PROGRAM;
+	if (header > l->end - l->program || l->cut)
 		return false;
 	l->program += header;
 	p->instruction = cursor_u8(&c);
@@ -269,6 +270,7 @@ int lines_read(struct lines *l, struct debug_file *f, uint64_t offset, uint64_t 
 	r = run(&p);
 	if (r < 0 && r != -E2BIG)
 		return r;
+	l->cut |= r == -E2BIG;
 	return join(l, scratch);
 }
 

@@ -32,6 +32,7 @@ struct lines {
 	struct debug_file *file; /* NULL: there are none */
 	uint64_t tables, program, end; /* offsets: the tables of files, the program, what follows it */
 	uint8_t version, offset_size;
+	bool cut; /* at a bound */
 	struct line_row *rows; /* ascending */
 	size_t n_rows, n_cap;
 	VEC(struct line_place) large; /* places that do not fit into a row */

@@ -188,13 +188,16 @@ static void tell(struct names *n, uint64_t address, const struct dwarf_answer *a
 		const struct dwarf_function *f =
 			p->function == NO_ITEM ? &unknown : &a->cu->functions.data[p->function];
 		const char *strings = a->cu->strings.data;
-		const char *name = f->name ? strings + f->name : NULL;
+		const char *own = f->name ? strings + f->name : NULL, *name = own;
+		bool qualified;
 
 		if (i == a->n - 1)
 			name = outermost_name(n, address, name, f->linkage);
-		if (name)
-			frame(context, &(struct names_frame){ name, strings + p->at.file,
-							      p->at.line, f->line });
+		qualified = name && name == own && f->qualified;
+		if (name || (a->n == 1 && p->at.file))
+			frame(context, &(struct names_frame){ name ? name : "", strings + p->at.file,
+							      p->at.line, f->line,
+							      qualified ? strings + f->qualified : NULL });
 	}
 }
 
@@ -206,7 +209,7 @@ void names_find(struct names *n, uint64_t address, names_frame_fn *frame, void *
 	if (!dwarf_index_find(dwarf(n), address, &a)) {
 		name = symbol_name(n, address, false);
 		if (name)
-			frame(context, &(struct names_frame){ name, "", 0, 0 });
+			frame(context, &(struct names_frame){ .system_name = name, .file = "" });
 		return;
 	}
 	/* All before the first is told: a name that is read may move the others. */
@@ -219,6 +222,30 @@ void names_find(struct names *n, uint64_t address, names_frame_fn *frame, void *
 bool names_missing_dwo(struct names *n, uint64_t address, struct names_dwo *ret)
 {
 	return dwarf_index_missing(dwarf(n), address, &ret->name, &ret->directory, &ret->id);
+}
+
+int names_add_dwo(struct names *n, struct elf_file *dwo)
+{
+	_cleanup_(elf_file_closep) struct elf_file *f = dwo;
+	int r = n->split.n < NAMES_MAX_DWO ? 0 : -E2BIG;
+
+	if (r == 0)
+		r = vec_reserve(&n->split, n->split.n + 1);
+	if (r == 0)
+		r = dwarf_index_add_dwo(dwarf(n), f);
+	if (r == 0)
+		n->split.data[n->split.n++] = TAKE_PTR(f);
+	return r;
+}
+
+size_t names_n_split(const struct names *n)
+{
+	return n->split.n;
+}
+
+uint64_t names_lost(const struct names *n)
+{
+	return dwarf_index_lost(&n->dwarf);
 }
 
 const char *names_symbol(struct names *n, uint64_t start)

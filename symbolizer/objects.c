@@ -2,6 +2,7 @@
 #include "symbolizer/objects.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 
 #include "base/cleanup.h"
@@ -34,24 +35,79 @@ static struct object *oldest(struct objects *l, const struct object *except)
 	return found;
 }
 
-void objects_make_room(struct objects *l, const struct object *except)
+static size_t memory(size_t n_elsewhere)
 {
-	struct object *o;
+	struct mallinfo2 m = mallinfo2();
+	size_t n = m.uordblks + m.hblkhd;
+
+	return n > n_elsewhere ? n - n_elsewhere : 0;
+}
+
+static size_t size_of_others(const struct objects *l, const struct object *except)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < OBJECTS_MAX; i++)
+		if (&l->all[i] != except)
+			n += l->all[i].size;
+	return n;
+}
+
+/* Until they have no more than this. */
+static void forget_others(struct objects *l, const struct object *except, size_t max)
+{
 	bool freed = false;
 
-	for (;;) {
-		struct mallinfo2 m = mallinfo2();
-
-		if (m.uordblks + m.hblkhd <= OBJECTS_MAX_HEAP)
-			break;
-		o = oldest(l, except);
-		if (!o)
-			break;
-		object_forget(o);
+	while (size_of_others(l, except) > max) {
+		object_forget(oldest(l, except));
 		freed = true;
 	}
 	if (freed)
 		malloc_trim(0);
+}
+
+static bool is_large(const struct object *o)
+{
+	return (o->elf && o->elf->size > OBJECTS_LARGE_FILE) ||
+	       (o->debug && o->debug->size > OBJECTS_LARGE_FILE);
+}
+
+void objects_make_room(struct objects *l, const struct object *o, size_t n_elsewhere)
+{
+	forget_others(l, o, is_large(o) ? OBJECTS_MAX_BESIDE_LARGE : OBJECTS_MAX_OTHERS);
+	l->before = memory(n_elsewhere);
+}
+
+void objects_account(struct objects *l, struct object *o, size_t n_elsewhere)
+{
+	size_t now = memory(n_elsewhere);
+
+	o->size += now;
+	o->size = o->size > l->before ? o->size - l->before : 1;
+	if (now > OBJECTS_MAX_HEAP)
+		forget_others(l, o, o->size < OBJECTS_MAX_HEAP ? OBJECTS_MAX_HEAP - o->size : 0);
+}
+
+bool objects_make_room_for_split(struct objects *l, const struct object *except)
+{
+	for (;;) {
+		struct object *found = NULL;
+		size_t n = 0;
+
+		for (size_t i = 0; i < OBJECTS_MAX; i++) {
+			struct object *o = &l->all[i];
+			size_t split = o->names ? names_n_split(o->names) : 0;
+
+			n += split;
+			if (split && o != except && (!found || o->used < found->used))
+				found = o;
+		}
+		if (n < OBJECTS_MAX_SPLIT)
+			return true;
+		if (!found)
+			return false;
+		object_forget(found);
+	}
 }
 
 static int read_jit(const struct object *o, int fd)
@@ -109,4 +165,24 @@ void objects_deinit(struct objects *l)
 {
 	for (size_t i = 0; i < OBJECTS_MAX; i++)
 		object_forget(&l->all[i]);
+}
+
+int objects_begin_anew(struct objects *l, struct object *o)
+{
+	uint32_t id = o->id;
+	int fd = o->elf && o->elf->fd >= 0 ? fcntl(o->elf->fd, F_DUPFD_CLOEXEC, 0) : -1;
+	int r;
+
+	objects_deinit(l);
+	malloc_trim(0);
+	if (fd < 0)
+		return -ENOMEM;
+	r = object_open(l, o, SYMBOLIZER_FILE, &fd);
+	if (r < 0) {
+		object_forget(o);
+		return r;
+	}
+	o->id = id;
+	o->used = o->generation = ++l->clock;
+	return 0;
 }

@@ -19,8 +19,7 @@ enum symbolizer_kind {
 	SYMBOLIZER_VDSO,   /* the child's own vdso, which is every process's; no descriptor */
 	SYMBOLIZER_KERNEL, /* /proc/kallsyms, opened by someone who may see addresses */
 	SYMBOLIZER_PERF_MAP, /* code without a file, as the target tells of it; these two are read on with each */
-	SYMBOLIZER_JITDUMP,  /* question; addresses are the target's own. Names alone; END of these: uint64_t, what
-			      * was of no use, or past a bound */
+	SYMBOLIZER_JITDUMP,  /* question; addresses are the target's own. Names alone */
 };
 
 /* Files that come with a question beside the object's own, in this order. */
@@ -38,7 +37,8 @@ enum symbolizer_record {
 	SYMBOLIZER_INFO = 1, /* -> SYMBOLIZER_INFO: struct symbolizer_info */
 	SYMBOLIZER_ROWS,     /* -> SYMBOLIZER_RULE: struct unwind_rule[], SYMBOLIZER_ROW:
 			      *    struct unwind_row[], END: struct symbolizer_rows_end */
-	SYMBOLIZER_NAMES,    /* followed by uint64_t addresses[n]; -> SYMBOLIZER_FRAME */
+	SYMBOLIZER_NAMES,    /* followed by uint64_t addresses[n]; -> SYMBOLIZER_FRAME, END: uint64_t, what was past a
+			      * bound so far, or of no use (perf maps, jitdumps) */
 	/* answers only */
 	SYMBOLIZER_RULE,
 	SYMBOLIZER_ROW,
@@ -59,6 +59,10 @@ enum symbolizer_record {
 			   * is beside */
 	SYMBOLIZER_FITS,  /* n: enum symbolizer_fit, no addresses follow -> END, -ESTALE: the last file
 			   * beside does not belong to the one before. Nothing is kept of it */
+	SYMBOLIZER_DWOS, /* followed by uint64_t addresses[n] -> SYMBOLIZER_DWOS: struct symbolizer_dwo[], of .dwo
+			  * files that units there lack, each told once */
+	SYMBOLIZER_DWO,	 /* n: 0; the file that takes the place of the package is such a .dwo -> END, -ESTALE: nobody
+			  * lacks it. It is kept with the object; -EMFILE: there are too many */
 };
 
 enum symbolizer_fit { SYMBOLIZER_FIT_ID, SYMBOLIZER_FIT_LINK /* found by .gnu_debuglink */ };
@@ -77,6 +81,7 @@ struct symbolizer_question {
 #define SYMBOLIZER_MAX_NAME 1024 /* bytes, of one name */
 #define SYMBOLIZER_MAX_PATH 4096
 #define SYMBOLIZER_MAX_INLINED 64 /* frames at one address */
+#define SYMBOLIZER_MAX_DWO 1023	  /* bytes, of each part of a .dwo's path */
 #define SYMBOLIZER_MAX_LINK 255	  /* bytes, of the name of another file */
 
 struct symbolizer_segment { /* PT_LOAD */
@@ -128,6 +133,11 @@ struct symbolizer_links {
 	uint8_t build_id[SYMBOLIZER_MAX_BUILD_ID];
 };
 
+/* A .dwo, as the file's compiler called it: bytes of the file, which may hold anything but NUL; behind them all is 0. */
+struct symbolizer_dwo {
+	char name[SYMBOLIZER_MAX_DWO + 1], directory[SYMBOLIZER_MAX_DWO + 1];
+};
+
 struct symbolizer_rows_end {
 	uint64_t low, high; /* executable addresses; row offsets count from low */
 	uint32_t n_rows, n_rules;
@@ -137,13 +147,16 @@ struct symbolizer_rows_end {
 
 /* SYMBOLIZER_FRAME holds any number of these, each followed by its three strings without NULs
  * and padded to 8 bytes. All frames of one address follow each other, innermost first. An
- * address without a name has one frame with an empty name, if its function is known, or none. */
+ * address without a name has one frame with an empty name, if its function or its line is known, or none. The system name
+ * is the file's, the name is shown: they differ in more than spelling where a file has no linkage name.
+ * Frames that have any text are counted, since the child was started, and a later one of the same function may have the
+ * number in place of the texts and of the start line, for as long as functions.h says that both ends know it. */
 struct symbolizer_frame {
 	uint32_t index; /* of the address in the question */
 	uint32_t line, start_line; /* 0: unknown */
 	uint16_t n_name, n_system_name, n_file;
-	uint16_t pad;
-	uint32_t pad2;
+	uint16_t told; /* 1: of `function`; start_line and n_* are 0 */
+	uint32_t function; /* else it says nothing */
 	uint64_t shown; /* SYMBOLIZER_KERNEL: the address to show instead, which tells nothing of
 			 * where this kernel was loaded; else where the function starts that is really
 			 * there, or the variable, 0: unknown */

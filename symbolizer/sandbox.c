@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -10,8 +11,8 @@
 
 #include "base/cleanup.h"
 
-#define MAX_MEMORY (768ull << 20) /* RLIMIT_DATA: heap and private anonymous mappings */
-#define MAX_FILES 320 /* an object may have three beside its own */
+#define LARGE_PIECE (1 << 20) /* bytes */
+#define MAX_FILES 840 /* an object may have three beside its own; and OBJECTS_MAX_SPLIT */
 
 static void limit(int what, rlim_t to)
 {
@@ -68,7 +69,10 @@ int sandbox_enter(void)
 	scmp_filter_ctx f;
 	int r;
 
-	limit(RLIMIT_DATA, MAX_MEMORY);
+	/* together less than the 256 MiB that it may have; what is freed goes back, large pieces at once */
+	limit(RLIMIT_DATA, SANDBOX_MAX_MEMORY);
+	limit(RLIMIT_STACK, SANDBOX_MAX_STACK);
+	mallopt(M_MMAP_THRESHOLD, LARGE_PIECE);
 	limit(RLIMIT_NOFILE, MAX_FILES);
 	limit(RLIMIT_CORE, 0);
 	limit(RLIMIT_FSIZE, 0);

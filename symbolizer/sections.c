@@ -97,7 +97,7 @@ static bool name_is(const char *name, const char *wanted, bool dwo)
 static void note_section(struct sections *s, const char *name, const GElf_Shdr *h, bool dwo)
 {
 	bool gnu = !strncmp(name, ".zdebug_", 8);
-	struct section_bytes b = { h->sh_offset, h->sh_size, h->sh_size, PLAIN, NULL };
+	struct section_bytes b = { h->sh_offset, h->sh_size, h->sh_size, PLAIN, NULL, false };
 
 	if (!gnu && strncmp(name, ".debug_", 7))
 		return;
@@ -218,6 +218,7 @@ static bool inflate_section(struct sections *s, struct section_bytes *b)
 	}
 	if (to && chunk)
 		done = (zlib ? inflate_zlib : inflate_zstd)(s->f, b, to, chunk);
+	b->lost = !to || !chunk;
 	free(chunk);
 	if (!done) {
 		free(to);

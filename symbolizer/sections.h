@@ -43,6 +43,7 @@ struct section_bytes {
 	uint64_t n;		   /* bytes, inflated */
 	uint8_t how;		   /* enum, of sections.c */
 	uint8_t *inflated;	   /* NULL: not yet, or not needed */
+	bool lost;		   /* it did not fit into the budget, or into memory */
 };
 
 struct sections {

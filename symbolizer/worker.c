@@ -14,25 +14,22 @@
 #include "symbolizer/bounds.h"
 #include "symbolizer/callees.h"
 #include "symbolizer/cfi.h"
+#include "symbolizer/files.h"
 #include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
 #include "symbolizer/labels.h"
 #include "symbolizer/links.h"
 #include "symbolizer/objects.h"
 #include "symbolizer/shown.h"
+#include "symbolizer/told.h"
 #include "symbolizer/variables.h"
-
-/* Descriptors of a question; what is left is closed. */
-struct files {
-	int own, debug, alt, dwp;
-};
 
 struct worker {
 	int socket;
 	struct objects objects;
 	struct shown shown;
 	struct answers answers;
-	uint64_t n_sent; /* records with frames */
+	struct told *told; /* NULL: of nothing yet */
 	struct record in, out;
 };
 
@@ -49,26 +46,34 @@ static void add_beside(struct worker *w, struct object *o, unsigned which, enum 
 		return;
 	if (which == SYMBOLIZER_BESIDE_DEBUG)
 		o->debug = f;
+	/* these may have been made without it */
+	callees_free(o->callees);
+	variables_free(o->variables);
+	o->callees = NULL;
+	o->variables = NULL;
 }
 
 /* What the question's names come from, if it asks for any. */
 static void take_beside(struct worker *w, struct object *o, struct files *files)
 {
+	bool dwo = w->in.type == SYMBOLIZER_DWO; /* it stands where the package does */
+
 	if (!o->names || (w->in.type != SYMBOLIZER_NAMES && w->in.type != SYMBOLIZER_VARIABLES &&
-			  w->in.type != SYMBOLIZER_CALLEES))
+			  w->in.type != SYMBOLIZER_CALLEES && w->in.type != SYMBOLIZER_DWOS && !dwo))
 		return;
 	add_beside(w, o, SYMBOLIZER_BESIDE_DEBUG, NAMES_DEBUG, &files->debug);
 	add_beside(w, o, SYMBOLIZER_BESIDE_ALT, NAMES_ALT, &files->alt);
-	add_beside(w, o, SYMBOLIZER_BESIDE_DWP, NAMES_DWO, &files->dwp);
+	if (!dwo)
+		add_beside(w, o, SYMBOLIZER_BESIDE_DWP, NAMES_DWO, &files->dwp);
 }
 
+/* Whatever goes wrong: who does not get it all does not know the functions that we think are known there. */
 static int flush(struct worker *w)
 {
 	int r = w->out.n ? record_send(w->socket, &w->out) : 0;
 
-	w->n_sent++;
 	w->out.n = 0;
-	return r;
+	return r < 0 ? -EPIPE : 0;
 }
 
 static int put(struct worker *w, uint32_t type, const void *data, size_t n)
@@ -134,6 +139,54 @@ static int answer_fits(const struct object *o, uint32_t how, struct files *files
 	return fits ? 0 : -ESTALE;
 }
 
+static bool copy_text(char to[SYMBOLIZER_MAX_DWO + 1], const char *from)
+{
+	size_t n = strlen(from);
+
+	if (n > SYMBOLIZER_MAX_DWO)
+		return false;
+	memcpy(to, from, n);
+	return true;
+}
+
+static int answer_dwos(struct worker *w, struct object *o, const struct symbolizer_question *q,
+		       const uint64_t *addresses)
+{
+	int r = o->names ? 0 : -ENOEXEC;
+
+	w->out.n = 0;
+	for (uint32_t i = 0; i < q->n && r == 0; i++) {
+		struct symbolizer_dwo dwo = { 0 };
+		struct names_dwo found;
+
+		if (!names_missing_dwo(o->names, addresses[i], &found) ||
+		    !copy_text(dwo.name, found.name) || !copy_text(dwo.directory, found.directory))
+			continue;
+		if (w->out.n + sizeof(dwo) > RECORD_MAX)
+			r = flush(w);
+		w->out.type = SYMBOLIZER_DWOS;
+		memcpy(w->out.data + w->out.n, &dwo, sizeof(dwo));
+		w->out.n += sizeof(dwo);
+	}
+	return r < 0 ? r : flush(w);
+}
+
+static int answer_dwo(struct worker *w, struct object *o, struct files *files)
+{
+	struct elf_file *f = NULL;
+	int r = o->names && files->dwp >= 0 ? 0 : -EINVAL;
+
+	if (r == 0 && !objects_make_room_for_split(&w->objects, o))
+		r = -EMFILE;
+	if (r == 0)
+		r = elf_file_open(TAKE_FD(files->dwp), &f);
+	if (r == 0)
+		r = names_add_dwo(o->names, f);
+	if (r == 0)
+		o->generation = ++w->objects.clock;
+	return r;
+}
+
 static int put_array(struct worker *w, uint32_t type, const void *data, size_t item, size_t n)
 {
 	size_t each = RECORD_MAX / item;
@@ -187,40 +240,75 @@ static int answer_probes(struct worker *w, const struct object *o,
 struct naming {
 	struct worker *w;
 	enum symbolizer_demangle how;
-	uint32_t index, n_frames;
+	uint32_t index;
+	struct symbolizer_frame frames[SYMBOLIZER_MAX_INLINED + 1]; /* of the address, without texts */
+	uint32_t n_frames;
 	uint64_t start; /* of the function; 0: unknown */
 	int error;
 };
 
+/* Room in the record for n bytes. */
+static void *extend(struct naming *n, size_t size)
+{
+	struct record *out = &n->w->out;
+	void *at;
+
+	if (out->n + size > RECORD_MAX && n->error == 0)
+		n->error = flush(n->w);
+	if (n->error < 0)
+		return NULL;
+	out->type = SYMBOLIZER_FRAME;
+	at = out->data + out->n;
+	out->n += (uint32_t)size;
+	return at;
+}
+
+/* For when the address is asked about again: the function has been told of by then. */
+static void keep_frame(struct naming *n, const struct symbolizer_frame *f, bool has_text)
+{
+	if (n->n_frames <= SYMBOLIZER_MAX_INLINED)
+		n->frames[n->n_frames] = (struct symbolizer_frame){ .line = f->line,
+								    .told = has_text || f->told,
+								    .function = f->function,
+								    .shown = f->shown };
+	n->n_frames++;
+}
+
 static void put_frame(struct naming *n, const struct names_frame *frame, uint64_t shown)
 {
 	/* an empty name says: nameless */
-	struct record *out = &n->w->out;
 	struct symbolizer_frame f = { .index = n->index,
 				      .line = frame->line,
 				      .start_line = frame->start_line,
 				      .shown = shown };
-	struct shown_name name = shown_get(&n->w->shown, frame->system_name, n->how);
-	char file[SYMBOLIZER_MAX_PATH];
+	const char *whole = frame->qualified ? frame->qualified : frame->system_name;
+	struct shown_name name = shown_get(&n->w->shown, whole, n->how);
+	char file[SYMBOLIZER_MAX_PATH], own[SYMBOLIZER_MAX_NAME + 1];
 	size_t n_text;
+	char *to;
 
-	n->n_frames++;
+	if (frame->qualified) {
+		name.n_system_name = (uint16_t)utf8_copy(own, sizeof(own), frame->system_name,
+							 strlen(frame->system_name));
+		name.system_name = own;
+	}
 	f.n_name = name.n_name;
 	f.n_system_name = name.n_system_name;
 	f.n_file = (uint16_t)utf8_copy(file, sizeof(file), frame->file, strlen(frame->file));
-	n_text = (size_t)f.n_name + f.n_system_name + f.n_file;
-	if (out->n + sizeof(f) + n_text + 7 > RECORD_MAX && n->error == 0)
-		n->error = flush(n->w);
 	if (n->error < 0)
 		return;
-	out->type = SYMBOLIZER_FRAME;
-	memcpy(out->data + out->n, &f, sizeof(f));
-	out->n += sizeof(f);
-	memcpy(out->data + out->n, name.name, f.n_name);
-	memcpy(out->data + out->n + f.n_name, name.system_name, f.n_system_name);
-	memcpy(out->data + out->n + f.n_name + f.n_system_name, file, f.n_file);
-	memset(out->data + out->n + n_text, 0, ((n_text + 7) & ~7ul) - n_text);
-	out->n += (uint32_t)((n_text + 7) & ~7ul);
+	told_frame(n->w->told, &f, name.name, name.system_name, file);
+	n_text = (size_t)f.n_name + f.n_system_name + f.n_file;
+	keep_frame(n, &f, n_text);
+	to = extend(n, sizeof(f) + ((n_text + 7) & ~7ul));
+	if (!to)
+		return;
+	memcpy(to, &f, sizeof(f));
+	to += sizeof(f);
+	memcpy(to, name.name, f.n_name);
+	memcpy(to + f.n_name, name.system_name, f.n_system_name);
+	memcpy(to + f.n_name + f.n_system_name, file, f.n_file);
+	memset(to + n_text, 0, ((n_text + 7) & ~7ul) - n_text);
 }
 
 static void on_frame(void *context, const struct names_frame *frame)
@@ -250,28 +338,23 @@ static void name_jit(struct naming *n, struct jit *j, uint64_t address)
 	struct jit_symbol s;
 
 	if (jit_find(j, address, &s))
-		put_frame(n, &(struct names_frame){ s.name, "", 0, 0 }, s.start);
+		put_frame(n, &(struct names_frame){ .system_name = s.name, .file = s.file, .line = s.line },
+			  s.start);
 }
 
-/* What was said of the address before. */
-static void put_known(struct naming *n, const struct answer *a)
+/* What was said of the address before. False: of some function it would have to be told again. */
+static bool put_known(struct naming *n, const struct answer *a)
 {
-	struct record *out = &n->w->out;
+	struct symbolizer_frame *f;
 
-	if (out->n + a->n > RECORD_MAX)
-		n->error = flush(n->w);
-	if (n->error < 0 || !a->n)
-		return;
-	out->type = SYMBOLIZER_FRAME;
-	memcpy(out->data + out->n, a->data, a->n);
-	for (size_t at = out->n; at < out->n + a->n;) {
-		struct symbolizer_frame *f = (void *)(out->data + at);
-
-		f->index = n->index;
-		at += sizeof(*f) +
-		      (((size_t)f->n_name + f->n_system_name + f->n_file + 7) & ~7ul);
+	if (a->n && a->has_functions && !functions_has(&n->w->told->functions, a->oldest))
+		return false;
+	f = extend(n, a->n * sizeof(*f));
+	for (uint32_t i = 0; f && i < a->n; i++) {
+		f[i] = a->frames[i];
+		f[i].index = n->index;
 	}
-	out->n += a->n;
+	return true;
 }
 
 static void name_address(struct naming *n, struct object *o, uint64_t address)
@@ -293,16 +376,12 @@ static void name_by_file(struct naming *n, struct object *o, uint64_t address)
 	struct worker *w = n->w;
 	struct answer_key key = { o->generation, address, n->how };
 	const struct answer *known = answers_get(&w->answers, key);
-	uint64_t n_sent = w->n_sent;
-	uint32_t before = w->out.n;
 
-	if (known) {
-		put_known(n, known);
+	if (known && put_known(n, known))
 		return;
-	}
 	name_address(n, o, address);
-	if (w->n_sent == n_sent && n->error == 0)
-		answers_put(&w->answers, key, w->out.data + before, w->out.n - before);
+	if (n->error == 0 && n->n_frames <= SYMBOLIZER_MAX_INLINED)
+		answers_put(&w->answers, key, n->frames, n->n_frames);
 }
 
 static int answer_names(struct worker *w, struct object *o,
@@ -334,7 +413,7 @@ static int answer_callees(struct worker *w, struct object *o, const struct symbo
 	if (r < 0)
 		return r;
 	for (n.index = 0; n.index < q->n && n.error == 0; n.index++) {
-		struct names_frame f = { callees_find(o->callees, addresses[n.index]), "", 0, 0 };
+		struct names_frame f = { .system_name = callees_find(o->callees, addresses[n.index]), .file = "" };
 
 		if (f.system_name)
 			put_frame(&n, &f, 0);
@@ -357,7 +436,7 @@ static int answer_variables(struct worker *w, struct object *o, const struct sym
 		struct variable v;
 
 		if (variables_find(o->variables, addresses[n.index], &v))
-			put_frame(&n, &(struct names_frame){ v.name, "", 0, 0 }, v.start);
+			put_frame(&n, &(struct names_frame){ .system_name = v.name, .file = "" }, v.start);
 	}
 	return n.error < 0 ? n.error : flush(w);
 }
@@ -370,43 +449,18 @@ static const struct symbolizer_question *question(const struct record *r)
 
 	if (r->n < sizeof(*q))
 		return NULL;
-	n = r->type == SYMBOLIZER_FITS ? 0 : q->n;
+	n = r->type == SYMBOLIZER_FITS || r->type == SYMBOLIZER_DWO ? 0 : q->n;
 	if (n > SYMBOLIZER_MAX_ADDRESSES || !q->object || q->beside > SYMBOLIZER_BESIDE_ALL ||
 	    r->n != sizeof(*q) + n * sizeof(uint64_t) || q->demangle > DEMANGLE_FULL)
 		return NULL;
 	return q;
 }
 
-/* The vdso alone comes without a descriptor of its own. */
-static struct files take_files(struct record *r, const struct symbolizer_question *q)
-{
-	struct files f = { -1, -1, -1, -1 };
-	uint32_t at = 0;
-
-	if (r->n_fds && q->kind != SYMBOLIZER_VDSO)
-		f.own = TAKE_FD(r->fds[at++]);
-	if (q->beside & SYMBOLIZER_BESIDE_DEBUG && at < r->n_fds)
-		f.debug = TAKE_FD(r->fds[at++]);
-	if (q->beside & SYMBOLIZER_BESIDE_ALT && at < r->n_fds)
-		f.alt = TAKE_FD(r->fds[at++]);
-	if (q->beside & SYMBOLIZER_BESIDE_DWP && at < r->n_fds)
-		f.dwp = TAKE_FD(r->fds[at++]);
-	return f;
-}
-
-static void close_files(struct files *f)
-{
-	close_fd(&f->own);
-	close_fd(&f->debug);
-	close_fd(&f->alt);
-	close_fd(&f->dwp);
-}
-
 /* What the last record of an answer holds. */
 union end {
 	struct symbolizer_rows_end rows;
 	struct symbolizer_probes_end probes;
-	uint64_t left_out;
+	uint64_t left_out; /* of names */
 };
 
 static int answer_question(struct worker *w, struct object *o,
@@ -427,18 +481,58 @@ static int answer_question(struct worker *w, struct object *o,
 		*n_end = sizeof(end->probes);
 		return r;
 	case SYMBOLIZER_NAMES:
-		end->left_out = o->jit ? jit_left_out(o->jit) : 0;
-		*n_end = o->jit ? sizeof(end->left_out) : 0;
-		return answer_names(w, o, q, (const uint64_t *)(q + 1));
+		r = answer_names(w, o, q, (const uint64_t *)(q + 1));
+		end->left_out = o->jit ? jit_left_out(o->jit) : o->names ? names_lost(o->names) : 0;
+		*n_end = sizeof(end->left_out);
+		return r;
 	case SYMBOLIZER_CALLEES:
 		return answer_callees(w, o, q, (const uint64_t *)(q + 1));
 	case SYMBOLIZER_VARIABLES:
 		return answer_variables(w, o, q, (const uint64_t *)(q + 1));
 	case SYMBOLIZER_FITS:
 		return answer_fits(o, q->n, files);
+	case SYMBOLIZER_DWOS:
+		return answer_dwos(w, o, q, (const uint64_t *)(q + 1));
+	case SYMBOLIZER_DWO:
+		return answer_dwo(w, o, files);
 	default:
 		return -EINVAL;
 	}
+}
+
+/* Bytes that belong to no object. */
+static size_t elsewhere(const struct worker *w)
+{
+	return (w->told ? sizeof(*w->told) : 0) + w->shown.size + w->answers.size;
+}
+
+static bool has_frames(uint32_t type)
+{
+	return type == SYMBOLIZER_NAMES || type == SYMBOLIZER_CALLEES || type == SYMBOLIZER_VARIABLES;
+}
+
+/* Within the memory that there is. Where it is too little, what was parsed before is forgotten, and the file, which is
+ * then alone, tried again: nothing has been sent until all is known. */
+static int answer_bounded(struct worker *w, struct object *o, const struct symbolizer_question *q,
+			  struct files *files, union end *end, uint32_t *n_end)
+{
+	int r = 0;
+
+	if (has_frames(w->in.type) && !w->told) {
+		w->told = calloc(1, sizeof(*w->told));
+		r = w->told ? 0 : -ENOMEM;
+	}
+	objects_make_room(&w->objects, o, elsewhere(w));
+	if (r == 0)
+		r = answer_question(w, o, q, files, end, n_end);
+	if (r == -ENOMEM && (w->in.type == SYMBOLIZER_ROWS || w->in.type == SYMBOLIZER_PROBES)) {
+		r = objects_begin_anew(&w->objects, o);
+		if (r == 0)
+			r = answer_question(w, o, q, files, end, n_end);
+	}
+	if (o->id)
+		objects_account(&w->objects, o, elsewhere(w));
+	return r;
 }
 
 static int answer(struct worker *w)
@@ -463,14 +557,13 @@ static int answer(struct worker *w)
 						    answer_links(w, o, &files);
 		answered = r == 0;
 	} else if (r == 0) {
-		r = answer_question(w, o, q, &files, &end, &n_end);
+		r = answer_bounded(w, o, q, &files, &end, &n_end);
 	}
 	close_files(&files);
 	if (answered)
 		return 0;
 	if (r == -EPIPE)
 		return r;
-	objects_make_room(&w->objects, o);
 	w->out.type = SYMBOLIZER_END;
 	w->out.status = r;
 	w->out.n = r == 0 ? n_end : 0;
@@ -499,6 +592,7 @@ int worker_run(int socket, struct worker_vdso vdso)
 	if (w) {
 		shown_deinit(&w->shown);
 		answers_deinit(&w->answers);
+		free(w->told);
 	}
 	free(w);
 	return r == -EPIPE ? 0 : r;

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "daemon/broker/context.h"
+#include "daemon/broker/dwo_file.h"
 #include "daemon/broker/labels.h"
 #include "daemon/broker/threads.h"
 
@@ -67,6 +68,7 @@ static int send_start(const struct broker *b, struct record *r)
 				  .heap = o->heap,
 				  .wait = o->wait,
 				  .max_overhead = o->max_overhead,
+				  .debuginfod = o->n_debuginfod > 0,
 				  .one_shot = o->record };
 
 	s.n_text = start_text(o, (char *)r->data + sizeof(s), RECORD_MAX - sizeof(s));
@@ -173,13 +175,41 @@ static void answer_object(struct broker *b, struct answer *a)
 static void answer_debug(struct broker *b, struct answer *a)
 {
 	const struct broker_debug *q = record_payload(a->r, struct broker_debug);
+	const struct debug_caches caches = { b->debug_cache, b->fetches.cache.path };
 	enum broker_place place = BROKER_N_PLACES;
 	uint32_t found;
 
 	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_PLACES)
 		a->r->status = -EINVAL;
 	else
-		give_fd(a, debug_file_open(&b->processes[q->target], q, b->debug_cache, &place));
+		give_fd(a, debug_file_open(&b->processes[q->target], q, &caches, &place));
+	if (a->give && place == BROKER_PLACE_FETCHED)
+		fetch_cache_used(a->r->fds[0]);
+	found = place;
+	memcpy(a->r->data, &found, sizeof(found));
+	a->r->n = sizeof(found);
+}
+
+static void answer_fetch(struct broker *b, struct answer *a)
+{
+	const struct broker_fetch *q = record_payload(a->r, struct broker_fetch);
+	struct broker_fetched f = { 0 };
+
+	a->r->status = q ? fetches_answer(&b->fetches, q, &f) : -EINVAL;
+	memcpy(a->r->data, &f, sizeof(f));
+	a->r->n = sizeof(f);
+}
+
+static void answer_dwo(struct broker *b, struct answer *a)
+{
+	const struct broker_dwo *q = record_payload(a->r, struct broker_dwo);
+	enum broker_dwo_place place = BROKER_N_DWO_PLACES;
+	uint32_t found;
+
+	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_DWO_PLACES)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, dwo_file_open(&b->processes[q->target], q, &place));
 	found = place;
 	memcpy(a->r->data, &found, sizeof(found));
 	a->r->n = sizeof(found);
@@ -481,6 +511,12 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_DEBUG:
 		answer_debug(b, &a);
+		break;
+	case BROKER_FETCH:
+		answer_fetch(b, &a);
+		break;
+	case BROKER_DWO:
+		answer_dwo(b, &a);
 		break;
 	case BROKER_PERF_MAP:
 		answer_perf_map(b, &a);

@@ -4,10 +4,11 @@
 /* broker.h - answers serve's requests with what it may not get itself.
  *
  * Serve is treated as hostile: whatever it asks, it gets nothing but maps of ours, files that one of
- * the named processes has mapped, or that may be split off such (debug_file.h), and a few files of /proc. */
+ * the named processes has mapped, or that may be split off such (debug_file.h, fetches.h), and a few files of /proc. */
 
 #include "daemon/broker/child.h"
 #include "daemon/broker/debug_file.h"
+#include "daemon/broker/fetches.h"
 #include "daemon/broker/uprobes.h"
 #include "daemon/broker/kernel.h"
 #include "daemon/broker/options.h"
@@ -21,6 +22,7 @@ struct broker {
 	struct listener listeners[OPTIONS_MAX_LISTENERS * 2];
 	size_t n_listeners;
 	char debug_cache[BROKER_MAX_PATH]; /* debuginfod's; "": none */
+	struct fetches fetches;
 	int keep; /* directory for last words; -1: none */
 	int output, finish; /* one-shot: where the profile goes; eventfd */
 	struct kernel *kernel;

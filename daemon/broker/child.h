@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* child.h - the other two processes: started with one socket, no capabilities, another user, an
+/* child.h - the other processes: started with one socket, no capabilities, another user, an
  * empty environment; ended with us. */
 
 #include <sys/types.h>

@@ -114,6 +114,7 @@ bool debug_file_path(const struct broker_debug *q, enum broker_place place, cons
 	case BROKER_PLACE_HOST_DWZ:
 		return dwz_path(q, to);
 	case BROKER_PLACE_CACHE:
+	case BROKER_PLACE_FETCHED:
 		return *cache && hex_id(q, hex) && make(to, "%s/%s/debuginfo", cache, hex);
 	case BROKER_N_PLACES:
 		break;
@@ -121,8 +122,7 @@ bool debug_file_path(const struct broker_debug *q, enum broker_place place, cons
 	return false;
 }
 
-/* The directory of a file that is mapped there, as the kernel tells it; "": it is not mapped any more. */
-static void mapped_directory(int dir, const struct broker_debug *q, char to[BROKER_MAX_PATH])
+void debug_file_directory(int dir, uint64_t start, uint64_t end, char to[BROKER_MAX_PATH])
 {
 	char name[64];
 	char *slash;
@@ -131,7 +131,7 @@ static void mapped_directory(int dir, const struct broker_debug *q, char to[BROK
 	*to = '\0';
 	if (dir < 0)
 		return;
-	snprintf(name, sizeof(name), "map_files/%" PRIx64 "-%" PRIx64, q->start, q->end);
+	snprintf(name, sizeof(name), "map_files/%" PRIx64 "-%" PRIx64, start, end);
 	n = readlinkat(dir, name, to, BROKER_MAX_PATH - 1);
 	to[n > 0 ? n : 0] = '\0';
 	slash = strrchr(to, '/');
@@ -141,7 +141,7 @@ static void mapped_directory(int dir, const struct broker_debug *q, char to[BROK
 		*to = '\0';
 }
 
-static int open_below(int root, const char *path, uint64_t resolve, struct stat *ret)
+int debug_file_open_below(int root, const char *path, uint64_t resolve, struct stat *ret)
 {
 	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
 				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve };
@@ -161,7 +161,7 @@ static int open_below(int root, const char *path, uint64_t resolve, struct stat 
 	return fd < 0 ? -errno : fd;
 }
 
-static int open_root(int dir)
+int debug_file_root(int dir)
 {
 	int fd = dir < 0 ? dir : openat(dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
@@ -171,7 +171,7 @@ static int open_root(int dir)
 struct looking {
 	const struct process *p;
 	const struct broker_debug *q;
-	const char *cache;
+	const struct debug_caches *caches;
 	enum broker_place place; /* in shared memory: where it is */
 };
 
@@ -183,6 +183,7 @@ static bool allowed(const struct looking *l, const struct stat *st)
 	case BROKER_PLACE_HOST_GLOBAL:
 	case BROKER_PLACE_HOST_DWZ:
 	case BROKER_PLACE_CACHE:
+	case BROKER_PLACE_FETCHED:
 		return true;
 	default:
 		return st->st_uid == l->p->uid || st->st_mode & S_IROTH;
@@ -192,19 +193,20 @@ static bool allowed(const struct looking *l, const struct stat *st)
 static int look(int dir, void *context)
 {
 	struct looking *l = context;
-	_cleanup_(closep) int root = open_root(dir), host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(closep) int root = debug_file_root(dir), host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	char directory[BROKER_MAX_PATH], path[BROKER_MAX_PATH];
 
-	mapped_directory(dir, l->q, directory);
+	debug_file_directory(dir, l->q->start, l->q->end, directory);
 	for (; l->place < BROKER_N_PLACES; l->place++) {
 		bool theirs = l->place < BROKER_PLACE_HOST_BUILD_ID;
+		const char *cache = l->place == BROKER_PLACE_FETCHED ? l->caches->fetched : l->caches->client;
 		struct stat st;
 		int fd;
 
 		if ((theirs ? root : host) < 0 ||
-		    !debug_file_path(l->q, l->place, directory, l->cache, path))
+		    !debug_file_path(l->q, l->place, directory, cache, path))
 			continue;
-		fd = open_below(theirs ? root : host, path, 0, &st);
+		fd = debug_file_open_below(theirs ? root : host, path, 0, &st);
 		/* an empty one is how debuginfod remembers that there is none */
 		if (fd >= 0 && st.st_size && allowed(l, &st))
 			return fd;
@@ -213,10 +215,10 @@ static int look(int dir, void *context)
 	return -ENOENT;
 }
 
-int debug_file_open(struct process *p, const struct broker_debug *q, const char *cache,
+int debug_file_open(struct process *p, const struct broker_debug *q, const struct debug_caches *caches,
 		    enum broker_place *ret_place)
 {
-	struct looking l = { p, q, cache, (enum broker_place)q->place };
+	struct looking l = { p, q, caches, (enum broker_place)q->place };
 	int fd = process_open_guarded(p, q->place >= BROKER_PLACE_HOST_BUILD_ID, look, &l, sizeof(l));
 
 	*ret_place = l.place;
@@ -245,7 +247,7 @@ static int own_pid(int dir, pid_t *ret)
 static int look_for_map(int dir, void *context)
 {
 	const struct looking *l = context;
-	_cleanup_(closep) int root = open_root(dir);
+	_cleanup_(closep) int root = debug_file_root(dir);
 	char path[64];
 	struct stat st;
 	pid_t pid;
@@ -254,7 +256,7 @@ static int look_for_map(int dir, void *context)
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)pid);
-	fd = open_below(root, path, RESOLVE_NO_SYMLINKS, &st);
+	fd = debug_file_open_below(root, path, RESOLVE_NO_SYMLINKS, &st);
 	if (fd >= 0 && (st.st_uid != l->p->uid || st.st_nlink > 1)) /* /tmp is everybody's */
 		close_fd(&fd), fd = -EPERM;
 	return fd;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* main.c - pprofd, the broker: what the user starts. Holds the capabilities; starts serve, which
- * has the sockets, and the symbolizer, which has the strangers' files; then waits for requests. */
+ * has the sockets, the symbolizer, which has the strangers' files, and where it was told of servers those that
+ * fetch from them; then waits for requests. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -107,6 +108,19 @@ static int open_keep(struct broker *b)
 	return complain(text);
 }
 
+static int open_fetches(struct broker *b)
+{
+	const struct options *o = b->options;
+	char text[LISTEN_MAX_TEXT + BROKER_MAX_PATH];
+	int r = o->n_debuginfod ? fetches_init(&b->fetches, o->debuginfod, o->n_debuginfod, o->debuginfod_cache) : 0;
+
+	if (r == 0)
+		return 0;
+	snprintf(text, sizeof(text), "the cache of debug files, %s: %s", b->fetches.cache.path,
+		 r == -EPERM ? "others than us may write there" : strerror(-r));
+	return complain(text);
+}
+
 /* `record`: the file is not emptied before there is something to write into it. */
 static int open_output(struct broker *b, struct options *o)
 {
@@ -195,13 +209,15 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 /* Answers requests until a signal, or until the one-shot run is over. */
 static int run(struct broker *b, int signals)
 {
-	struct pollfd f[2] = { { .fd = signals, .events = POLLIN }, { .events = POLLIN } };
+	struct pollfd f[2 + FETCHES_AT_ONCE] = { { .fd = signals, .events = POLLIN }, { .events = POLLIN } };
 	unsigned n_restarts = 0;
 	time_t since = 0;
 
 	while (!b->done) {
+		int timeout = fetches_poll(&b->fetches, f + 2);
+
 		f[1].fd = b->serve.socket;
-		if (poll(f, 2, -1) < 0 && errno != EINTR)
+		if (poll(f, 2 + FETCHES_AT_ONCE, timeout) < 0 && errno != EINTR)
 			return complain(strerror(errno));
 		if (f[0].revents) {
 			struct signalfd_siginfo info;
@@ -216,6 +232,7 @@ static int run(struct broker *b, int signals)
 		if (f[1].revents && broker_answer(b) < 0 &&
 		    restart_serve(b, &n_restarts, &since))
 			return 1;
+		fetches_run(&b->fetches, f + 2);
 		if (b->ready)
 			say_ready(b);
 	}
@@ -241,6 +258,7 @@ static void end(struct broker *b)
 
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
+	fetches_deinit(&b->fetches);
 	for (size_t i = 0; i < b->n_listeners; i++)
 		if (!strncmp(b->listeners[i].shown, "unix:", 5))
 			unlink(b->listeners[i].shown + 5);
@@ -279,6 +297,8 @@ int main(int argc, char **argv)
 		r = open_output(&b, &o);
 	if (!r)
 		r = open_keep(&b);
+	if (!r)
+		r = open_fetches(&b);
 	if (!r)
 		r = check_namespace();
 	if (!r) {

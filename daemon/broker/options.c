@@ -11,7 +11,7 @@
 #include "version.h"
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
-       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT };
+       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -29,6 +29,12 @@ static const struct argp_option common[] = {
 	  "how to see threads wait: on (default: scheduler events), strict (events of the process's own "
 	  "threads: nothing for other processes, and no mutex profile), off",
 	  0 },
+	{ "debuginfod", KEY_DEBUGINFOD, "URL", 0,
+	  "a server to fetch debug files from that are not here, by their build-ids (http or https); may be given "
+	  "several times (default: none is asked)",
+	  0 },
+	{ "debuginfod-cache", KEY_DEBUGINFOD_CACHE, "DIR", 0,
+	  "where to keep them (default, for root: /var/cache/pprofd/debuginfod)", 0 },
 	{ "btf", KEY_BTF, "FILE", 0, "kernel type information, where /sys/kernel/btf/vmlinux is absent",
 	  0 },
 	{ 0 },
@@ -120,6 +126,28 @@ static uint32_t overhead(const char *arg)
 	return (uint32_t)(v * 10000);
 }
 
+/* As far as shapes go: who is there is found out later. Without a slash at its end. */
+static const char *server_url(char *arg)
+{
+	size_t n = strlen(arg), scheme = !strncmp(arg, "http://", 7) ? 7 : !strncmp(arg, "https://", 8) ? 8 : 0;
+
+	while (n > scheme && arg[n - 1] == '/')
+		arg[--n] = '\0';
+	if (!scheme || n == scheme || arg[scheme] == '/' || n >= FETCH_MAX_URL)
+		bad_usage("--debuginfod %s: http://HOST[:PORT] or https://HOST[:PORT] is wanted", arg);
+	for (size_t i = 0; i < n; i++)
+		if (arg[i] <= ' ' || arg[i] > '~' || arg[i] == '?' || arg[i] == '#' || arg[i] == '@')
+			bad_usage("--debuginfod %s: http://HOST[:PORT] or https://HOST[:PORT] is wanted", arg);
+	return arg;
+}
+
+static void add_server(struct options *o, char *arg)
+{
+	if (o->n_debuginfod == FETCH_MAX_URLS)
+		bad_usage("more than %d debuginfod servers", FETCH_MAX_URLS);
+	o->debuginfod[o->n_debuginfod++] = server_url(arg);
+}
+
 static error_t parse_common(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -141,6 +169,12 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_MAX_OVERHEAD:
 		o->max_overhead = overhead(arg);
+		return 0;
+	case KEY_DEBUGINFOD:
+		add_server(o, arg);
+		return 0;
+	case KEY_DEBUGINFOD_CACHE:
+		o->debuginfod_cache = arg;
 		return 0;
 	case KEY_BTF:
 		o->btf = arg;

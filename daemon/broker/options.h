@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "daemon/broker/listen.h"
+#include "daemon/fetch_protocol.h"
 #include "daemon/protocol.h"
 
 #define OPTIONS_MAX_LISTENERS 16
@@ -34,6 +35,9 @@ struct options {
 	uint32_t max_overhead; /* millionths, or BROKER_NO_LIMIT */
 	const char *btf;
 	const char *keep; /* directory, or NULL */
+	const char *debuginfod[FETCH_MAX_URLS];
+	unsigned n_debuginfod;
+	const char *debuginfod_cache; /* directory, or NULL */
 	/* pprofd record */
 	bool record;
 	const char *profile;

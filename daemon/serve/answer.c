@@ -12,6 +12,7 @@
 #include "daemon/serve/collect/kept.h"
 #include "daemon/serve/contention.h"
 #include "daemon/serve/encode.h"
+#include "daemon/serve/gperftools.h"
 #include "daemon/serve/index.h"
 #include "daemon/serve/path.h"
 #include "daemon/serve/profile.h"
@@ -59,6 +60,9 @@ static void answer_cmdline(const struct asking *s)
 	}
 	while (b->n < MAX_CMDLINE && (n = read(fd, buffer, sizeof(buffer))) > 0)
 		bytes_add(b, buffer, (size_t)n);
+	for (size_t i = 0; s->gperftools && i < b->n; i++) /* there, each has a line */
+		if (b->data[i] == '\0')
+			b->data[i] = '\n';
 	if (b->n && b->data[b->n - 1] == '\0')
 		b->n--; /* Go joins the arguments by NULs and puts none behind the last */
 	s->ret->status = 200;
@@ -136,8 +140,28 @@ static bool take_demangle(struct asking *s)
 	return !text;
 }
 
-void asking_encode(const struct asking *s, struct capture *capture, struct naming *n,
-		   const char *suffix)
+static int encode_gperftools(const struct asking *s, const struct capture *capture, const struct naming *n)
+{
+	const struct profile *p = capture->profile;
+	struct bytes *to = &s->ret->body;
+
+	if (p->collector == PP_HEAP)
+		return gperftools_heap(capture, n, capture->delta || heap_scales(s->target) ? 0 : PP_HEAP_RATE, to);
+	if (p->collector == PP_GROWTH)
+		return gperftools_growth(capture, n, to);
+	if (p->collector == PP_RELEASE)
+		return gperftools_contention(capture, n, to);
+	s->ret->kind = HTTP_BINARY;
+	snprintf(s->ret->filename, sizeof(s->ret->filename), "%s", p->name);
+	return gperftools_cpu(capture, n, to);
+}
+
+static const char *suffix_of(const struct asking *s, const struct capture *capture)
+{
+	return s->cursor ? ".pprof.gz" : capture->delta ? "-delta" : "";
+}
+
+void asking_encode(const struct asking *s, struct capture *capture, struct naming *n)
 {
 	const char *format = query_get(&s->q->query, "format");
 	struct http_response *ret = s->ret;
@@ -148,6 +172,8 @@ void asking_encode(const struct asking *s, struct capture *capture, struct namin
 	ret->kind = HTTP_TEXT;
 	if (r < 0) {
 		; /* said below */
+	} else if (s->gperftools) {
+		r = encode_gperftools(s, capture, n);
 	} else if (format && !strcmp(format, "top")) {
 		r = text_top(capture, n, &ret->body);
 	} else if (format && !strcmp(format, "folded")) {
@@ -156,7 +182,7 @@ void asking_encode(const struct asking *s, struct capture *capture, struct namin
 		r = encode_pprof(capture, n, &ret->body);
 		ret->kind = HTTP_BINARY;
 		snprintf(ret->filename, sizeof(ret->filename), "%s%s", capture->profile->name,
-			 suffix);
+			 suffix_of(s, capture));
 	}
 	if (r < 0)
 		http_error(ret, 500, "cannot encode the profile: %s", strerror(-r));
@@ -214,7 +240,7 @@ static void capture_window(struct asking *s, const struct profile *p)
 	if (r < 0)
 		http_error(s->ret, 500, "failed to name the profile: %s", strerror(-r));
 	else
-		asking_encode(s, capture, &n, "");
+		asking_encode(s, capture, &n);
 	naming_free(&n);
 }
 
@@ -224,13 +250,13 @@ bool asking_delta_seconds(const struct asking *s, int64_t *ret)
 	const char *text = query_get(&s->q->query, "seconds");
 
 	*ret = 0;
-	if (!text)
+	if (!text || s->cursor)
 		return true;
 	if (!query_int(text, ret) || *ret <= 0) {
 		http_error(s->ret, 400, "invalid value for \"seconds\" - must be a positive integer");
 		return false;
 	}
-	if (query_number(&s->q->query, "debug")) {
+	if (query_number(&s->q->query, "debug") && !s->gperftools) {
 		http_error(s->ret, 400, "seconds and debug params are incompatible");
 		return false;
 	}
@@ -255,91 +281,9 @@ bool asking_wait_delta(const struct asking *s, int64_t seconds)
 	}
 }
 
-static void encode_heap(const struct asking *s, const struct heap_reading *reading,
-			struct capture *capture, bool text)
+bool asking_text(const struct asking *s)
 {
-	struct core *c = s->a->core;
-	struct naming n = { 0 };
-	struct heap_totals totals;
-	int r = namer_run(c, s->target, capture, &n);
-
-	if (r == 0)
-		r = heap_strip(c, s->target, capture, &n);
-	if (r == 0 && text) {
-		heap_sum(c, s->target, reading, &totals);
-		r = asking_spell(s, &n);
-		if (r == 0)
-			r = heap_text(c, s->target, &totals, capture, &n, &s->ret->body);
-		s->ret->status = 200;
-		s->ret->kind = HTTP_TEXT;
-	} else if (r == 0) {
-		asking_encode(s, capture, &n, capture->delta ? "-delta" : "");
-	}
-	if (r < 0)
-		http_error(s->ret, 500, "failed to write the profile: %s", strerror(-r));
-	naming_free(&n);
-}
-
-static void heap_answer(const struct asking *s, const struct profile *p,
-			const struct heap_question *q, int64_t seconds)
-{
-	_cleanup_(heap_reading_deinit) struct heap_reading before = { 0 }, after = { 0 };
-	_cleanup_(capture_freep) struct capture *capture = NULL;
-	struct core *c = s->a->core;
-	int64_t began = monotonic_ns();
-	int r = capture_new(p, &capture);
-
-	if (r == 0 && seconds)
-		r = heap_read(c, s->target, q, &before);
-	if (r == 0 && !asking_wait_delta(s, seconds))
-		return;
-	if (r == 0)
-		r = heap_read(c, s->target, q, &after);
-	if (r == 0)
-		r = heap_capture(c, s->target, q, seconds ? &before : NULL, &after, capture);
-	if (r < 0) {
-		http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));
-		return;
-	}
-	capture->time_ns = realtime_ns();
-	capture->period = heap_period(s->target);
-	capture->delta = seconds != 0;
-	capture->duration_ns = seconds ? monotonic_ns() - began : 0;
-	encode_heap(s, &after, capture, q->raw);
-}
-
-static void answer_heap(const struct asking *s, const struct profile *p)
-{
-	const struct query *query = &s->q->query;
-	const char *age = query_get(query, "minage");
-	struct heap_question q = { .raw = query_number(query, "debug") > 0,
-				   .peak = query_number(query, "peak") > 0,
-				   .unseen = query_number(query, "unseen") > 0 };
-	int64_t seconds, min_age = 0;
-
-	if (!asking_delta_seconds(s, &seconds))
-		return;
-	if (!asking_known_format(query_get(query, "format"))) {
-		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
-		return;
-	}
-	if (age && (!query_int(age, &min_age) || min_age < 0 || min_age > INT32_MAX)) {
-		http_error(s->ret, 400, "invalid value for \"minage\" - must be a number of seconds");
-		return;
-	}
-	q.min_age_ns = min_age * NS_PER_S;
-	if (!target_alive(s->target)) {
-		s->ret->exited = target_kept(s->a->core, s->target);
-		if (!s->ret->exited) {
-			asking_gone(s);
-			return;
-		}
-		seconds = 0; /* nothing will change */
-	}
-	if (core_wait_kernel(s->a->core))
-		heap_answer(s, p, &q, seconds);
-	else
-		http_error(s->ret, 500, "BPF programs are not loaded");
+	return query_number(&s->q->query, "debug") > 0 && !s->gperftools && !s->cursor;
 }
 
 /* A cumulative profile: two readings and their difference, or one. */
@@ -367,26 +311,26 @@ static void kept_answer(const struct asking *s, const struct profile *p, int64_t
 	capture->delta = seconds != 0;
 	capture->duration_ns = seconds ? monotonic_ns() - began : 0;
 	r = namer_run(c, s->target, capture, &n);
-	if (r == 0 && query_number(&s->q->query, "debug") > 0) {
+	if (r == 0 && asking_text(s)) {
 		r = asking_spell(s, &n);
 		if (r == 0)
 			r = text_top(capture, &n, &s->ret->body); /* Go has no text form of its own for it */
 		s->ret->status = 200;
 		s->ret->kind = HTTP_TEXT;
 	} else if (r == 0) {
-		asking_encode(s, capture, &n, seconds ? "-delta" : "");
+		asking_encode(s, capture, &n);
 	}
 	if (r < 0)
 		http_error(s->ret, 500, "failed to name the profile: %s", strerror(-r));
 	naming_free(&n);
 }
 
-static void encode_wait(const struct asking *s, struct capture *capture, struct naming *n, bool text)
+static void encode_wait(const struct asking *s, struct capture *capture, struct naming *n)
 {
 	int r;
 
-	if (!text) {
-		asking_encode(s, capture, n, capture->delta ? "-delta" : "");
+	if (!asking_text(s)) {
+		asking_encode(s, capture, n);
 		return;
 	}
 	r = asking_spell(s, n);
@@ -397,6 +341,41 @@ static void encode_wait(const struct asking *s, struct capture *capture, struct 
 	s->ret->kind = HTTP_TEXT;
 	if (r < 0)
 		http_error(s->ret, 500, "failed to write the profile: %s", strerror(-r));
+}
+
+/* The rows of one profile and target, of a reading of all. */
+static void own_rows(const struct asking *s, const struct profile *p, const struct wait_reading *from,
+		     int64_t (*to)[2])
+{
+	struct core *c = s->a->core;
+
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < from->n; i++)
+		if (c->kept.rows.data[i].collector == p->collector &&
+		    target_has_image(s->target, c->kept.rows.data[i].target))
+			memcpy(to[i], from->v[i], sizeof(to[i]));
+	pthread_mutex_unlock(&c->lock);
+}
+
+static int wait_since(const struct asking *s, struct capture *capture, struct wait_reading *before,
+		      struct wait_reading *after)
+{
+	_cleanup_(cursor_before_deinit) struct cursor_before seen = { 0 };
+	_cleanup_(freep) int64_t (*now)[2] = NULL;
+	int r;
+
+	pthread_mutex_lock(&s->a->cursors.lock);
+	r = wait_read(s->a->core, s->target, after);
+	if (r == 0)
+		now = calloc(after->n + 1, sizeof(*now));
+	if (now)
+		own_rows(s, capture->profile, after, now);
+	if (r == 0)
+		r = now ? asking_cursor(s, now, after->n, capture, &seen) : -ENOMEM;
+	pthread_mutex_unlock(&s->a->cursors.lock);
+	if (r == 0)
+		*before = (struct wait_reading){ .n = seen.n, .v = TAKE_PTR(seen.v) };
+	return r;
 }
 
 static void wait_answer(const struct asking *s, const struct profile *p, int64_t seconds)
@@ -414,20 +393,21 @@ static void wait_answer(const struct asking *s, const struct profile *p, int64_t
 	if (r == 0 && !asking_wait_delta(s, seconds))
 		return;
 	if (r == 0)
-		r = wait_read(c, s->target, &after);
+		r = s->cursor ? wait_since(s, capture, &before, &after) : wait_read(c, s->target, &after);
 	if (r == 0)
 		label_refresh(c, s->target);
 	if (r == 0)
-		r = wait_capture(c, s->target, seconds ? &before : NULL, &after, objects, capture, &n);
+		r = wait_capture(c, s->target, seconds || s->cursor ? &before : NULL, &after, objects, capture, &n);
 	if (r < 0) {
 		http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));
 		return;
 	}
 	capture->time_ns = realtime_ns();
 	capture->period = 1;
-	capture->delta = seconds != 0;
-	capture->duration_ns = seconds ? monotonic_ns() - began : 0;
-	encode_wait(s, capture, &n, query_number(&s->q->query, "debug") > 0);
+	capture->delta = seconds || s->cursor;
+	if (seconds)
+		capture->duration_ns = monotonic_ns() - began;
+	encode_wait(s, capture, &n);
 	naming_free(&n);
 }
 
@@ -481,7 +461,8 @@ static void answer_symbol(const struct asking *s)
 
 static void answer_profile(struct asking *s, const char *name)
 {
-	const struct profile *p = profile_find(name);
+	const char *alias = s->gperftools ? NULL : asking_godeltaprof(s, name);
+	const struct profile *p = profile_find(alias ? alias : name);
 
 	if (s->q->post && (!p || p->arm != PROFILE_SYMBOL)) {
 		method_not_allowed(s->ret);
@@ -555,42 +536,45 @@ static void answer_targets(const struct asking *s)
 	index_targets(&s->ret->body, list, c->n_targets);
 }
 
+/* What is behind `tree`, or NULL: it is no path below it. */
+static const char *behind(const char *path, const char *tree)
+{
+	size_t n = strlen(tree);
+
+	return strncmp(path, tree, n) ? NULL : path + n;
+}
+
+static void answer_index(const struct asking *s)
+{
+	if (s->q->post) {
+		method_not_allowed(s->ret);
+		return;
+	}
+	s->ret->status = 200;
+	s->ret->kind = HTTP_HTML;
+	index_page(&s->ret->body, count_of, (void *)s);
+}
+
 void answer(void *context, const struct http_request *q, struct http_response *ret)
 {
-	static const char prefix[] = "/debug/pprof/";
 	struct asking s = { .a = context, .q = q, .ret = ret };
 	const char *rest = find_target(s.a->core, q->path, &s.target);
+	const char *name = behind(rest, "/debug/pprof/"), *old = behind(rest, "/pprof/");
 
-	if (q->post && strncmp(rest, prefix, sizeof(prefix) - 1)) {
+	if (old)
+		old = asking_gperftools(&s, old);
+	if (q->post && !name && !old)
 		method_not_allowed(ret);
-		return;
-	}
-	if (!strcmp(q->path, "/")) {
+	else if (!strcmp(q->path, "/"))
 		answer_targets(&s);
-		return;
-	}
-	if (!s.target && !strncmp(rest, prefix, sizeof(prefix) - 1) && rest == q->path) {
+	else if (!s.target && (name || old) && rest == q->path)
 		http_error(ret, 404, "there are several processes: / lists them");
-		return;
-	}
-	if (s.target && !strcmp(rest, "/debug/fgprof")) {
+	else if (s.target && !strcmp(rest, "/debug/fgprof"))
 		answer_profile(&s, "wall");
-		return;
-	}
-	if (!s.target || strncmp(rest, prefix, sizeof(prefix) - 1)) {
+	else if (!s.target || !(name || old))
 		not_found(ret);
-		return;
-	}
-	rest += sizeof(prefix) - 1;
-	if (*rest) {
-		answer_profile(&s, rest);
-		return;
-	}
-	if (q->post) {
-		method_not_allowed(ret);
-		return;
-	}
-	ret->status = 200;
-	ret->kind = HTTP_HTML;
-	index_page(&ret->body, count_of, &s);
+	else if (old || *name)
+		answer_profile(&s, old ? old : name);
+	else
+		answer_index(&s);
 }

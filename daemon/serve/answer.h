@@ -5,6 +5,7 @@
  * the core. Holds no state of its own. */
 
 #include "daemon/serve/core.h"
+#include "daemon/serve/cursors.h"
 #include "daemon/serve/http.h"
 
 #define ANSWER_MAX_SECONDS 3600
@@ -15,6 +16,7 @@ struct answers {
 	struct core *core;
 	int finish_fd; /* one-shot: readable when the window is to end early; else -1 */
 	int n_captures; /* atomic */
+	struct cursors cursors;
 };
 
 /* An http_handler; context is a struct answers. */

@@ -51,7 +51,7 @@ static void answer_now(const struct asking *s, const struct profile *p, int64_t 
 		r = count_text(t.capture, &t.names, NULL, NULL, &s->ret->body);
 		as_text(s);
 	} else {
-		asking_encode(s, t.capture, &t.names, "");
+		asking_encode(s, t.capture, &t.names);
 	}
 	if (r < 0)
 		http_error(s->ret, 500, "failed to write the profile: %s", strerror(-r));
@@ -82,7 +82,7 @@ static void answer_delta(const struct asking *s, const struct profile *p, int64_
 	t.capture->period = 1;
 	t.capture->delta = true;
 	t.capture->duration_ns = monotonic_ns() - began;
-	asking_encode(s, t.capture, &t.names, "-delta");
+	asking_encode(s, t.capture, &t.names);
 	threads_deinit(&t);
 }
 
@@ -136,7 +136,7 @@ void answer_created(const struct asking *s, const struct profile *p, int64_t sec
 	if (text)
 		as_text(s);
 	else
-		asking_encode(s, capture, &n, seconds ? "-delta" : "");
+		asking_encode(s, capture, &n);
 	naming_free(&n);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* asking.h - what answer.c and answer_threads.c share: one request in the making, and the steps that kinds of
+/* asking.h - what answer.c and answer_*.c share: one request in the making, and the steps that kinds of
  * profiles have in common. */
 
 #include <stdbool.h>
@@ -17,6 +17,8 @@ struct asking {
 	const struct http_request *q;
 	struct http_response *ret;
 	enum symbolizer_demangle demangle;
+	bool gperftools; /* /pprof/...: counts under addresses, as gperftools' clients read them */
+	bool cursor;	 /* delta_...: since this client has asked last */
 };
 
 void asking_gone(const struct asking *s);
@@ -28,10 +30,22 @@ bool asking_wait_delta(const struct asking *s, int64_t seconds);
 /* Names as ?demangle= wants them, before they are written and after all else. 0 or -ENOMEM. */
 int asking_spell(const struct asking *s, struct naming *n);
 /* In the format that was asked for; spells the names. */
-void asking_encode(const struct asking *s, struct capture *capture, struct naming *n,
-		   const char *suffix);
+void asking_encode(const struct asking *s, struct capture *capture, struct naming *n);
+/* Whether a text is wanted of a profile that has one, where 0 and less mean none. */
+bool asking_text(const struct asking *s);
+
+/* What the client of a delta_ profile has seen, for a reading `now` (cursors.h); the lock of the cursors is held. The
+ * capture is told. 0 or -ENOMEM. */
+int asking_cursor(const struct asking *s, int64_t (*now)[2], size_t n, struct capture *capture,
+		  struct cursor_before *ret);
+
+/* A path of gperftools' or of Grafana's godeltaprof: the profile of the table that it is, and how the answer is to
+ * be written. NULL: it is neither. `name` is behind the last slash. */
+const char *asking_gperftools(struct asking *s, const char *name);
+const char *asking_godeltaprof(struct asking *s, const char *name);
 
 void answer_trace(const struct asking *s);
+void answer_heap(const struct asking *s, const struct profile *p);
 void answer_threads(const struct asking *s, const struct profile *p);
 void answer_created(const struct asking *s, const struct profile *p, int64_t seconds);
 uint64_t answer_count_threads(const struct asking *s);

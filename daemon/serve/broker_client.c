@@ -122,12 +122,13 @@ int broker_open_object(struct broker_client *b, uint32_t target, uint64_t start,
 	return fd;
 }
 
-int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uint32_t *ret_place)
+static int open_in_place(struct broker_client *b, enum broker_request type, const void *q, uint32_t n,
+			 uint32_t *ret_place)
 {
 	int status, fd;
 
 	pthread_mutex_lock(&b->lock);
-	status = ask(b, BROKER_DEBUG, q, sizeof(*q));
+	status = ask(b, type, q, n);
 	if (status == 0 && b->record.n == sizeof(*ret_place))
 		memcpy(ret_place, b->record.data, sizeof(*ret_place));
 	else if (status == 0)
@@ -135,6 +136,31 @@ int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uin
 	fd = take_fd(b, status);
 	pthread_mutex_unlock(&b->lock);
 	return fd;
+}
+
+int broker_fetch(struct broker_client *b, const struct broker_fetch *q, struct broker_fetched *ret)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_FETCH, q, sizeof(*q));
+	if (err == 0 && b->record.n != sizeof(*ret))
+		err = -EBADMSG;
+	if (err == 0)
+		memcpy(ret, b->record.data, sizeof(*ret));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
+int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uint32_t *ret_place)
+{
+	return open_in_place(b, BROKER_DEBUG, q, sizeof(*q), ret_place);
+}
+
+int broker_open_dwo(struct broker_client *b, const struct broker_dwo *q, uint32_t *ret_place)
+{
+	return open_in_place(b, BROKER_DWO, q, sizeof(*q), ret_place);
 }
 
 int broker_open_perf_map(struct broker_client *b, uint32_t target)

@@ -30,6 +30,10 @@ int broker_open_object(struct broker_client *b, uint32_t target, uint64_t start,
 		       struct broker_file *ret);
 /* A file that may have been split off another, from place q->place on, and where it was found. */
 int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uint32_t *ret_place);
+/* Of files over the network; only where there are servers. */
+int broker_fetch(struct broker_client *b, const struct broker_fetch *q, struct broker_fetched *ret);
+/* A .dwo, likewise. */
+int broker_open_dwo(struct broker_client *b, const struct broker_dwo *q, uint32_t *ret_place);
 int broker_open_perf_map(struct broker_client *b, uint32_t target);
 int broker_open_context(struct broker_client *b, uint32_t target);
 int broker_open_labels(struct broker_client *b, const struct broker_labels *q, const uint64_t *thread_pointers);

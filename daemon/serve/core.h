@@ -56,6 +56,7 @@ struct core {
 	struct totals kept;   /* of what is counted for as long as a target lives */
 	uint32_t n_windows;  /* open captures: totals may not be cleared */
 	uint32_t next_image; /* ids in the kernel's counts */
+	uint32_t n_ahead;    /* threads that ask for names before a window ends */
 
 	struct sources sources;
 

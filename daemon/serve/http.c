@@ -52,6 +52,7 @@ struct exchange {
 	struct MHD_Connection *mhd;
 	struct http_guard_client *client;
 	char *target;
+	uint64_t who;
 	struct path path;
 	struct bytes upload;
 	uint64_t n_upload;
@@ -192,6 +193,21 @@ static void judge(struct exchange *x, const char *method, const struct http_peer
 	x->close = x->refused && (x->response.status == 400 || x->response.status == 501);
 }
 
+/* The same for all requests of one client, and seldom for those of two. */
+static uint64_t who_asks(const struct http_guard_client *c, const struct http_peer_head *d)
+{
+	const char *agent = d->agent ? d->agent : "";
+	struct ucred user = { .uid = (uid_t)-1 };
+	socklen_t n = sizeof(user);
+	uint64_t h;
+
+	if (c->is_ip)
+		h = hash_bytes(HASH_SEED, c->address, sizeof(c->address));
+	else
+		h = getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &user, &n) < 0 ? 0 : hash_u64(HASH_SEED, user.uid);
+	return hash_bytes(h, agent, strlen(agent));
+}
+
 /* A body is announced; how large only MHD's own parse can say where it is chunked. */
 static bool has_body(const struct http_peer_head *d)
 {
@@ -211,6 +227,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
 	pthread_mutex_unlock(&h->lock);
 	MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, on_header, &d);
 	judge(x, method, &d);
+	x->who = who_asks(x->client, &d);
 	x->unread = x->refused && has_body(&d);
 	x->keep = !x->old && !x->close && !x->unread &&
 		  (!d.connection || !strcasecmp(d.connection, "keep-alive"));
@@ -243,6 +260,7 @@ static void run(struct exchange *x, const char *method)
 	struct http_request q = {
 		.path = x->path.text,
 		.raw_query = x->path.raw_query,
+		.client = x->who,
 		.head = !strcmp(method, "HEAD"),
 		.post = x->post,
 		.client_fd = x->client->fd,

@@ -22,6 +22,7 @@ struct http_request {
 	const char *path;  /* clean, then percent-decoded (path.h): for comparing, never for opening */
 	const char *raw_query; /* behind the '?', undecoded; "" */
 	struct query query;
+	uint64_t client; /* who asks: a hash of its address (of a Unix socket: the user) and User-Agent */
 	bool head, post;
 	const void *body; /* POST */
 	size_t n_body;

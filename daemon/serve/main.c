@@ -51,6 +51,7 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	c->hz = ret->start.hz;
 	c->period_ns = ret->start.period_ns;
 	c->waits.mode = (enum broker_wait_mode)ret->start.wait;
+	c->sources.servers = ret->start.debuginfod;
 	c->heap.mode = (enum broker_heap_mode)ret->start.heap;
 	c->heap.budget = ret->start.max_overhead == BROKER_NO_LIMIT ? INFINITY :
 								      ret->start.max_overhead / 1e6;
@@ -121,7 +122,7 @@ static void write_stream(struct core *c, int fd, const struct http_request *q, s
 static void run_once(struct core *c, const struct orders *o)
 {
 	const char *name = o->text, *query = name + strlen(name) + 1;
-	struct answers a = { .core = c, .finish_fd = o->fds[1] };
+	struct answers a = { .core = c, .finish_fd = o->fds[1], .cursors = CURSORS_INIT };
 	struct http_request q = { .raw_query = query, .client_fd = -1, .stop_fd = c->stop_fd };
 	struct http_response ret = { 0 };
 	char error[BROKER_MAX_TEXT] = "no memory";
@@ -223,7 +224,7 @@ static int serve(struct core *c, struct orders *o)
 	const char *hosts[MAX_HOSTS];
 	uid_t uids[1 + BROKER_MAX_TARGETS] = { o->start.owner_uid };
 	struct http_peers peers = { .uids = uids, .n_uids = 1, .hosts = hosts };
-	struct answers a = { .core = c, .finish_fd = -1 };
+	struct answers a = { .core = c, .finish_fd = -1, .cursors = CURSORS_INIT };
 	_cleanup_(http_freep) struct http *h = NULL;
 	pthread_t watcher;
 	int err;
@@ -242,6 +243,8 @@ static int serve(struct core *c, struct orders *o)
 		return err;
 	scan_targets(c);
 	pthread_join(watcher, NULL);
+	http_free(TAKE_PTR(h)); /* nobody asks any more */
+	cursors_deinit(&a.cursors);
 	return 0;
 }
 
@@ -265,6 +268,23 @@ static void start_for(struct core *c, const char *name)
 		start_kept(c, (enum pp_collector)p->collector);
 }
 
+static void *seek(void *context)
+{
+	struct core *c = context;
+
+	sources_seek_all(c, &c->targets[0]);
+	return NULL;
+}
+
+/* There is no next answer, so what is to come over the network has to come during the window. */
+static void start_seeking(struct core *c)
+{
+	pthread_t t;
+
+	if (c->sources.servers && pthread_create(&t, NULL, seek, c) == 0)
+		pthread_detach(t);
+}
+
 static int record(struct core *c, struct orders *o)
 {
 	pthread_t watcher;
@@ -273,6 +293,7 @@ static int record(struct core *c, struct orders *o)
 
 	if (err < 0)
 		return err;
+	start_seeking(c);
 	start_for(c, o->text);
 	run_once(c, o);
 	if (write(c->stop_fd, &one, sizeof(one)) == sizeof(one))

@@ -10,11 +10,13 @@
 #include "daemon/serve/core.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/namer_ask.h"
+#include "daemon/serve/sources.h"
 
 /* Shown addresses above those of files (object.c: below 2^52). */
 #define KERNEL_BASE (1ull << 52)
 #define KERNEL_HIDDEN (KERNEL_BASE + (1ull << 50))
 #define MARKER_BASE (KERNEL_BASE + (1ull << 51))
+#define MARKER_END (MARKER_BASE + (1ull << 40))
 
 struct job {
 	struct core *c;
@@ -159,6 +161,11 @@ static uint64_t shown_base(const struct job *j, const struct object *x)
 	return x->fixed && x->id == j->fixed ? 0 : x->slot;
 }
 
+static uint64_t kernel_shown(const struct cached_address *a)
+{
+	return KERNEL_BASE + (a->shown & ((1ull << 49) - 1));
+}
+
 static uint64_t shown_address(const struct job *j, uint64_t word, const struct cached_address *a)
 {
 	const struct object *x;
@@ -166,14 +173,15 @@ static uint64_t shown_address(const struct job *j, uint64_t word, const struct c
 	switch (frame_kind(word)) {
 	case FRAME_KERNEL:
 		if (a && a->n_lines)
-			return KERNEL_BASE + (a->shown & ((1ull << 49) - 1));
+			return kernel_shown(a);
 		/* hidden: told apart by a number that tells nothing */
 		return KERNEL_HIDDEN + (hash_u64(j->c->secret, word) & ((1ull << 48) - 1));
 	case FRAME_RAW:
 		return frame_pc(word);
 	case FRAME_MARKER:
 		x = objects_find(&j->c->objects, frame_marker_object(word));
-		return MARKER_BASE + ((uint64_t)frame_end(word) << 32) + (x ? x->slot >> 34 : 0);
+		/* far enough apart that one more or less, as readers reckon, is still the same */
+		return MARKER_BASE + ((uint64_t)frame_end(word) << 32) + (x ? x->slot >> 34 << 4 : 0) + 8;
 	case FRAME_FILE:
 		x = objects_find(&j->c->objects, frame_object(word));
 		return frame_address(word) + (x ? shown_base(j, x) : 0);
@@ -322,17 +330,24 @@ static int build(struct job *j)
 	return j->error;
 }
 
-/* What another is about to use is not thrown away. */
-static void begin(struct namer *n, pthread_mutex_t *lock)
+/* What another is about to use is not thrown away; and while nobody names, names may become better ones. */
+static void begin(struct core *c)
 {
-	pthread_mutex_lock(lock);
-	if (!n->n_running++) {
-		names_cache_bound(&n->cache);
-		names_cache_bound(&n->full);
-		names_cache_bound(&n->callees);
-		names_cache_bound(&n->variables);
+	struct namer *n = &c->namer;
+	struct names_cache *const caches[] = { &n->cache, &n->full, &n->callees, &n->variables };
+	bool other;
+
+	pthread_mutex_lock(&c->lock);
+	pthread_mutex_lock(&c->symbolizer_lock);
+	other = !n->n_running && sources_take(c);
+	for (size_t i = 0; i < sizeof(caches) / sizeof(caches[0]) && !n->n_running; i++) {
+		if (other)
+			names_cache_empty(caches[i]);
+		names_cache_bound(caches[i]);
 	}
-	pthread_mutex_unlock(lock);
+	n->n_running++;
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	pthread_mutex_unlock(&c->lock);
 }
 
 static void end(struct namer *n, pthread_mutex_t *lock)
@@ -349,8 +364,10 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 	struct job j = { .c = c, .t = t, .n = &n };
 	int r;
 
-	begin(&c->namer, &c->symbolizer_lock);
 	r = collect(&j, capture);
+	if (r == 0)
+		sources_seek_again(c, n.words.data, n.words.n);
+	begin(c);
 	if (r == 0)
 		r = namer_ask(c, NAMER_NAMES, n.words.data, n.words.n);
 	if (r == 0)
@@ -369,6 +386,33 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 		naming_free(&n);
 	else
 		*ret = n;
+	return r;
+}
+
+size_t namer_unknown(struct core *c, uint64_t *words, size_t n)
+{
+	size_t kept = 0;
+
+	n = sort_words(words, n);
+	pthread_mutex_lock(&c->symbolizer_lock);
+	for (size_t i = 0; i < n; i++) {
+		enum frame_kind kind = frame_kind(words[i]);
+
+		if ((kind == FRAME_FILE || (kind == FRAME_KERNEL && !c->namer.kernel_hidden)) &&
+		    !names_cache_find(&c->namer.cache, words[i]))
+			words[kept++] = words[i];
+	}
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	return kept;
+}
+
+int namer_ahead(struct core *c, const uint64_t *words, size_t n)
+{
+	int r;
+
+	begin(c);
+	r = namer_ask(c, NAMER_NAMES, words, n);
+	end(&c->namer, &c->symbolizer_lock);
 	return r;
 }
 
@@ -405,7 +449,7 @@ int namer_callees(struct core *c, const uint64_t *words, size_t n, struct naming
 
 	if (!sorted)
 		return -ENOMEM;
-	begin(&c->namer, &c->symbolizer_lock);
+	begin(c);
 	r = namer_ask(c, NAMER_CALLEES, sorted, n);
 	pthread_mutex_lock(&c->symbolizer_lock);
 	for (size_t i = 0; i < n && r == 0; i++) {
@@ -441,13 +485,71 @@ int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret)
 
 	if (!sorted)
 		return -ENOMEM;
-	begin(&c->namer, &c->symbolizer_lock);
+	begin(c);
 	r = namer_ask(c, NAMER_VARIABLES, sorted + none, n_sorted - none);
 	pthread_mutex_lock(&c->symbolizer_lock);
 	for (size_t i = 0; i < n && r == 0; i++)
 		ret[i] = words[i] ? variable_text(&c->namer.variables, words[i]) : NULL;
 	pthread_mutex_unlock(&c->symbolizer_lock);
 	end(&c->namer, &c->symbolizer_lock);
+	return r;
+}
+
+/* The lock is held. */
+static uint64_t marker_at(const struct core *c, uint64_t shown)
+{
+	uint64_t end = (shown - MARKER_BASE) >> 32, slot = (shown & UINT32_MAX) >> 4;
+
+	for (size_t i = 0; slot && i < c->objects.all.n; i++)
+		if (c->objects.all.data[i] && c->objects.all.data[i]->slot >> 34 == slot)
+			return PP_MARKER(end, c->objects.all.data[i]->id);
+	return slot || end >= PP_N_ENDS ? 0 : PP_MARKER(end, 0);
+}
+
+static bool shown_equal(uint32_t item, const void *key, const void *context)
+{
+	const struct names_cache *c = context;
+
+	return kernel_shown(&c->addresses.data[item]) == *(const uint64_t *)key;
+}
+
+/* The symbolizer_lock is held. */
+static int index_kernel(const struct names_cache *c, struct hash_index *to)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < c->addresses.n && r == 0; i++)
+		if (frame_kind(c->addresses.data[i].word) == FRAME_KERNEL && c->addresses.data[i].n_lines)
+			r = hash_put(to, hash_u64(HASH_SEED, kernel_shown(&c->addresses.data[i])), i);
+	return r;
+}
+
+int namer_words(struct core *c, struct namer_shown *all, size_t n)
+{
+	struct hash_index kernel = { 0 };
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < n; i++)
+		if (!all[i].word && all[i].shown >= MARKER_BASE && all[i].shown < MARKER_END)
+			all[i].word = marker_at(c, all[i].shown);
+	pthread_mutex_unlock(&c->lock);
+	pthread_mutex_lock(&c->symbolizer_lock);
+	r = index_kernel(&c->namer.cache, &kernel);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		uint64_t shown = all[i].shown;
+		uint32_t at;
+
+		if (all[i].word || shown < KERNEL_BASE || shown >= MARKER_BASE)
+			continue;
+		at = hash_get(&kernel, hash_u64(HASH_SEED, shown), shown_equal, &shown, &c->namer.cache);
+		if (at != HASH_NONE)
+			all[i].word = c->namer.cache.addresses.data[at].word;
+		else if (shown >= KERNEL_HIDDEN)
+			all[i].word = PP_FRAME_KERNEL << 56; /* which has no name either */
+	}
+	pthread_mutex_unlock(&c->symbolizer_lock);
+	hash_deinit(&kernel);
 	return r;
 }
 
@@ -487,7 +589,7 @@ static int spell_full(struct core *c, struct naming *named)
 	pthread_mutex_lock(&c->lock);
 	c->n_windows++; /* keeps the objects */
 	pthread_mutex_unlock(&c->lock);
-	begin(&c->namer, &c->symbolizer_lock);
+	begin(c);
 	r = namer_ask(c, NAMER_FULL, named->words.data, named->words.n);
 	pthread_mutex_lock(&c->symbolizer_lock);
 	for (uint32_t i = 0; i < named->locations.n && r == 0; i++) {

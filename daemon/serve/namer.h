@@ -27,6 +27,10 @@ struct namer {
 	bool kernel_hidden; /* /proc/kallsyms shows no addresses; said once */
 };
 
+struct namer_shown {
+	uint64_t shown, word;
+};
+
 /* Names every frame of the capture; mapping 0 is the target's main executable. Takes
  * symbolizer_lock and lock, in turn. The capture's window must still be open (core.n_windows):
  * it keeps the objects. 0 or -ENOMEM. */
@@ -40,7 +44,16 @@ int namer_callees(struct core *c, const uint64_t *words, size_t n, struct naming
  * Sets ret[i] to "name" or "name+0x28", which the caller frees, or to NULL. Conditions and errors
  * as above. */
 int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret);
+/* The frame words of shown addresses that are of no file and of no code without one: of the kernel, as far as names
+ * of its frames are still in the cache, and why stacks are not complete. Words that are set stay, others stay 0
+ * where nobody knows. 0 or -ENOMEM. */
+int namer_words(struct core *c, struct namer_shown *all, size_t n);
 /* Spells the functions' names otherwise: as they are linked (DEMANGLE_NONE) or with parameters and template arguments
  * (DEMANGLE_FULL). To be done last: who looks for a name looks for a simple one. 0 or -ENOMEM. */
 int namer_spell(struct core *c, enum symbolizer_demangle how, struct naming *named);
+/* Moves to the front those words that have no answer yet and could have one, each once and those of one object
+ * together; returns how many. Takes symbolizer_lock. */
+size_t namer_unknown(struct core *c, uint64_t *words, size_t n);
+/* Asks about them, which is as if they were named: names become no better ones meanwhile. 0 or -ENOMEM. */
+int namer_ahead(struct core *c, const uint64_t *words, size_t n);
 void namer_deinit(struct namer *n);

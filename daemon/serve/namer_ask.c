@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/serve/core.h"
+#include "daemon/serve/dwos.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/sources.h"
@@ -128,6 +129,8 @@ static void on_failure(struct core *c, uint32_t id, int err)
 {
 	struct object *x;
 
+	if (sources_blame(c, id))
+		return;
 	pthread_mutex_lock(&c->lock);
 	x = objects_find(&c->objects, id);
 	if (x && !x->names_failed)
@@ -146,8 +149,9 @@ static bool find_object(struct core *c, uint32_t id, struct named_object *ret)
 	pthread_mutex_lock(&c->lock);
 	x = objects_find(&c->objects, id);
 	if (x)
-		*ret = (struct named_object){ x->id, x->kind, x->fd, x->debug_fd, x->alt_fd, x->dwp_fd,
-					      x->names_failed || x->not_elf ||
+		*ret = (struct named_object){ x->id, x->kind, x->fd, x->beside.debug_fd,
+					      x->beside.alt_fd, x->beside.dwp_fd,
+					      x->names_failed || x->not_elf || x->beside.spoiled ||
 						      (x->kind == SYMBOLIZER_FILE && x->fd < 0) };
 	pthread_mutex_unlock(&c->lock);
 	return x && !ret->failed;
@@ -158,11 +162,15 @@ static int ask_batch(struct job *j, const struct named_object *o, const uint64_t
 	struct core *c = j->c;
 	int r;
 
+	if (o->kind == SYMBOLIZER_FILE && j->question != NAMER_VARIABLES)
+		dwos_seek(c, o->id, words, n);
 	pthread_mutex_lock(&c->symbolizer_lock);
 	r = ask(j, o, words, n);
 	if (r < 0 && o->kind == SYMBOLIZER_KERNEL)
 		on_kernel_failure(c, r);
 	pthread_mutex_unlock(&c->symbolizer_lock);
+	if (r == 0 && o->kind == SYMBOLIZER_FILE && j->left_out)
+		dwos_note_lost(c, o->id, j->left_out);
 	if (core_symbolizer_failed(r) && o->id < NAMER_KERNEL)
 		on_failure(c, o->id, r);
 	return r;

@@ -110,14 +110,18 @@ int names_cache_add_line(struct names_cache *c, const struct symbolizer_frame *f
 	return r < 0 ? r : vec_push(&c->lines, line);
 }
 
-void names_cache_bound(struct names_cache *c)
+void names_cache_empty(struct names_cache *c)
 {
 	uint64_t n = c->n_emptied;
 
-	if (c->addresses.n < NAMES_CACHE_MAX && c->text.n < MAX_TEXT)
-		return;
 	names_cache_deinit(c);
 	c->n_emptied = n + 1;
+}
+
+void names_cache_bound(struct names_cache *c)
+{
+	if (c->addresses.n >= NAMES_CACHE_MAX || c->text.n >= MAX_TEXT)
+		names_cache_empty(c);
 }
 
 void names_cache_deinit(struct names_cache *c)

@@ -51,6 +51,8 @@ const struct cached_address *names_cache_find(const struct names_cache *c, uint6
 int names_cache_add_line(struct names_cache *c, const struct symbolizer_frame *f, const char *name,
 			 const char *system_name, const char *file);
 int names_cache_add_address(struct names_cache *c, struct cached_address a);
+/* Because better names are known. */
+void names_cache_empty(struct names_cache *c);
 /* Empties it when it is full. */
 void names_cache_bound(struct names_cache *c);
 void names_cache_deinit(struct names_cache *c);

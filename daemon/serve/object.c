@@ -25,12 +25,19 @@ static bool same_file(const struct broker_file *a, const struct broker_file *b)
 	       a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
+void object_beside_close(struct object_beside *b)
+{
+	close_fd(&b->debug_fd);
+	close_fd(&b->alt_fd);
+	close_fd(&b->dwp_fd);
+	b->fetched = b->spoiled = b->may_be_split = false;
+}
+
 static void object_free(struct object *x)
 {
 	close_fd(&x->fd);
-	close_fd(&x->debug_fd);
-	close_fd(&x->alt_fd);
-	close_fd(&x->dwp_fd);
+	object_beside_close(&x->beside);
+	object_beside_close(&x->next);
 	symbolizer_probes_deinit(&x->allocator);
 	free(x->name);
 	free(x);
@@ -54,7 +61,8 @@ struct object *objects_get(struct objects *o, enum symbolizer_kind kind,
 	x = calloc(1, sizeof(*x));
 	if (!x)
 		return NULL;
-	x->fd = x->debug_fd = x->alt_fd = x->dwp_fd = -1;
+	x->fd = -1;
+	x->beside = x->next = (struct object_beside)OBJECT_ALONE;
 	x->name = strdup(name);
 	if (!x->name || vec_push(&o->all, x) < 0) {
 		object_free(x);

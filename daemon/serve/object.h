@@ -25,6 +25,25 @@ enum object_rows {
 	OBJECT_ROWS_FAILED, /* not an ELF file we can read, or no room */
 };
 
+/* Files that were split off one, -1: there is none. */
+struct object_beside {
+	int debug_fd, alt_fd, dwp_fd;
+	bool fetched; /* one of them came over the network */
+	bool spoiled; /* and the symbolizer cannot do with it: not to be asked about */
+	bool may_be_split; /* and no package is among them */
+};
+#define OBJECT_ALONE { -1, -1, -1, false, false, false }
+
+struct object_search {
+	bool done;     /* once */
+	bool lacking;  /* one was not found that may come yet */
+	bool fetching; /* over the network: wanted_id */
+	uint32_t n_wanted_id;
+	uint8_t wanted_id[BROKER_MAX_BUILD_ID];
+	int64_t at_ns;	    /* when it was done last */
+	uint64_t n_refused; /* then */
+};
+
 struct object {
 	uint32_t id;
 	enum symbolizer_kind kind;
@@ -45,8 +64,13 @@ struct object {
 	bool allocator_asked;
 	uint32_t seen_target;	      /* who has it mapped, or had, and where */
 	uint64_t seen_start, seen_end;
-	bool sought;		      /* sources_lock: files that were split off it; then -1 where there are none */
-	int debug_fd, alt_fd, dwp_fd;
+	struct object_search search;  /* sources_lock: for files that were split off it */
+	struct object_beside beside;  /* lock: those that there are */
+	struct object_beside next;    /* lock: from the next naming on, if has_next */
+	bool has_next;
+	bool may_be_split;		      /* .dwo files may be looked for, as many as: */
+	uint32_t n_dwos;		      /* sources_lock: that were */
+	uint64_t n_lost;		      /* lock: of its debug information, past a bound */
 	bool kept; /* scratch of whoever looks for files to forget */
 };
 
@@ -62,6 +86,7 @@ struct object *objects_get(struct objects *o, enum symbolizer_kind kind,
 struct object *objects_find(struct objects *o, uint32_t id);
 /* When nobody refers to it any more. */
 void objects_forget(struct objects *o, struct object *x);
+void object_beside_close(struct object_beside *b);
 void objects_deinit(struct objects *o);
 
 /* Gives the object its place among the addresses that answers show, once its info is known: the same

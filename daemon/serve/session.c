@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/serve/ahead.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/cpu.h"
 #include "daemon/serve/frame.h"
@@ -158,6 +159,27 @@ static int read_after(struct session *s, const struct reading *from, struct capt
 	return r;
 }
 
+struct looking {
+	struct session *s;
+	const struct reading *from;
+};
+
+/* What the window has seen so far. */
+static int look(void *context, struct ahead_words *to)
+{
+	const struct looking *l = context;
+	struct core *c = l->s->core;
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	pool_fold(&c->pool, &c->totals, &c->kept);
+	r = cpu_words(l->s, &l->from->before, to);
+	pthread_mutex_unlock(&c->lock);
+	if (r == 0 && l->s->profile->arm == PROFILE_WALL)
+		r = wait_words(c, l->s->target, &l->from->waits, to);
+	return r;
+}
+
 static void say_window(const struct session *s, const struct capture *to, enum session_wait how)
 {
 	capture_comment((struct capture *)to,
@@ -184,6 +206,8 @@ static int run_window(struct session *s, struct capture *to)
 {
 	bool wall = s->profile->arm == PROFILE_WALL;
 	struct reading from = { 0 };
+	struct looking looking = { s, &from };
+	struct ahead ahead = { .core = s->core, .collect = look, .context = &looking };
 	enum session_wait how;
 	int r = wall ? wait_read(s->core, s->target, &from.waits) : 0;
 
@@ -195,6 +219,9 @@ static int run_window(struct session *s, struct capture *to)
 	}
 	to->time_ns = realtime_ns();
 	to->period = (int64_t)s->core->period_ns;
+	ahead.began_ns = from.began_ns;
+	ahead.window_ns = s->window_ns;
+	ahead_begin(&ahead);
 	how = s->wait(s->context, from.began_ns + s->window_ns, s->target->pidfd);
 	if (how == SESSION_WAIT_CLIENT_GONE)
 		r = SESSION_CLIENT_GONE;
@@ -204,6 +231,7 @@ static int run_window(struct session *s, struct capture *to)
 		r = read_after(s, &from, to);
 	if (r == 0 && wall)
 		r = read_waits(s, &from, to);
+	ahead_end(&ahead);
 	totals_before_deinit(&from.before);
 	wait_reading_deinit(&from.waits);
 	if (r == 0) {

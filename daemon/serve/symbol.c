@@ -103,14 +103,21 @@ static uint64_t word_at(struct core *c, const struct target *t, uint64_t shown)
 	return shown >> 47 ? 0 : PP_RAW(shown);
 }
 
-struct question {
-	uint64_t shown, word;
-};
-
 struct questions {
-	VEC(struct question) all;
+	VEC(struct namer_shown) all;
 	bool cut; /* by a word that is too long */
 };
+
+/* Those that stand for nothing go. */
+static void keep_known(struct questions *q)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < q->all.n; i++)
+		if (q->all.data[i].word)
+			q->all.data[n++] = q->all.data[i];
+	q->all.n = n;
+}
 
 static int parse(struct core *c, const struct target *t, const char *input, size_t n,
 		 struct questions *q)
@@ -120,14 +127,14 @@ static int parse(struct core *c, const struct target *t, const char *input, size
 	for (size_t at = 0; at < n && q->all.n < SYMBOL_MAX_WORDS && r == 0;) {
 		const char *plus = memchr(input + at, '+', n - at);
 		size_t len = plus ? (size_t)(plus - input) - at : n - at;
-		struct question one = { 0 };
+		struct namer_shown one = { 0 };
 
 		q->cut = len >= MAX_WORD;
 		if (q->cut)
 			break;
 		if (symbol_number(input + at, len, &one.shown) && one.shown)
 			one.word = word_at(c, t, one.shown);
-		if (one.word)
+		if (one.shown)
 			r = vec_push(&q->all, one);
 		at += len + 1;
 	}
@@ -172,6 +179,9 @@ int symbol_answer(struct core *c, struct target *t, const char *input, size_t n,
 	c->n_windows++; /* keeps the objects while they are named */
 	r = parse(c, t, input, n, &q);
 	pthread_mutex_unlock(&c->lock);
+	if (r == 0 && q.all.n)
+		r = namer_words(c, q.all.data, q.all.n);
+	keep_known(&q);
 	if (r == 0 && q.all.n)
 		r = name_all(c, t, &q, &naming);
 	if (r == 0 && q.all.n)

@@ -85,8 +85,9 @@ static void on_frame(void *context, const struct symbolizer_frame *f, const char
 		return;
 	for (; p->last != f->index; p->last++)
 		printf("\n%#" PRIx64 "\n", p->addresses[p->last + 1]);
-	if (f->n_system_name)
-		printf("%.*s\n%.*s:%u\n", f->n_system_name, system_name, f->n_file ? f->n_file : 2,
+	if (f->n_system_name || f->n_file)
+		printf("%.*s\n%.*s:%u\n", f->n_system_name ? f->n_system_name : 2,
+		       f->n_system_name ? system_name : "??", f->n_file ? f->n_file : 2,
 		       f->n_file ? file : "??", f->line);
 }
 

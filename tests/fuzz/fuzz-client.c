@@ -90,6 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	static struct symbolizer s;
 	struct symbolizer_probes probes;
 	struct symbolizer_rows rows;
+	struct symbolizer_dwos dwos = { 0 };
 	struct symbolizer_links links;
 	struct symbolizer_info info;
 	struct seen seen = { 0 };
@@ -99,14 +100,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		return 0;
 	s = (struct symbolizer){ .fd = fds[0], .timeout_ms = 10000 };
 	answer(fds[1], cursor_over(data + 1, n - 1));
-	if (data[0] % 16 == 4) {
+	if (data[0] % 32 == 4) {
 		r = symbolizer_ask_links(&s, &o, &links);
 		assert(r < 0 || (memchr(links.debug_name, 0, sizeof(links.debug_name)) &&
 				 memchr(links.alt_name, 0, sizeof(links.alt_name)) &&
 				 links.n_alt_id <= SYMBOLIZER_MAX_BUILD_ID &&
 				 links.n_build_id <= SYMBOLIZER_MAX_BUILD_ID));
-	} else if (data[0] % 16 == 8) {
+	} else if (data[0] % 32 == 8) {
 		r = symbolizer_ask_fits(&s, &o, SYMBOLIZER_FIT_LINK);
+	} else if (data[0] % 32 == 20) {
+		r = symbolizer_ask_dwos(&s, &o, addresses, N_ADDRESSES, &dwos);
+		assert(r < 0 || dwos.all.n <= N_ADDRESSES);
+		for (size_t i = 0; i < dwos.all.n && r == 0; i++)
+			assert(memchr(dwos.all.data[i].name, 0, sizeof(dwos.all.data[i].name)) &&
+			       memchr(dwos.all.data[i].directory, 0, sizeof(dwos.all.data[i].directory)));
+		vec_deinit(&dwos.all);
+	} else if (data[0] % 32 == 24) {
+		r = symbolizer_give_dwo(&s, &o);
 	} else if (data[0] % 4 == 0) {
 		r = symbolizer_ask_info(&s, &o, &info);
 		assert(r < 0 || (info.n_segments <= SYMBOLIZER_MAX_SEGMENTS &&

@@ -23,6 +23,7 @@ static void look(struct jit *grown, struct jit *whole, uint64_t address)
 		return;
 	assert(*a.name && strlen(a.name) <= JIT_MAX_NAME && a.start <= address);
 	assert(!strcmp(a.name, b.name) && a.start == b.start);
+	assert(strlen(a.file) <= JIT_MAX_NAME && !strcmp(a.file, b.file) && a.line == b.line);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

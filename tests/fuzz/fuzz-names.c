@@ -4,6 +4,7 @@
  * of its variables. */
 
 #include <assert.h>
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -22,7 +23,8 @@ static void on_frame(void *context, const struct names_frame *f)
 {
 	unsigned *n = context;
 
-	assert(f->system_name && strlen(f->system_name) > 0);
+	assert(f->system_name && (*f->system_name || *f->file));
+	assert(!f->qualified || (*f->system_name && strlen(f->qualified) <= SYMTAB_MAX_NAME));
 	assert(f->file && strlen(f->file) < SYMBOLIZER_MAX_PATH);
 	assert(++*n <= SYMBOLIZER_MAX_INLINED);
 }
@@ -62,6 +64,19 @@ static void add_others(struct names *names, const uint8_t *data, size_t n)
 	}
 }
 
+/* It may be its own; then it is lacked no more. */
+static void add_dwo(struct names *names, const struct names_dwo *dwo, const uint8_t *data, size_t n)
+{
+	struct elf_file *f;
+	int r;
+
+	assert(*dwo->name && dwo->directory);
+	if (elf_file_open_memory(data, n, &f) < 0)
+		return;
+	r = names_add_dwo(names, f);
+	assert(r == 0 || r == -ESTALE);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct names_dwo dwo;
@@ -85,8 +100,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	for (uint64_t i = 0; i < N_CALLS; i++) /* every byte of where a program begins */
 		find_callee(callees, f->entry + i);
 	find_variables(variables, f);
-	if (names_missing_dwo(names, f->entry, &dwo))
-		assert(*dwo.name && dwo.directory);
+	for (uint64_t i = 0; i < N_ADDRESSES; i++)
+		if (names_missing_dwo(names, i ? low + (high - low) / N_ADDRESSES * i : f->entry, &dwo))
+			add_dwo(names, &dwo, data, n);
 	add_others(names, data, n);
 	for (uint64_t i = 0; i < N_ADDRESSES; i++) {
 		n_frames = 0;

@@ -43,7 +43,7 @@ static void *hear(void *context)
 			run->n_answered++;
 		} else {
 			assert(r.n && ((r.type >= SYMBOLIZER_RULE && r.type <= SYMBOLIZER_FRAME) ||
-				       r.type == SYMBOLIZER_PROBE));
+				       r.type == SYMBOLIZER_PROBE || r.type == SYMBOLIZER_DWOS));
 		}
 	}
 	return NULL;

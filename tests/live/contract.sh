@@ -13,7 +13,7 @@ BASE=${1:?usage: $0 http://host:port}
 BASE=${BASE%/}
 P=$BASE/debug/pprof
 GO=${GO:-0}
-ROWS="allocs block cmdline goroutine heap mutex profile threadcreate"
+ROWS="allocs block cmdline goroutine heap mutex profile symbol threadcreate trace"
 [ "$GO" = 1 ] || ROWS="$ROWS growth offcpu wall"
 TMP=$(mktemp -d) || exit 2
 trap 'rm -rf "$TMP"' EXIT
@@ -146,7 +146,7 @@ index() {
 		probe "index description $row" 200 \
 			"^<li><div class=profile-name>$row: </div> .+</li>$" "$P/"
 	done
-	for row in cmdline profile $([ "$GO" = 1 ] || echo wall); do
+	for row in cmdline profile symbol trace $([ "$GO" = 1 ] || echo wall); do
 		probe "index counts no $row" 200 "^<tr><td>0</td><td><a href='$row" "$P/"
 	done
 	ask "$P/"
@@ -342,7 +342,19 @@ HeapObjects Stack MSpan MCache BuckHashSys GCSys OtherSys NextGC LastGC PauseNs 
 NumForcedGC GCCPUFraction DebugGC MaxRSS " ]
 	check "$name has 256 pauses" "$(grep -ac '^# Pause' "$TMP/body") lines" \
 		[ "$(grep -aE '^# Pause(Ns|End) = \[[0-9]+( [0-9]+){255}\]$' "$TMP/body" | wc -l)" = 2 ]
+	check "$name ends with MemStats" "$(tail -n 1 "$TMP/body")" \
+		[ "$(tail -n 1 "$TMP/body" | grep -c '^# MaxRSS = [0-9]*$')" = 1 ]
+	check "$name has in use and allocated apart" "$(head -n 1 "$TMP/body")" \
+		[ "$(sed -n 's/^heap profile: \([0-9]*: [0-9]*\) .*/\1/p' "$TMP/body")" != \
+		"$(sed -n 's/^heap profile: [^[]*\[\([^]]*\)\].*/\1/p' "$TMP/body")" ]
+	check "$name has no objects of no count" "$(grep -aE '^0: [1-9-]' "$TMP/body" | head -n 1)" \
+		[ -z "$(grep -aE '^0: [1-9-]' "$TMP/body")" ]
+	check "$name has no line of 64 KiB" 'one is longer' \
+		[ "$(awk 'length($0) > 65000' "$TMP/body" | wc -l)" = 0 ]
 	probe "$name gc=1" 200 '^heap profile: ' "$P/$name?gc=1&debug=1"
+	probe "$name debug=-1 is text" 200 '^heap profile: ' "$P/$name?debug=-1"
+	probe "$name, the first debug wins" 200 '^heap profile: ' "$P/$name?debug=1&debug=0"
+	probe "$name to HTTP/1.0" 200 '^heap profile: ' -0 "$P/$name?debug=1"
 }
 
 heap() {
@@ -466,6 +478,106 @@ has_strings() {
 	done
 }
 
+# An address that answers show: where a thread waits, or of the first sample of a profile.
+shown_pc() {
+	local i
+
+	for i in 1 2 3 4 5 6 7 8; do
+		if [ "$GO" = 1 ]; then
+			pc=$(curl -s "$P/goroutine?debug=1" | awk '/^#\t0x/ && $3 ~ /\+0x[0-9a-f]/ { print $2; exit }')
+		else
+			pc=$(curl -s "$BASE/pprof/profile?seconds=$i" | od -An -tx8 -j56 -N8 | sed 's/^ *0*/0x/; s/^0x$//')
+		fi
+		[ -n "$pc" ] && return
+	done
+}
+
+symbol() {
+	local pc=
+
+	H=("$TEXT" "$NOSNIFF" '!^Content-Disposition')
+	probe 'symbol of nothing' 200 '=num_symbols: 1\n' "$P/symbol"
+	probe 'HEAD symbol' 200 '' -I "$P/symbol"
+	probe 'symbol of what is none' 200 '=num_symbols: 1\n' "$P/symbol?zzz+0+0x1+debug=1"
+	probe 'symbol: %2B parts nothing' 200 '=num_symbols: 1\n' "$P/symbol?0x1%2B0x2"
+	shown_pc
+	check 'there is an address' 'in no text' [ -n "$pc" ]
+	probe 'symbol of an address' 200 "^$pc [^ ].*\$" "$P/symbol?$pc"
+	probe 'symbol twice' 200 "^$pc " "$P/symbol?$pc+$pc"
+	check 'symbol twice has two lines' "$(wc -l <"$TMP/body")" [ "$(grep -c "^$pc " "$TMP/body")" = 2 ]
+	probe 'symbol, decimal' 200 "^$pc " "$P/symbol?$((pc))"
+	probe 'symbol, upper case' 200 "^$pc " "$P/symbol?0X$(printf %X $((pc)))"
+	probe 'symbol, zeros in front' 200 "^$pc " "$P/symbol?0x$(printf %016x $((pc)))"
+	[ "$GO" = 1 ] && return # which refuses POST, and leaves its own client without names
+	probe 'POST symbol' 200 "^$pc " -d "$pc+0x1" "$P/symbol"
+	probe 'POST symbol as go tool pprof' 200 "^$pc " -H 'Content-Type: application/octet-stream' \
+		-d "$pc+$pc" "$P/symbol"
+	probe 'POST symbol has no query' 200 '=num_symbols: 1\n' -d zzz "$P/symbol?$pc"
+}
+
+trace() {
+	H=("$BINARY" "$NOSNIFF" '^Content-Disposition: attachment; filename="trace"$' '!^X-Go-Pprof')
+	timed "$P/trace?seconds=0.2"
+	check 'trace takes parts of a second' "$took ms" [ "$code" = 200 -a "$took" -ge 200 ]
+	probe 'trace is a Go trace' 200 '^go 1\.[0-9]+ trace' "$P/trace?seconds=1e-1"
+	timed "$P/trace?seconds=x"
+	check 'trace is of a second by default' "$took ms" [ "$code" = 200 -a "$took" -ge 1000 ]
+}
+
+# gperftools' own paths, of one process and by its number.
+gperftools() {
+	local base pid maps='^[0-9a-f]+-[0-9a-f]+ r-xp [0-9a-f]+ [0-9]+:[0-9]+ [0-9]+ /' name
+
+	pid=$(curl -s "$BASE/" | sed -n 's,.*<a href="/pid/\([0-9]*\)/.*,\1,p' | head -n 1)
+	for base in "$BASE" "$BASE/pid/$pid"; do
+		H=("$TEXT" "$NOSNIFF" '!^X-Go-Pprof' '!^Content-Disposition')
+		probe "/pprof/heap${base#"$BASE"}" 200 \
+			'^heap profile: [0-9]+: [0-9]+ \[[0-9]+: [0-9]+\] @ (heap_v2/[1-9][0-9]*|heapprofile)$' "$base/pprof/heap"
+		check '/pprof/heap has maps' "$(tail -n 1 "$TMP/body")" has_lines "$TMP/body" '^MAPPED_LIBRARIES:$' "$maps"
+		probe "/pprof/growth${base#"$BASE"}" 200 \
+			'^heap profile: [0-9]+: [0-9]+ \[[0-9]+: [0-9]+\] @ growthz$' "$base/pprof/growth"
+		check '/pprof/growth has maps' "$(tail -n 1 "$TMP/body")" has_lines "$TMP/body" '^MAPPED_LIBRARIES:$' "$maps"
+		probe "/pprof/contention${base#"$BASE"}" 200 '^--- contention:$' "$base/pprof/contention"
+		check '/pprof/contention has its lines' "$(head -n 4 "$TMP/body" | tr '\n' '|')" has_lines "$TMP/body" \
+			'^cycles/second=1000000000$' '^sampling period=1$' '^--- Memory map: ---$' "$maps"
+		probe "/pprof/symbol${base#"$BASE"}" 200 '=num_symbols: 1\n' "$base/pprof/symbol"
+		probe "POST /pprof/symbol${base#"$BASE"}" 200 '=num_symbols: 1\n' -d 0x1 "$base/pprof/symbol"
+		probe "/pprof/cmdline${base#"$BASE"}" 200 '' "$base/pprof/cmdline"
+		check '/pprof/cmdline has a line an argument' 'not the same' \
+			cmp -s "$TMP/body" <(curl -s "$base/debug/pprof/cmdline" | tr '\0' '\n'; echo)
+	done
+	H=("$BINARY" "$NOSNIFF" '!^X-Go-Pprof')
+	timed "$BASE/pprof/profile?seconds=1"
+	check '/pprof/profile lasts its seconds' "$took ms" [ "$took" -ge 1000 -a "$took" -lt 25000 ]
+	probe '/pprof/profile' 200 "$maps" "$BASE/pprof/profile?seconds=1"
+	check '/pprof/profile has its head' "$(od -An -tx8 -N40 "$TMP/body")" [ "$(od -An -tu8 -w8 -N40 "$TMP/body" |
+		tr -d ' ' | tr '\n' ' ' | sed 's/0 3 0 [1-9][0-9]* 0 /good/')" = good ]
+	still_waits '/pprof/profile by default is long' "$BASE/pprof/profile"
+	H=("${PLAIN[@]}")
+	for name in '' wall pmuprofile filteredprofile censusprofile heap/; do
+		probe "/pprof/$name: 404" 404 '=404 page not found\n' "$BASE/pprof/$name"
+	done
+	H=("${PLAIN[@]}" '^Allow: GET, HEAD$')
+	probe 'POST /pprof/heap: 405' 405 '=Method Not Allowed\n' -d x "$BASE/pprof/heap"
+}
+
+# What godeltaprof's clients ask for.
+deltas() {
+	local name
+
+	for name in heap block mutex; do
+		H=("$BINARY" "$NOSNIFF" "^Content-Disposition: attachment; filename=\"$name.pprof.gz\"\$" '!^X-Go-Pprof')
+		probe "delta_$name" 200 gz "$P/delta_$name"
+		timed "$P/delta_$name?seconds=30&debug=1&gc=1"
+		check "delta_$name does not wait" "$took ms" [ "$code" = 200 -a "$took" -lt 25000 ]
+		probe "HEAD delta_$name" 200 '' -I "$P/delta_$name"
+	done
+	H=("${ERROR[@]}")
+	probe 'delta_allocs: 404' 404 '=Unknown profile\n' "$P/delta_allocs"
+	H=("${PLAIN[@]}" '^Allow: GET, HEAD$')
+	probe 'POST delta_heap: 405' 405 '=Method Not Allowed\n' -X POST "$P/delta_heap"
+}
+
 slow_profile() {
 	timed "$P/profile?seconds=abc"
 	check 'seconds=abc is 30 s' "$took ms" [ "$took" -ge 29000 -a "$took" -lt 40000 ]
@@ -479,7 +591,7 @@ curl*)
 	;;
 esac
 GROUPS_FIRST="index redirects methods errors wire"
-[ "$GO" = 1 ] || GROUPS_FIRST="$GROUPS_FIRST guards"
+[ "$GO" = 1 ] || GROUPS_FIRST="$GROUPS_FIRST guards gperftools deltas"
 for probes in ${PROBES:-$GROUPS_FIRST $ROWS}; do
 	case " $GROUPS_FIRST $ROWS " in
 	*" $probes "*) $probes ;;

@@ -145,7 +145,7 @@ def memstats(lines):
     check(all(rows), "rows: %s" % lines[at + 1:at + 5])
     check([m.group(1) for m in rows] == MEMSTATS, "order: %s" % [m.group(1) for m in rows])
     for line in lines[at + 1 + len(MEMSTATS):]:
-        check(not line or line.startswith("# pprofd: "), "after MaxRSS: %r" % line)
+        check(not line, "after MaxRSS: %r" % line)
     return {m.group(1): m.group(2) for m in rows}
 
 
@@ -176,8 +176,9 @@ def check_shape(lines):
     sums, last, n_frames = [0] * 4, -1, 0
     for line in lines[1:end - 1]:
         m = SAMPLE.fullmatch(line)
-        check(m or not line or FRAME.fullmatch(line), "line: %r" % line)
-        n_frames += line.startswith("#")
+        frame = FRAME.fullmatch(line)
+        check(m or not line or frame or line.startswith("# pprofd: "), "line: %r" % line)
+        n_frames += bool(frame)
         if not m:
             continue
         v = [int(m.group(i)) for i in range(1, 5)]

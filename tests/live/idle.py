@@ -50,14 +50,25 @@ def settle(pids):
 
 
 def check_idle(pids, seconds=SECONDS):
-    before = threads(pids)
-    time.sleep(seconds)
-    after = threads(pids)
-    check(set(before) == set(after), "threads have come or gone")
-    lib.eventually(lambda: asleep(pids), "a thread works")
-    moved = {k: after[k] - before[k] for k in after if after[k] != before[k]}
-    check(sum(moved.values()) <= 1, "wake-ups in %d s: %s" % (seconds, {
-        "%s/%d" % (lib.status(pid, "Name"), tid): n for (pid, tid), n in moved.items()}))
+    """One of three such times is without wake-ups: on a busy machine what was begun may go on after it seemed
+    to be at rest."""
+    def woken():
+        before = threads(pids)
+        time.sleep(seconds)
+        after = threads(pids)
+        check(set(before) == set(after), "threads have come or gone")
+        lib.eventually(lambda: asleep(pids), "a thread works")
+        moved = {k: after[k] - before[k] for k in after if after[k] != before[k]}
+        return None if sum(moved.values()) <= 1 else "wake-ups in %d s: %s" % (seconds, {
+            "%s/%d" % (lib.status(pid, "Name"), tid): n for (pid, tid), n in moved.items()})
+
+    said = []
+    for _ in range(3):
+        said.append(woken())
+        if not said[-1]:
+            return
+        settle(pids)
+    lib.fail("; then ".join(said))
 
 
 def test_the_target_sleeps():

@@ -155,6 +155,61 @@ def test_dwp():
     d.stop()
 
 
+def split_off(compiler, directory=""):
+    """A directory with `prog` and its .dwo, which is at `directory`, as the compiler says."""
+    where = lib.directory(world=True)
+    maps = ["-fdebug-prefix-map=%s=%s" % (where, directory)] if directory else []
+    subprocess.run([compiler, "-O2", "-g", "-gsplit-dwarf", *maps, "-o", "prog", str(SOURCE)], cwd=where, check=True)
+    return where
+
+
+def inflated(where, section, size):
+    """A program whose section says that it is so large, once it is inflated."""
+    objcopy("--compress-debug-sections=zlib", lib.target("named"), where / "prog")
+    text = subprocess.run(["readelf", "-SW", str(where / "prog")], stdout=subprocess.PIPE, text=True, check=True).stdout
+    at = int(re.search(r"\] %s\s+PROGBITS\s+\w+ (\w+)" % re.escape(section), text).group(1), 16)
+    with open(where / "prog", "r+b") as f:
+        f.seek(at + 8)
+        f.write(size.to_bytes(8, "little"))
+    return where
+
+
+def test_loose_dwo():
+    """Split DWARF without a package: where the compiler says, in the target's own mounts, and beside the program; only what
+    belongs to it, and only what the target could read. What is past a bound is told."""
+    for tool in ("g++", "clang++"):
+        if not shutil.which(tool):
+            lib.skip("%s is not installed" % tool)
+    foreign, other, hidden, beside = (split_off(c) for c in ("g++", "clang++", "g++", "clang++"))
+    inside, elsewhere = split_off("g++", LIBRARY), split_off("clang++", "/nowhere")
+    dwo = {where: next(where.glob("*.dwo")) for where in (foreign, other, hidden, beside, inside, elsewhere)}
+    shutil.copy(dwo[other], dwo[foreign])
+    dwo[hidden].chmod(0o600)
+    low = ("setpriv", "--reuid", str(lib.NOBODY), "--regid", str(lib.NOBODY), "--clear-groups")
+    targets = {
+        "as told": lib.Process(beside / "prog"),
+        "in its own mounts": with_mounts(inside, "mv *.dwo %s" % LIBRARY),
+        "beside it": lib.Process(elsewhere / "prog"),
+        "of another": lib.Process(foreign / "prog"),
+        "unreadable": lib.Process(*low, hidden / "prog"),
+        "too large": lib.Process(inflated(lib.directory(), ".debug_info", 1 << 28) / "prog"),
+    }
+    for t in targets.values():
+        if t is not targets["in its own mounts"]:
+            t.line("^ready")
+    d = lib.Daemon(*targets.values())
+    for what, p in profiles(d, {what: t.pid for what, t in targets.items()}):
+        if what in ("of another", "unreadable", "too large"):
+            names = {f.name for s in p.samples for f in s.frames}
+            check("shop::box::fill" in names and "shop::inlined" not in names, "%s: %s" % (what, names))
+        else:
+            check_named(p, what)
+    p = d.profile(pid=targets["as told"].pid, at_least=3)  # all have been looked at by now
+    check(lib.comments(p, "names: debug information of 1 files is past a bound: 1 sections or units"), "%s" % p.comments)
+    check(lib.comments(p, "split DWARF: 1 .dwo files are not there, 1 more belong to other files"), "%s" % p.comments)
+    d.stop()
+
+
 def jit(where, how, **options):
     return lib.start("jit", where, how, **options)
 
@@ -177,6 +232,9 @@ def test_code_without_a_file():
             check(bool(lib.comments(p, "code without a file: 1 lines")) == (told and "map" in what), "%s" % p.comments)
             check(bool(n["jit_one"] or n["jit_two"]) == told and bool(n["[anonymous code]"]) != told and
                   not n["was_here_before"], "%s: %s" % (what, n))
+            lines = {(f.file, f.line) for s in p.samples for f in s.frames if f.name.startswith("jit_")}
+            allowed = {("/made/one.js", 7), ("/made/one.js", 9), ("", 0)} if what == "dump" else {("", 0)}
+            check(not told or (lines <= allowed and (what != "dump" or ("/made/one.js", 9) in lines)), "%s: %s" % (what, lines))
             if told:
                 shown = [f.address for s in p.samples for f in s.frames if f.name.startswith("jit_")][0]
                 answer = d.get("/pid/%d/debug/pprof/symbol?0x%x+0x10" % (pid, shown)).text()
@@ -230,6 +288,48 @@ def go(*arguments):
                        env=dict(os.environ, PPROF_TMPDIR=str(lib.directory()), GOTOOLCHAIN="local"))
     check(p.returncode == 0, "go tool pprof %s: %s" % (" ".join(arguments), p.stderr.decode()[-300:]))
     return p.stdout.decode()
+
+
+def test_names_without_linkage():
+    """What GCC gives no linkage name is shown with what it is in, and keeps its own name."""
+    if not shutil.which("g++"):
+        lib.skip("g++ is not installed")
+    where = lib.directory()
+    (where / "prog.cc").write_text("""#include <cstdio>
+static volatile unsigned long sink;
+namespace shelf {
+static void fill(unsigned n)
+{
+	auto each = [](unsigned k) __attribute__((always_inline)) { for (unsigned i = 0; i < k; i++) sink = sink + i; };
+	each(n);
+}
+}
+int main()
+{
+	volatile unsigned n = 1000000;
+	std::puts("ready");
+	std::fflush(stdout);
+	for (;;)
+		shelf::fill(n);
+}
+""")
+    subprocess.run(["g++", "-O2", "-g", "-o", "prog", "prog.cc"], cwd=where, check=True)
+    t = lib.Process(where / "prog")
+    t.line("^ready")
+    d = lib.Daemon(t)
+    name = "shelf::fill::{lambda}::operator()"
+
+    def named():
+        body = d.window().body
+        p = lib.profile_of(body)
+        return body if (name, "operator()", 6) in {(f.name, f.system_name, f.line) for s in p.samples for f in s.frames} else None
+
+    body = lib.eventually(named, "no %s" % name)
+    if shutil.which("go"):
+        (where / "profile").write_bytes(body)
+        top = go("-top", str(where / "profile"))
+        check(name in top, top)
+    d.stop()
 
 
 def test_remote_symbols():

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""privilege.py - what each of the three processes holds, and what becomes of the others when one dies.
+"""privilege.py - what each of the three processes that are always there holds, and what becomes of the others when one dies.
 
 What the sandboxes refuse is tests/unit/test-sandbox.c's; here stands what the kernel says of the
 processes that run."""
@@ -47,6 +47,20 @@ def test_serve_and_symbolizer_hold_nothing():
         for key, value in (("NoNewPrivs", "1"), ("Seccomp", "2")):
             check(lib.status(pid, key) == value, "%s: %s %s" % (comm, key, lib.status(pid, key)))
         check(pathlib.Path("/proc/%d/environ" % pid).read_bytes() == b"", "%s: environ" % comm)
+    d.stop()
+
+
+def test_limits_of_the_symbolizer():
+    """Its own memory is data and stack, together less than 256 MiB."""
+    d = lib.Daemon(rungs())
+    d.profile()
+    text = pathlib.Path("/proc/%d/limits" % d.three()[2]).read_text()
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in text.splitlines()[1:]}
+    data, stack = limits["Max data size"], limits["Max stack size"]
+    check("unlimited" not in data + stack and all(int(data[i]) + int(stack[i]) < 256 << 20 for i in (0, 1)),
+          "data %s, stack %s" % (data, stack))
+    for name in ("Max core file size", "Max file size", "Max processes"):
+        check(limits[name] == ["0", "0"], "%s: %s" % (name, limits[name]))
     d.stop()
 
 
@@ -315,7 +329,7 @@ def test_the_broker_is_ended():
 
 
 def test_the_children_start_from_the_broker_only():
-    for name in ("pprofd-serve", "pprofd-symbolizer"):
+    for name in ("pprofd-serve", "pprofd-symbolizer", "pprofd-fetch"):
         p = subprocess.run([str(lib.BUILD / name)], stdin=subprocess.DEVNULL, timeout=60,
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         check(p.returncode == 2 and b"started by pprofd" in p.stderr, "%s: %d %s" %

@@ -50,8 +50,8 @@ def test_contract():
         check(found, lines[-1])
         return int(found.group(1))
 
-    lanes = ["profile cmdline", "allocs block heap growth offcpu wall",
-             "index redirects methods errors wire guards goroutine threadcreate mutex"]
+    lanes = ["profile cmdline gperftools deltas", "allocs block heap growth offcpu wall",
+             "index redirects methods errors wire guards goroutine threadcreate mutex symbol trace"]
     script = (HERE / "contract.sh").read_text()
     known = " ".join(re.findall(r'(?:ROWS|GROUPS_FIRST)="(?:\$\w+ )?([a-z ]+)"', script)).split()
     check(sorted(known) == sorted(" ".join(lanes).split()), "contract.sh has %s" % known)

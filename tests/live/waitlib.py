@@ -132,7 +132,10 @@ def wrong_waits(truth, seen, column=1):
         got = seen.get(site, [0] * (column + 1))[column]
         # a barrier's threads are all let go at once and spin for each other on the way out: work, not waiting
         besides = 15000 if site == "site_barrier" else 4000
-        if abs(got - w.ns) > 0.03 * w.ns + besides * w.waits:
+        # libstdc++ gives its CPU up a few times before it waits: with others at work that is long, and not waiting
+        yields = 0.25 * w.ns if site in ("site_latch", "site_atomic", "site_semaphore") else 0
+        margin = 0.03 * w.ns + besides * w.waits
+        if not -margin - yields <= got - w.ns <= margin:
             wrong[site] = "%s waited %.3f ms, %.3f are true (%+.1f %%, %+.1f us a wait)" % (
                 site, got / 1e6, w.ns / 1e6, 100 * (got / max(w.ns, 1) - 1),
                 (got - w.ns) / 1e3 / max(w.waits, 1))

@@ -43,6 +43,23 @@ static void write_load(FILE *f, const char *name, const void *at, uint64_t index
 	fwrite(code, sizeof(code), 1, f);
 }
 
+/* The loop and what is before it, of a file that there is not. */
+static void write_lines(FILE *f, const char *file, const void *at, const uint32_t lines[2])
+{
+	uint32_t size = (uint32_t)(32 + 16 + strlen(file) + 1 + 16 + 2);
+	uint64_t head[4] = { 2 | (uint64_t)size << 32, 0, (uintptr_t)at, 2 };
+
+	fwrite(head, sizeof(head), 1, f);
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t address = (uintptr_t)at + (i ? 9 : 0);
+		uint32_t rest[2] = { lines[i], 0 };
+
+		fwrite(&address, sizeof(address), 1, f);
+		fwrite(rest, sizeof(rest), 1, f);
+		fwrite(i ? "\xff" : file, i ? 2 : strlen(file) + 1, 1, f);
+	}
+}
+
 static void write_dump(const char *where, unsigned char *one, unsigned char *two)
 {
 	struct header h = { 0x4a695444, 1, sizeof(h), EM_X86_64, 0, (uint32_t)getpid(), 0, 0 };
@@ -55,6 +72,7 @@ static void write_dump(const char *where, unsigned char *one, unsigned char *two
 		exit(1);
 	fwrite(&h, sizeof(h), 1, f);
 	write_load(f, "was_here_before", one, 1);
+	write_lines(f, "/made/one.js", one, (const uint32_t[2]){ 7, 9 });
 	write_load(f, "jit_one", one, 2);
 	write_load(f, "jit_two", two, 3);
 	fflush(f);

@@ -460,6 +460,73 @@ static void test_files_beside(void **state)
 	}
 }
 
+static int ask_dwos(struct fixture *x, uint32_t n, struct symbolizer_dwos *ret)
+{
+	static uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES + 1] = { 0x1234 };
+	struct symbolizer_object o = object();
+
+	ret->all.n = 0;
+	start(x);
+	return end(x, symbolizer_ask_dwos(&x->s, &o, addresses, n, ret));
+}
+
+static int dwos_after(struct fixture *x, const struct symbolizer_dwo *d, uint32_t size, uint32_t n)
+{
+	struct symbolizer_dwos got = { 0 };
+	int r;
+
+	x->n_answers = 0;
+	ANSWER(x, SYMBOLIZER_DWOS, .data = d, .n = size);
+	ANSWER(x, SYMBOLIZER_END);
+	r = ask_dwos(x, n, &got);
+	if (r == 0)
+		assert_int_equal(got.all.n, size / sizeof(*d));
+	vec_deinit(&got.all);
+	return r;
+}
+
+/* No more than addresses, and each with an end. */
+static void test_dwos_are_checked(void **state)
+{
+	static struct symbolizer_dwo d[3] = { { "a.dwo", "/build" }, { "b.dwo", "" }, { "c.dwo", "/" } };
+	struct symbolizer_dwos got = { 0 };
+	struct fixture *x = *state;
+
+	assert_int_equal(dwos_after(x, d, sizeof(d), 3), 0);
+	assert_int_equal(x->type, SYMBOLIZER_DWOS);
+	assert_int_equal(dwos_after(x, d, sizeof(d), 2), -EBADMSG);
+	assert_int_equal(dwos_after(x, d, sizeof(d) - 1, 3), -EBADMSG);
+	memset(d[1].name, 'x', sizeof(d[1].name));
+	assert_int_equal(dwos_after(x, d, sizeof(d), 3), -EBADMSG);
+	memset(d[1].name, 0, sizeof(d[1].name));
+	memset(d[2].directory, 'x', sizeof(d[2].directory));
+	assert_int_equal(dwos_after(x, d, sizeof(d), 3), -EBADMSG);
+	assert_int_equal(ask_dwos(x, SYMBOLIZER_MAX_ADDRESSES + 1, &got), -EINVAL);
+}
+
+static void test_a_dwo_is_given(void **state)
+{
+	struct symbolizer_object o = object();
+	struct fixture *x = *state;
+
+	o.beside = SYMBOLIZER_BESIDE_DWP;
+	o.fd = o.dwp_fd = 0;
+	for (int i = 0; i < 3; i++) {
+		static const int status[] = { 0, -ESTALE, -EPIPE }, want[] = { 0, -ESTALE, -EIO };
+
+		x->n_answers = 0;
+		ANSWER(x, SYMBOLIZER_END, .status = status[i]);
+		start(x);
+		assert_int_equal(end(x, symbolizer_give_dwo(&x->s, &o)), want[i]);
+		assert_int_equal(x->type, SYMBOLIZER_DWO);
+		assert_int_equal(x->n_fds, 2);
+	}
+	x->n_answers = 0;
+	ANSWER(x, SYMBOLIZER_DWOS);
+	start(x);
+	assert_int_equal(end(x, symbolizer_give_dwo(&x->s, &o)), -EBADMSG);
+}
+
 static int ask_callees(struct fixture *x, uint32_t n)
 {
 	static uint64_t addresses[SYMBOLIZER_MAX_ADDRESSES + 1] = { 0x1234 };
@@ -518,6 +585,21 @@ static void test_one_variable_an_address_is_answered(void **state)
 	assert_int_equal(ask_variables(x, 2), -EBADMSG);
 }
 
+static void test_function_is_told_once(void **state)
+{
+	struct fixture *x = *state;
+	struct frames f = { .n = 0 };
+
+	put_frame(&f, (struct symbolizer_frame){ .n_name = 2, .n_file = 3 }, "fga.c");
+	put_frame(&f, (struct symbolizer_frame){ .n_name = 1 }, "h");
+	put_frame(&f, (struct symbolizer_frame){ .told = 1, .function = 0 }, "");
+	ANSWER(x, SYMBOLIZER_FRAME, .data = f.bytes, .n = f.n);
+	ANSWER(x, SYMBOLIZER_END);
+	assert_int_equal(ask_names(x, 1), 0);
+	assert_int_equal(x->n_frames, 3);
+	assert_string_equal(x->last_name, "fg");
+}
+
 static void test_endless_frames_are_given_up(void **state)
 {
 	struct fixture *x = *state;
@@ -557,6 +639,28 @@ static void test_malformed_frames_are_refused(void **state)
 	bad_frame(x, (struct symbolizer_frame){ .n_name = 1025 }, head + 2048);
 	bad_frame(x, (struct symbolizer_frame){ .n_system_name = 1025 }, head + 2048);
 	bad_frame(x, (struct symbolizer_frame){ .n_name = 65535, .n_file = 65535 }, head + 2048);
+	bad_frame(x, (struct symbolizer_frame){ .told = 1 }, head); /* of nothing yet */
+}
+
+static void test_functions_nobody_told_of_are_refused(void **state)
+{
+	static const struct symbolizer_frame bad[] = {
+		{ .told = 1, .function = 1 }, { .told = 1, .function = UINT32_MAX }, { .told = 2 },
+		{ .told = 1, .n_name = 1 }, { .told = 65535 },
+	};
+	struct fixture *x = *state;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct frames f = { .n = 0 };
+
+		put_frame(&f, (struct symbolizer_frame){ .n_name = 1 }, "f");
+		put_frame(&f, bad[i], bad[i].n_name ? "g" : "");
+		ANSWER(x, SYMBOLIZER_FRAME, .data = f.bytes, .n = f.n);
+		ANSWER(x, SYMBOLIZER_END);
+		x->n_frames = 0;
+		assert_int_equal(ask_names(x, 2), -EBADMSG);
+		assert_int_equal(x->n_frames, 1);
+	}
 }
 
 static void test_frame_at_the_end_may_lack_its_padding(void **state)
@@ -650,8 +754,12 @@ int main(void)
 		TEST(test_endless_rows_are_given_up),
 		TEST(test_links_end_and_are_bounded),
 		TEST(test_files_beside),
+		TEST(test_dwos_are_checked),
+		TEST(test_a_dwo_is_given),
 		TEST(test_one_callee_an_address_is_answered),
 		TEST(test_one_variable_an_address_is_answered),
+		TEST(test_function_is_told_once),
+		TEST(test_functions_nobody_told_of_are_refused),
 		TEST(test_endless_frames_are_given_up),
 		TEST(test_malformed_frames_are_refused),
 		TEST(test_frame_at_the_end_may_lack_its_padding),

@@ -48,6 +48,7 @@ static void test_places(void **state)
 	expect(&q, BROKER_PLACE_CACHE, DIRECTORY, CACHE "/a0a1a2a3/debuginfo");
 	expect(&alt, BROKER_PLACE_DWZ, "", "/usr/lib/debug/.dwz/x86_64/app.debug");
 	expect(&alt, BROKER_PLACE_BESIDE, DIRECTORY, NULL);
+	expect(&q, BROKER_PLACE_FETCHED, DIRECTORY, CACHE "/a0a1a2a3/debuginfo");
 	expect(&q, BROKER_N_PLACES, DIRECTORY, NULL);
 }
 

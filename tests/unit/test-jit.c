@@ -215,6 +215,131 @@ static void test_dumps_that_lie(void **state)
 	assert_int_equal(jit_left_out(j), 1);
 }
 
+/* address, line, file; the last one's file is NULL. */
+struct told_line {
+	uint64_t address;
+	uint32_t line;
+	const char *file;
+};
+
+static size_t put_lines(unsigned char *to, uint64_t address, uint64_t n, const struct told_line *lines)
+{
+	uint64_t head[4] = { 0, 0, address, n };
+	uint32_t size = sizeof(head);
+
+	for (; lines->file; lines++) {
+		uint32_t rest[2] = { lines->line, 0 };
+
+		memcpy(to + size, &lines->address, 8);
+		memcpy(to + size + 8, rest, 8);
+		memcpy(to + size + 16, lines->file, strlen(lines->file) + 1);
+		size += 16 + (uint32_t)strlen(lines->file) + 1;
+	}
+	head[0] = 2 | (uint64_t)size << 32;
+	memcpy(to, head, sizeof(head));
+	return size;
+}
+
+static void expect_line(struct jit *j, uint64_t address, const char *file, uint32_t line)
+{
+	struct jit_symbol s;
+
+	assert_true(jit_find(j, address, &s));
+	assert_string_equal(s.file, file);
+	assert_int_equal(s.line, line);
+}
+
+static void test_lines_of_a_dump(void **state)
+{
+	static const uint32_t header[10] = { 0x4a695444, 1, 40, 62 };
+	static const struct told_line one[] = { { 0x1000, 10, "/a.js" }, { 0x1040, 12, "\xff" }, { 0x1080, 3, "/b.js" }, { 0 } };
+	static const struct told_line mixed[] = { { 0x2080, 22, "/b.js" }, { 0x2010, 20, "/a.js" }, { 0 } };
+	static const struct told_line lies[] = { { 0x2fff, 1, "/before" }, { 0 } };
+	struct record move = { 1, 64, 0, 1, 1, 0, 0x1000, 0x5000, 0x80, 7 };
+	unsigned char data[2048];
+	_cleanup_(jit_freep) struct jit *j = NULL;
+	_cleanup_(closep) int fd = -1;
+	size_t n = sizeof(header), cut;
+
+	memcpy(data, header, sizeof(header));
+	n += put_lines(data + n, 0x1000, 3, one);
+	n += put_load(data + n, 0x1000, 0x100, "one");
+	memcpy(data + n, &move, 64);
+	n += 64;
+	cut = n + put_lines(data + n, 0x2000, 2, mixed);
+	n = cut + put_load(data + cut, 0x2000, 0x100, "two");
+	n += put_load(data + n, 0x2800, 0x100, "without");
+	n += put_lines(data + n, 0x3000, 1, lies); /* 1: not in the code */
+	n += put_load(data + n, 0x3000, 0x100, "three");
+	n += put_lines(data + n, 0x4000, 1000, one); /* 2: there are not so many */
+	n += put_lines(data + n, 0x7000, 2, mixed); /* 3: likewise, and the load is of other code */
+	n += put_load(data + n, 0x2000, 0x10, "two again");
+	fd = file_of(data, cut);
+	assert_int_equal(jit_new(JIT_DUMP, &j), 0);
+	assert_int_equal(jit_update(j, fd), 0);
+	assert_int_equal(write(fd, data + cut, n - cut), n - cut);
+	assert_int_equal(jit_update(j, fd), 0);
+	expect_line(j, 0x1000, "/a.js", 10);
+	expect_line(j, 0x103f, "/a.js", 10);
+	expect_line(j, 0x1040, "/a.js", 12);
+	expect_line(j, 0x10ff, "/b.js", 3);
+	expect_line(j, 0x5050, "/a.js", 12);
+	expect_line(j, 0x2001, "", 0);
+	expect_line(j, 0x2010, "/a.js", 20);
+	expect_line(j, 0x20ff, "/b.js", 22);
+	expect_line(j, 0x2800, "", 0);
+	expect_line(j, 0x3000, "", 0);
+	assert_int_equal(jit_left_out(j), 3);
+}
+
+/* V8 adds the size of an ELF header to each address. */
+static void test_lines_that_are_shifted(void **state)
+{
+	static const uint32_t header[10] = { 0x4a695444, 1, 40, 62 };
+	static const struct told_line lines[] = { { 0x1040, 10, "/a.js" }, { 0x1120, 12, "/a.js" }, { 0 } };
+	unsigned char data[1024];
+	_cleanup_(jit_freep) struct jit *j = NULL;
+	_cleanup_(closep) int fd = -1;
+	size_t n = sizeof(header);
+
+	memcpy(data, header, sizeof(header));
+	n += put_lines(data + n, 0x1000, 2, lines);
+	n += put_load(data + n, 0x1000, 0x100, "one");
+	fd = file_of(data, n);
+	assert_int_equal(jit_new(JIT_DUMP, &j), 0);
+	assert_int_equal(jit_update(j, fd), 0);
+	expect_line(j, 0x1000, "/a.js", 10);
+	expect_line(j, 0x10df, "/a.js", 10);
+	expect_line(j, 0x10e0, "/a.js", 12);
+	assert_int_equal(jit_left_out(j), 0);
+}
+
+/* More than fits into memory at once, in a file of which each entry has another name. */
+static void test_many_lines(void **state)
+{
+	static const uint32_t header[10] = { 0x4a695444, 1, 40, 62 };
+	static unsigned char data[2u << 20];
+	static char files[2000][64];
+	static struct told_line lines[2001];
+	_cleanup_(jit_freep) struct jit *j = NULL;
+	_cleanup_(closep) int fd = -1;
+	size_t n = sizeof(header);
+
+	for (uint32_t i = 0; i < 2000; i++) {
+		snprintf(files[i], sizeof(files[i]), "/%0*u.js", (int)(i % 50) + 1, i);
+		lines[i] = (struct told_line){ 0x1000 + i * 2, i + 1, files[i] };
+	}
+	memcpy(data, header, sizeof(header));
+	n += put_lines(data + n, 0x1000, 2000, lines);
+	n += put_load(data + n, 0x1000, 4000, "one");
+	fd = file_of(data, n);
+	assert_int_equal(jit_new(JIT_DUMP, &j), 0);
+	assert_int_equal(jit_update(j, fd), 0);
+	for (uint32_t i = 0; i < 2000; i++)
+		expect_line(j, 0x1001 + i * 2, files[i], i + 1);
+	assert_int_equal(jit_left_out(j), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +350,9 @@ int main(void)
 		cmocka_unit_test(test_files_grow_and_are_replaced),
 		cmocka_unit_test(test_dump),
 		cmocka_unit_test(test_dumps_that_lie),
+		cmocka_unit_test(test_lines_of_a_dump),
+		cmocka_unit_test(test_lines_that_are_shifted),
+		cmocka_unit_test(test_many_lines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

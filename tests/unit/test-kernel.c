@@ -192,7 +192,8 @@ static void test_this_kernel(void **state)
 		unsigned long address;
 		struct kernel_symbol s;
 
-		if (sscanf(line, "%lx %c %511s", &address, &type, name) != 3 ||
+		/* BPF programs come and go between the two readings */
+		if (sscanf(line, "%lx %c %511s", &address, &type, name) != 3 || strstr(line, "[bpf]") ||
 		    !strchr("tTwW", type) || ++n % 97)
 			continue;
 		assert_int_equal(kernel_find(k, address, &s), 0);

@@ -26,7 +26,7 @@ enum how {
 struct told {
 	struct bytes text; /* " function:line" a frame, as the fixtures write it */
 	const char *file_suffix;
-	unsigned n;
+	unsigned n, n_qualified;
 	bool odd_file, odd_start;
 };
 
@@ -36,7 +36,18 @@ static void on_frame(void *context, const struct names_frame *f)
 	struct told *t = context;
 	size_t k = strlen(f->file), l = t->file_suffix ? strlen(t->file_suffix) : 0;
 
-	demangle(f->system_name, DEMANGLE_SIMPLE, name);
+	if (!*f->system_name) /* it has a line */
+		return;
+	if (f->qualified) { /* the file's name is its last part */
+		const char *last = strstr(f->qualified, f->system_name);
+
+		assert_non_null(last);
+		while (strlen(last) > strlen(f->system_name))
+			last++;
+		assert_string_equal(last, f->system_name);
+		t->n_qualified++;
+	}
+	demangle(f->qualified ? f->qualified : f->system_name, DEMANGLE_SIMPLE, name);
 	bytes_printf(&t->text, " %s:%u", name, f->line);
 	if (t->file_suffix)
 		t->odd_file |=
@@ -244,7 +255,7 @@ static void ignore(void *context, const struct names_frame *f)
 {
 	unsigned *n = context;
 
-	assert_true(strlen(f->system_name) > 0);
+	assert_true(*f->system_name || *f->file);
 	*n += 1;
 }
 

@@ -233,6 +233,25 @@ static void test_what_is_not_understood_is_said(void **state)
 	bad(x, "one process");
 }
 
+static void test_servers(void **state)
+{
+	static const char *const wrong[] = { "", "http://", "http:///x", "ftp://a", "file:///etc", "a:80", "http://a b",
+					     "http://a?x", "http://a#x", "http://me@a", "http://\xc3\xa4" };
+	struct fixture *x = *state;
+
+	RUN(x, "--pid", "1", "--debuginfod", strdupa("http://a:80//"), strdupa("--debuginfod=https://[::1]/b/"),
+	    "--debuginfod-cache", "/c");
+	good(x);
+	assert_int_equal(x->o->n_debuginfod, 2);
+	assert_string_equal(x->o->debuginfod_cache, "/c");
+	RUN(x, "record", "profile", "--pid", "1", "--debuginfod", "http://a");
+	good(x);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		RUN(x, "--pid", "1", "--debuginfod", wrong[i]);
+		bad(x, "http://HOST[:PORT] or https://HOST[:PORT] is wanted");
+	}
+}
+
 static void many(struct fixture *x, const char *option, const char *value, unsigned n)
 {
 	const char *argv[MAX_ARGS] = { "pprofd", "--pid", "1" };
@@ -259,6 +278,10 @@ static void test_more_than_there_is_room_for_is_said(void **state)
 	good(x);
 	many(x, "--listen", ":1", OPTIONS_MAX_LISTENERS + 1);
 	bad(x, "more than 16");
+	many(x, "--debuginfod", "http://a", FETCH_MAX_URLS);
+	good(x);
+	many(x, "--debuginfod", "http://a", FETCH_MAX_URLS + 1);
+	bad(x, "more than 8");
 	many(x, "--allow-host", "h", OPTIONS_MAX_HOSTS);
 	good(x);
 	many(x, "--allow-host", "h", OPTIONS_MAX_HOSTS + 1);
@@ -316,6 +339,7 @@ int main(void)
 		TEST(test_numbers_out_of_range_are_one_line_and_status_2),
 		TEST(test_what_is_missing_is_said),
 		TEST(test_what_is_not_understood_is_said),
+		TEST(test_servers),
 		TEST(test_more_than_there_is_room_for_is_said),
 		TEST(test_host_name_longer_than_dns_allows_is_said),
 		TEST(test_help_and_version_are_no_errors),

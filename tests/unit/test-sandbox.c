@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* test-sandbox.c - what serve and the symbolizer cannot do once they have shut themselves in, tried by
+/* test-sandbox.c - what serve, the symbolizer and pprofd-fetch cannot do once they have shut themselves in, tried by
  * children that enter the same filters. Needs no rights. x86_64 numbers where libc has no name. */
 
 #include <errno.h>
@@ -29,6 +29,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/fetch/sandbox.h"
 #include "daemon/serve/sandbox.h"
 #include "symbolizer/sandbox.h"
 
@@ -293,57 +294,59 @@ static long do_map_shared(void)
 /* More than the symbolizer may have. */
 static long do_much_memory(void)
 {
-	return mmap(NULL, 1ul << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+	return mmap(NULL, 256ul << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
 			       MAP_FAILED ?
 		       -1 :
 		       0;
 }
 
+enum who { SERVE, SYMBOLIZER, FETCH };
+
 static const struct attempt {
 	const char *name;
 	long (*run)(void);
-	int serve, symbolizer;
+	int of[3]; /* enum who */
 } attempts[] = {
-	{ "open", try_open, EPERM, EACCES },
-	{ "open, the old call", try_old_open, EPERM, EACCES },
-	{ "create a file", try_create, EPERM, EACCES },
-	{ "unlink", try_unlink, EPERM, EACCES },
-	{ "readlink", try_readlink, EPERM, EACCES },
-	{ "socket", try_socket, EPERM, FATAL },
-	{ "connect", try_connect, EPERM, FATAL },
-	{ "bind", try_bind, EPERM, FATAL },
-	{ "fork", try_fork, EPERM, FATAL },
-	{ "clone", try_clone, EPERM, FATAL },
-	{ "clone3", try_clone3, ENOSYS, FATAL },
-	{ "execve", try_execve, EPERM, FATAL },
-	{ "execveat", try_execveat, EPERM, FATAL },
-	{ "ptrace", try_ptrace, EPERM, FATAL },
-	{ "process_vm_readv", try_process_vm_readv, EPERM, FATAL },
-	{ "kill", try_kill, EPERM, FATAL },
-	{ "tgkill of another", try_tgkill_of_another, EPERM, EACCES },
-	{ "limits of another", try_limits_of_another, EPERM, EACCES },
-	{ "become dumpable", try_dumpable, EPERM, EACCES },
-	{ "mmap executable", try_mmap_exec, EPERM, EACCES },
-	{ "mmap a file executable", try_mmap_file_exec, EPERM, EACCES },
-	{ "mmap a file", try_mmap_file, ALLOWED, EACCES },
-	{ "mprotect executable", try_mprotect_exec, EPERM, EACCES },
-	{ "pkey_mprotect executable", try_pkey_mprotect_exec, EPERM, EACCES },
-	{ "memfd_create", try_memfd, EPERM, EACCES },
-	{ "bpf map create", try_bpf_map_create, EPERM, FATAL },
-	{ "bpf program load", try_bpf_program, EPERM, FATAL },
-	{ "perf_event_open", try_perf_event, EPERM, FATAL },
-	{ "mount", try_mount, EPERM, EACCES },
-	{ "unshare", try_unshare, EPERM, EACCES },
-	{ "setuid", try_setuid, EPERM, EACCES },
-	{ "io_uring_setup", try_io_uring, EPERM, FATAL },
-	{ "personality", try_personality, EPERM, EACCES },
-	{ "read", do_read, ALLOWED, ALLOWED },
-	{ "memory", do_memory, ALLOWED, ALLOWED },
-	{ "talk", do_talk, ALLOWED, ALLOWED },
-	{ "start a thread", do_thread, ALLOWED, FATAL },
-	{ "name a thread", do_name, ALLOWED, EACCES },
-	{ "map a table", do_map_shared, ALLOWED, EACCES },
-	{ "a GiB of memory", do_much_memory, ALLOWED, ENOMEM },
+	{ "open", try_open, { EPERM, EACCES, EACCES } },
+	{ "open, the old call", try_old_open, { EPERM, EACCES, EACCES } },
+	{ "create a file", try_create, { EPERM, EACCES, EACCES } },
+	{ "unlink", try_unlink, { EPERM, EACCES, EACCES } },
+	{ "readlink", try_readlink, { EPERM, EACCES, EACCES } },
+	{ "socket", try_socket, { EPERM, FATAL, ALLOWED } },
+	{ "connect", try_connect, { EPERM, FATAL, ENOENT } },
+	{ "bind", try_bind, { EPERM, FATAL, FATAL } },
+	{ "fork", try_fork, { EPERM, FATAL, FATAL } },
+	{ "clone", try_clone, { EPERM, FATAL, EACCES } },
+	{ "clone3", try_clone3, { ENOSYS, FATAL, EACCES } },
+	{ "execve", try_execve, { EPERM, FATAL, FATAL } },
+	{ "execveat", try_execveat, { EPERM, FATAL, FATAL } },
+	{ "ptrace", try_ptrace, { EPERM, FATAL, FATAL } },
+	{ "process_vm_readv", try_process_vm_readv, { EPERM, FATAL, FATAL } },
+	{ "kill", try_kill, { EPERM, FATAL, FATAL } },
+	{ "tgkill of another", try_tgkill_of_another, { EPERM, EACCES, EACCES } },
+	{ "limits of another", try_limits_of_another, { EPERM, EACCES, EACCES } },
+	{ "become dumpable", try_dumpable, { EPERM, EACCES, EACCES } },
+	{ "mmap executable", try_mmap_exec, { EPERM, EACCES, EACCES } },
+	{ "mmap a file executable", try_mmap_file_exec, { EPERM, EACCES, EACCES } },
+	{ "mmap a file", try_mmap_file, { ALLOWED, EACCES, EACCES } },
+	{ "mprotect executable", try_mprotect_exec, { EPERM, EACCES, EACCES } },
+	{ "pkey_mprotect executable", try_pkey_mprotect_exec, { EPERM, EACCES, EACCES } },
+	{ "memfd_create", try_memfd, { EPERM, EACCES, EACCES } },
+	{ "bpf map create", try_bpf_map_create, { EPERM, FATAL, FATAL } },
+	{ "bpf program load", try_bpf_program, { EPERM, FATAL, FATAL } },
+	{ "perf_event_open", try_perf_event, { EPERM, FATAL, FATAL } },
+	{ "mount", try_mount, { EPERM, EACCES, EACCES } },
+	{ "unshare", try_unshare, { EPERM, EACCES, EACCES } },
+	{ "setuid", try_setuid, { EPERM, EACCES, EACCES } },
+	{ "io_uring_setup", try_io_uring, { EPERM, FATAL, FATAL } },
+	{ "personality", try_personality, { EPERM, EACCES, EACCES } },
+	{ "read", do_read, { ALLOWED, ALLOWED, EACCES } },
+	{ "memory", do_memory, { ALLOWED, ALLOWED, ALLOWED } },
+	{ "talk", do_talk, { ALLOWED, ALLOWED, ALLOWED } },
+	{ "start a thread", do_thread, { ALLOWED, FATAL, EACCES } },
+	{ "name a thread", do_name, { ALLOWED, EACCES, EACCES } },
+	{ "map a table", do_map_shared, { ALLOWED, EACCES, EACCES } },
+	{ "256 MiB of memory", do_much_memory, { ALLOWED, ENOMEM, ENOMEM } },
 };
 
 static int prepare(void **state)
@@ -378,13 +381,13 @@ static int outcome(int (*enter)(void), const struct attempt *a)
 	return WEXITSTATUS(status);
 }
 
-static int check_all(int (*enter)(void), bool serve)
+static int check_all(int (*enter)(void), enum who who)
 {
 	int bad = 0;
 
 	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
 		const struct attempt *a = &attempts[i];
-		int want = serve ? a->serve : a->symbolizer, got = outcome(enter, a);
+		int want = a->of[who], got = outcome(enter, a);
 
 		if (got == want)
 			continue;
@@ -396,7 +399,7 @@ static int check_all(int (*enter)(void), bool serve)
 
 static void test_serve_is_shut_in(void **state)
 {
-	assert_int_equal(check_all(sandbox_enter_serve, true), 0);
+	assert_int_equal(check_all(sandbox_enter_serve, SERVE), 0);
 }
 
 /* Address sanitizer's own memory is more than the symbolizer is allowed. */
@@ -414,7 +417,88 @@ static void test_symbolizer_is_shut_in(void **state)
 		print_message("# not looked at under address sanitizer\n");
 		return;
 	}
-	assert_int_equal(check_all(sandbox_enter, false), 0);
+	assert_int_equal(check_all(sandbox_enter, SYMBOLIZER), 0);
+}
+
+static int enter_fetch(void)
+{
+	sandbox_limit_fetch(1 << 20);
+	return sandbox_enter_fetch();
+}
+
+static void test_fetch_is_shut_in(void **state)
+{
+	if (SANITIZED) {
+		print_message("# not looked at under address sanitizer\n");
+		return;
+	}
+	assert_int_equal(check_all(enter_fetch, FETCH), 0);
+}
+
+/* Of all calls that there are, with arguments that nothing can be done with. */
+static const long needed[] = {
+	SYS_read, SYS_pread64, SYS_write, SYS_recvmsg, SYS_sendmsg, SYS_ppoll, SYS_close, SYS_fstat, SYS_lseek,
+	SYS_fcntl, SYS_munmap, SYS_mremap, SYS_madvise, SYS_brk, SYS_futex, SYS_exit, SYS_exit_group,
+	SYS_rt_sigreturn, SYS_rt_sigprocmask, SYS_clock_gettime, SYS_restart_syscall, SYS_getrandom,
+	SYS_sched_yield, SYS_sysinfo,
+#ifdef SYS_poll
+	SYS_poll,
+#endif
+};
+
+/* What the kernel's own trampolines of uprobes call on x86_64, and of which it asks no filter (6.14 and later). */
+static bool is_never_filtered(long number)
+{
+#ifdef __x86_64__
+	return number == 335 || number == 336;
+#else
+	return false;
+#endif
+}
+
+static bool is_needed(long number)
+{
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+		if (needed[i] == number)
+			return true;
+	return false;
+}
+
+static bool is_allowed(long number)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct rlimit none = { 0, 0 };
+
+		setrlimit(RLIMIT_CORE, &none);
+		alarm(60);
+		if (sandbox_enter() < 0)
+			_exit(2);
+		errno = 0;
+		syscall(number, -1, -1, -1, -1, -1, -1);
+		_exit(errno == EACCES);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_false(WIFEXITED(status) && WEXITSTATUS(status) == 2);
+	return !(WIFEXITED(status) && WEXITSTATUS(status) == 1) &&
+	       !(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+}
+
+static void test_symbolizer_can_call_nothing_else(void **state)
+{
+	int bad = 0;
+
+	if (SANITIZED)
+		return;
+	for (long number = 0; number < 512; number++)
+		if (!is_never_filtered(number) && is_allowed(number) != is_needed(number)) {
+			print_message("# system call %ld: %s\n", number, is_needed(number) ? "is refused" : "is allowed");
+			bad++;
+		}
+	assert_int_equal(bad, 0);
 }
 
 /* The table proves nothing if this machine refuses these things to everybody. */
@@ -428,7 +512,7 @@ static void test_outside_it_works(void **state)
 	static const char *const ordinary[] = { "open", "readlink", "socket", "fork", "clone",
 						"execve", "ptrace", "kill", "mmap executable",
 						"mprotect executable", "memfd_create", "read",
-						"start a thread", "a GiB of memory" };
+						"start a thread", "256 MiB of memory" };
 
 	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++)
 		for (size_t k = 0; k < sizeof(ordinary) / sizeof(ordinary[0]); k++)
@@ -442,6 +526,8 @@ int main(void)
 		cmocka_unit_test(test_outside_it_works),
 		cmocka_unit_test(test_serve_is_shut_in),
 		cmocka_unit_test(test_symbolizer_is_shut_in),
+		cmocka_unit_test(test_symbolizer_can_call_nothing_else),
+		cmocka_unit_test(test_fetch_is_shut_in),
 	};
 
 	return cmocka_run_group_tests(tests, prepare, NULL);

@@ -133,6 +133,35 @@ static void say_losses(const struct session *s, struct capture *to, const struct
 		capture_comment(to, "the process executed a new program during the window");
 }
 
+/* Samples of the target in a row; 0 in those of others. */
+static int64_t since(const struct session *s, const struct totals_before *before, size_t i)
+{
+	const struct total *row = &s->core->totals.rows.data[i];
+
+	if (row->collector != PP_CPU || !target_has_image(s->target, row->target))
+		return 0;
+	return row->v[0] - (i < before->n ? before->v[i][0] : 0);
+}
+
+int cpu_words(const struct session *s, const struct totals_before *before, struct ahead_words *to)
+{
+	const struct totals *totals = &s->core->totals;
+	int r = 0;
+
+	for (size_t i = 0; i < totals->rows.n && r == 0; i++) {
+		const uint64_t *words;
+		uint32_t n;
+
+		if (!since(s, before, i))
+			continue;
+		words = stacks_words(&totals->stacks, totals->rows.data[i].stack, &n);
+		if (!s->kernel)
+			drop_kernel(&words, &n);
+		r = ahead_add(to, words, n);
+	}
+	return r;
+}
+
 int cpu_capture(const struct session *s, const struct totals_before *before,
 		const struct cpu_figures *then, struct capture *to)
 {
@@ -142,14 +171,10 @@ int cpu_capture(const struct session *s, const struct totals_before *before,
 
 	for (size_t i = 0; i < totals->rows.n && r == 0; i++) {
 		const struct total *row = &totals->rows.data[i];
-		int64_t d = row->v[0];
+		int64_t d = since(s, before, i);
 		const uint64_t *words;
 		uint32_t n;
 
-		if (row->collector != PP_CPU || !target_has_image(s->target, row->target))
-			continue;
-		if (i < before->n)
-			d -= before->v[i][0];
 		if (!d)
 			continue;
 		words = stacks_words(&totals->stacks, row->stack, &n);

@@ -3,6 +3,7 @@
 
 /* cpu.h - CPU samples: from rows of totals to a capture. */
 
+#include "daemon/serve/ahead.h"
 #include "daemon/serve/session.h"
 
 /* Kernel-side figures at one moment, to tell what a window lost. */
@@ -17,3 +18,5 @@ void cpu_figures(const struct session *s, struct cpu_figures *ret);
 /* Adds the samples since `before` and the comments that say what is missing. 0 or -ENOMEM. */
 int cpu_capture(const struct session *s, const struct totals_before *before,
 		const struct cpu_figures *then, struct capture *to);
+/* Adds the words of their stacks. Likewise. */
+int cpu_words(const struct session *s, const struct totals_before *before, struct ahead_words *to);

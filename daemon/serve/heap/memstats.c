@@ -145,10 +145,11 @@ int heap_text(struct core *c, struct target *t, const struct heap_totals *totals
 	add_head(&out, capture, rate);
 	for (size_t i = 0; i < capture->samples.n && out.n < TEXT_MAX_BYTES; i++)
 		add_sample(&out, capture, n, &sorted[i]);
-	read_status(c, t, &status);
-	add_memstats(&out, &status, totals);
+	/* in front of what ends as Go's text does: some look no further than for that */
 	for (size_t i = 0; i < capture->comments.n; i++)
 		bytes_printf(&out, "# pprofd: %s\n", capture->comments.data[i]);
+	read_status(c, t, &status);
+	add_memstats(&out, &status, totals);
 	if (out.bad || out.n >= TEXT_MAX_BYTES) {
 		bytes_deinit(&out);
 		return out.bad ? -ENOMEM : -E2BIG;

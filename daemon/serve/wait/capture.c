@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/serve/ahead.h"
 #include "daemon/serve/capture.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/core.h"
@@ -353,6 +354,26 @@ int wait_capture(struct core *c, const struct target *t, const struct wait_readi
 		naming_free(&n);
 	else
 		*names = n;
+	return r;
+}
+
+int wait_words(struct core *c, const struct target *t, const struct wait_reading *before, struct ahead_words *to)
+{
+	_cleanup_(wait_reading_deinit) struct wait_reading now = { 0 };
+	int r = wait_read(c, t, &now);
+
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < now.n && r == 0; i++) {
+		const struct total *row = &c->kept.rows.data[i];
+		const uint64_t *words;
+		uint32_t n;
+
+		if (row->collector != PP_WAIT || !since(before, &now, i, 1) || !target_has_image(t, row->target))
+			continue;
+		words = stacks_words(&c->kept.stacks, row->stack, &n);
+		r = ahead_add(to, words, n);
+	}
+	pthread_mutex_unlock(&c->lock);
 	return r;
 }
 

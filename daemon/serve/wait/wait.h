@@ -22,6 +22,7 @@ struct pp_thread;
 struct capture;
 struct naming;
 struct profile;
+struct ahead_words;
 
 struct wait_shown {
 	int64_t v[2];
@@ -116,6 +117,8 @@ uint64_t wait_count(struct core *c, const struct target *t, const struct profile
  * sets `names`. Takes the core's locks in turn. 0 or -errno. */
 int wait_capture(struct core *c, const struct target *t, const struct wait_reading *before,
 		 const struct wait_reading *after, bool objects, struct capture *to, struct naming *names);
+/* Adds the words of the stacks that have waited since `before`, for ahead.h. 0 or -ENOMEM. */
+int wait_words(struct core *c, const struct target *t, const struct wait_reading *before, struct ahead_words *to);
 /* The off-CPU part of wall: samples of `period` ns each, and ns. */
 int wait_add_wall(struct core *c, const struct target *t, const struct wait_reading *before,
 		  const struct wait_reading *after, int64_t period, struct capture *to);
