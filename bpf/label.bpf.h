@@ -206,6 +206,8 @@ PP_GLOBAL int pp_labels_from(struct pp_words *s, u32 k, u32 before)
 	PP_MASK(at, PP_LABEL_SOURCES);
 	source = &l->p[p].sources[at];
 	kind = source->kind;
+	if (!kind) /* a read that faults would cost a microsecond */
+		return 0;
 	address = pp_label_address(source, l->p[p].musl);
 	if (!address || address == s->hash) /* the same variable, found by another file */
 		return 0;
@@ -222,12 +224,17 @@ PP_GLOBAL int pp_labels_from(struct pp_words *s, u32 k, u32 before)
 /* The words of the current thread's labels, 0: it has none. s: half, epoch and labels are set. */
 PP_GLOBAL int pp_labels_collect(struct pp_words *s)
 {
-	u32 at = 0;
+	u32 zero = 0, at = 0, n;
+	struct pp_label_list *l = bpf_map_lookup_elem(&pp_labels, &zero);
+	u64 p;
 
-	if (!s)
+	if (!s || !l)
 		return 0;
+	p = s->labels - 1;
+	PP_MASK(p, PP_MAX_PROCESSES);
+	n = l->p[p].n;
 	s->hash = 0;
-	for (u32 k = 0; k < PP_LABEL_SOURCES && at < PP_LABEL_AT_MASK; k++)
+	for (u32 k = 0; k < PP_LABEL_SOURCES && k < n && at < PP_LABEL_AT_MASK; k++)
 		at += pp_labels_from(s, k, at) & 0x7f;
 	return at;
 }
