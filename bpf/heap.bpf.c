@@ -113,7 +113,8 @@ PP_INLINE u32 pp_draw(const struct pp_heap *h, struct pp_heap_cpu *c, u64 size)
 	return window ? PP_DRAW_WINDOW : PP_DRAW_SAMPLE;
 }
 
-/* The sample's count row; the hash of its stack is left in e. */
+/* The sample's count row; the hash of its stack, and of the labels, is left in e: it finds the row of an object that is
+ * still there. */
 PP_INLINE void pp_heap_count(struct pt_regs *ctx, struct pp_call *c, struct pp_event *e, u64 item)
 {
 	struct pp_control *control = pp_controls();
@@ -128,6 +129,9 @@ PP_INLINE void pp_heap_count(struct pt_regs *ctx, struct pp_call *c, struct pp_e
 	key.stack = pp_stack_for(ctx, c->process, e, key.epoch);
 	if (key.stack >= PP_NO_STACK(0))
 		e->hash = key.stack;
+	key.labels = e->labels;
+	if (e->labels)
+		e->hash = pp_mix(e->hash, e->label_hash) | 1;
 	key.name[0] = e->hash;
 	key.name[1] = item;
 	pp_count_add(&key);
@@ -179,7 +183,7 @@ PP_INLINE void pp_forget(struct pp_call *c, const struct pp_live *was)
 PP_INLINE void pp_heap_add(struct pt_regs *ctx, struct pp_call *c, u64 pointer,
 			   const struct pp_pending *p, const struct pp_start *start)
 {
-	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES,
+	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES, .labelled = PP_LABELLED,
 			      .v = { 1, p->size }, .start = start, .called = 1 };
 	struct pp_live v = { .born = bpf_ktime_get_ns(), .size = p->size };
 	u64 item = pp_size_class(p->size);
@@ -360,7 +364,7 @@ int pp_heap_return(struct pt_regs *ctx)
 SEC("uprobe")
 int pp_heap_told(struct pt_regs *ctx)
 {
-	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES };
+	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES, .labelled = PP_LABELLED };
 	struct pp_live v = { .born = bpf_ktime_get_ns() };
 	struct pp_registers r = pp_registers_of(ctx);
 	struct pp_call c;

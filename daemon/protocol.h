@@ -14,6 +14,7 @@
 
 #include "base/record.h"
 #include "bpf/custom.h"
+#include "bpf/event.h"
 #include "bpf/heap.h"
 #include "bpf/threads.h"
 #include "bpf/trace.h"
@@ -60,6 +61,9 @@ enum broker_request {
 			    * pp_custom_map; else as BROKER_HEAP */
 	BROKER_CUSTOM_PROBE, /* struct broker_probes, struct broker_custom_probe[n]: as BROKER_PROBE */
 	BROKER_CUSTOM_OFF, /* uint32_t target: those of it all: without effect at once, gone soon */
+	BROKER_CONTEXT,	   /* uint32_t target -> fd of a copy of what it has published about itself as OTEL_CTX; -ENOENT */
+	BROKER_LABELS,	   /* struct broker_labels, uint64_t thread_pointers[n] -> fd: for each uint64_t n_words, and
+			    * the words of its labels */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
@@ -174,6 +178,12 @@ struct broker_debug {
 	char name[BROKER_MAX_LINK];	 /* a stranger's bytes and a NUL; "": unknown */
 };
 
+struct broker_labels {
+	uint32_t target, n;
+	struct pp_labels labels; /* where they are, as the kernel has it */
+};
+#define BROKER_MAX_LABELS 4000 /* threads in one question */
+_Static_assert(sizeof(struct broker_labels) + BROKER_MAX_LABELS * 8 <= RECORD_MAX, "a question fits");
 /* A debug file, by its build-id: over the network, some time later. */
 enum broker_fetch_what {
 	BROKER_FETCH_COUNT, /* nothing but the counts */

@@ -109,7 +109,7 @@ int symbolizer_ask_info(struct symbolizer *s, const struct symbolizer_object *o,
 	info = record_payload(&s->record, struct symbolizer_info);
 	if (s->record.type != SYMBOLIZER_INFO || !info ||
 	    info->n_segments > SYMBOLIZER_MAX_SEGMENTS ||
-	    info->n_build_id > SYMBOLIZER_MAX_BUILD_ID)
+	    info->n_build_id > SYMBOLIZER_MAX_BUILD_ID || info->n_labels > SYMBOLIZER_MAX_LABELS)
 		return -EBADMSG;
 	*ret = *info;
 	return 0;

@@ -17,6 +17,7 @@
 #include "symbolizer/files.h"
 #include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
+#include "symbolizer/labels.h"
 #include "symbolizer/links.h"
 #include "symbolizer/objects.h"
 #include "symbolizer/shown.h"
@@ -87,7 +88,7 @@ static int put(struct worker *w, uint32_t type, const void *data, size_t n)
 static int answer_info(struct worker *w, const struct object *o)
 {
 	struct symbolizer_info info = { 0 };
-	const struct elf_file *f = o->elf;
+	struct elf_file *f = o->elf;
 
 	if (!f)
 		return -ENOEXEC;
@@ -101,6 +102,7 @@ static int answer_info(struct worker *w, const struct object *o)
 		};
 	info.n_build_id = f->n_build_id;
 	memcpy(info.build_id, f->build_id, f->n_build_id);
+	info.n_labels = labels_find(f, info.labels);
 	return put(w, SYMBOLIZER_INFO, &info, sizeof(info));
 }
 

@@ -28,6 +28,9 @@ ROOMS = {
 EXTRA = {
     "daemon/serve/threads/walk.c": ["bpf/unwind.bpf.h"],
     "daemon/serve/threads/native.h": ["bpf/vmlinux.h"],
+    # and its reading of labels, compiled for the broker
+    "daemon/broker/labels.c": ["bpf/label.bpf.h"],
+    "daemon/broker/labels_native.h": ["bpf/vmlinux.h"],
 }
 # library header -> the only files that may see it
 LIBRARIES = {

@@ -8,7 +8,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/broker/context.h"
 #include "daemon/broker/dwo_file.h"
+#include "daemon/broker/labels.h"
 #include "daemon/broker/threads.h"
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
@@ -233,6 +235,33 @@ static void answer_perf_map(struct broker *b, struct answer *a)
 		a->r->status = -EINVAL;
 	else
 		give_fd(a, perf_map_open(&b->processes[*target]));
+	a->r->n = 0;
+}
+
+static void answer_context(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+
+	if (!target || *target >= b->n_processes)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, context_open(&b->processes[*target]));
+	a->r->n = 0;
+}
+
+static void answer_labels(struct broker *b, struct answer *a)
+{
+	struct broker_labels q = { 0 };
+	const struct record *r = a->r;
+
+	if (r->n >= sizeof(q))
+		memcpy(&q, r->data, sizeof(q));
+	if (r->n < sizeof(q) || q.n > BROKER_MAX_LABELS || r->n != sizeof(q) + q.n * sizeof(uint64_t) ||
+	    q.target >= b->n_processes)
+		a->r->status = -EINVAL;
+	else
+		give_fd(a, labels_read(&b->processes[q.target], &q.labels,
+				       (const uint64_t *)(const void *)(r->data + sizeof(q)), q.n));
 	a->r->n = 0;
 }
 
@@ -532,6 +561,12 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_PERF_MAP:
 		answer_perf_map(b, &a);
+		break;
+	case BROKER_CONTEXT:
+		answer_context(b, &a);
+		break;
+	case BROKER_LABELS:
+		answer_labels(b, &a);
 		break;
 	case BROKER_KALLSYMS:
 		r.n = 0;

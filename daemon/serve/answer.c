@@ -401,6 +401,8 @@ static void wait_answer(const struct asking *s, const struct profile *p, int64_t
 	if (r == 0)
 		r = s->cursor ? wait_since(s, capture, &before, &after) : wait_read(c, s->target, &after);
 	if (r == 0)
+		label_refresh(c, s->target);
+	if (r == 0)
 		r = wait_capture(c, s->target, seconds || s->cursor ? &before : NULL, &after, objects, capture, &n);
 	if (r < 0) {
 		http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));

@@ -168,6 +168,21 @@ int broker_open_perf_map(struct broker_client *b, uint32_t target)
 	return ask_fd(b, BROKER_PERF_MAP, &target, sizeof(target));
 }
 
+int broker_open_context(struct broker_client *b, uint32_t target)
+{
+	return ask_fd(b, BROKER_CONTEXT, &target, sizeof(target));
+}
+
+int broker_open_labels(struct broker_client *b, const struct broker_labels *q, const uint64_t *thread_pointers)
+{
+	unsigned char data[RECORD_MAX];
+	size_t n = q->n * sizeof(*thread_pointers);
+
+	memcpy(data, q, sizeof(*q));
+	memcpy(data + sizeof(*q), thread_pointers, n);
+	return ask_fd(b, BROKER_LABELS, data, sizeof(*q) + n);
+}
+
 int broker_open_kallsyms(struct broker_client *b)
 {
 	return ask_fd(b, BROKER_KALLSYMS, NULL, 0);

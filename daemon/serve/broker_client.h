@@ -35,6 +35,8 @@ int broker_fetch(struct broker_client *b, const struct broker_fetch *q, struct b
 /* A .dwo, likewise. */
 int broker_open_dwo(struct broker_client *b, const struct broker_dwo *q, uint32_t *ret_place);
 int broker_open_perf_map(struct broker_client *b, uint32_t target);
+int broker_open_context(struct broker_client *b, uint32_t target);
+int broker_open_labels(struct broker_client *b, const struct broker_labels *q, const uint64_t *thread_pointers);
 int broker_open_kallsyms(struct broker_client *b);
 int broker_slab(struct broker_client *b, uint32_t index);
 /* `error` (BROKER_MAX_TEXT) says why not. */

@@ -431,6 +431,7 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 	if (r == 0 && (s.changed || new_image)) {
 		custom_follow(c, t, new_image);
 		heap_follow(c, t, new_image);
+		label_follow(c, t, new_image);
 		wait_data_follow(c, t);
 	}
 	__atomic_store_n(&p->noted, 0, __ATOMIC_SEQ_CST);
