@@ -80,3 +80,45 @@ PP_INLINE u64 pp_argument_of(const struct pp_registers *g, const struct pp_argum
 	}
 	return pp_argument(g, a);
 }
+
+/* A register of the context, without a helper: each by itself, since the context's address may not be computed with. */
+#define PP_REGISTER_IS(n, field)                                                                   \
+	case n:                                                                                    \
+		v = g->field;                                                                      \
+		asm volatile("" : "+r"(v));                                                        \
+		break
+
+PP_INLINE u64 pp_context_register(const struct pt_regs *g, u32 n)
+{
+	u64 v = 0;
+
+	switch (n & 15) {
+		PP_REGISTER_IS(0, ax);
+		PP_REGISTER_IS(1, dx);
+		PP_REGISTER_IS(2, cx);
+		PP_REGISTER_IS(3, bx);
+		PP_REGISTER_IS(4, si);
+		PP_REGISTER_IS(5, di);
+		PP_REGISTER_IS(6, bp);
+		PP_REGISTER_IS(7, sp);
+		PP_REGISTER_IS(8, r8);
+		PP_REGISTER_IS(9, r9);
+		PP_REGISTER_IS(10, r10);
+		PP_REGISTER_IS(11, r11);
+		PP_REGISTER_IS(12, r12);
+		PP_REGISTER_IS(13, r13);
+		PP_REGISTER_IS(14, r14);
+		PP_REGISTER_IS(15, r15);
+	}
+	return v;
+}
+
+/* The same as pp_argument, of the context itself: cheap but for what is in memory. */
+PP_INLINE u64 pp_argument_in(const struct pt_regs *g, const struct pp_registers *r, const struct pp_argument *a)
+{
+	if (a->kind == PP_ARGUMENT_CONSTANT)
+		return a->value;
+	if (a->kind == PP_ARGUMENT_REGISTER)
+		return pp_extend(pp_context_register(g, a->reg), a->size);
+	return a->kind == PP_ARGUMENT_NONE ? 0 : pp_argument(r, a);
+}

@@ -47,40 +47,34 @@ PP_INLINE u32 pp_held_bucket_of(u64 key, u32 which)
 {
 	u64 h = pp_mix(config.seed, key);
 
-	return which ? h >> (64 - PP_HELD_BUCKET_BITS) : h & ((1 << PP_HELD_BUCKET_BITS) - 1);
+	return which & 1 ? h >> (64 - PP_HELD_BUCKET_BITS) : h & ((1 << PP_HELD_BUCKET_BITS) - 1);
 }
 
-/* Slot number + 1 of the key; 0: not there. */
+/* Slot number + 1 of the key. It is not there: 0, or -1 if the second bucket is the emptier one. */
 PP_GLOBAL int pp_held_find(u64 key)
 {
+	int used[2] = { 0 };
+
 	for (u32 which = 0; which < 2; which++) {
 		u32 b = pp_held_bucket_of(key, which);
 		struct pp_held_bucket *k = bpf_map_lookup_elem(&pp_held_key, &b);
 
 		if (!k)
 			return 0;
-		for (u32 i = 0; i < PP_HELD_WAYS; i++)
-			if (PP_READ_ONCE(k->key[i]) == key)
+		for (u32 i = 0; i < PP_HELD_WAYS; i++) {
+			u64 one = PP_READ_ONCE(k->key[i]);
+
+			if (one == key)
 				return b * PP_HELD_WAYS + i + 1;
+			used[which] += one != 0;
+		}
 	}
-	return 0;
+	return used[1] < used[0] ? -1 : 0;
 }
 
-PP_INLINE u32 pp_held_used(u64 key, u32 which)
+/* A free slot, of this bucket rather than of the other, taken; number + 1, or 0: both are full. */
+PP_GLOBAL int pp_held_claim(u64 key, u32 first)
 {
-	u32 b = pp_held_bucket_of(key, which), n = 0;
-	struct pp_held_bucket *k = bpf_map_lookup_elem(&pp_held_key, &b);
-
-	for (u32 i = 0; k && i < PP_HELD_WAYS; i++)
-		n += PP_READ_ONCE(k->key[i]) != 0;
-	return n;
-}
-
-/* A free slot of the emptier bucket, taken; number + 1, or 0: both are full. */
-PP_GLOBAL int pp_held_claim(u64 key)
-{
-	u32 first = pp_held_used(key, 1) < pp_held_used(key, 0);
-
 	for (u32 which = 0; which < 2; which++) {
 		u32 b = pp_held_bucket_of(key, which ^ first);
 		struct pp_held_bucket *k = bpf_map_lookup_elem(&pp_held_key, &b);
@@ -183,7 +177,6 @@ PP_INLINE int pp_custom_call_of(struct pt_regs *ctx, struct pp_custom_call *c)
 	c->state = bpf_map_lookup_elem(&pp_custom, &c->slot);
 	if (!c->process || !c->state)
 		return 0;
-	__sync_fetch_and_add(&c->state->n_hits, 1);
 	if (t->self_exec_id == c->process->exec_id)
 		return 1;
 	__sync_fetch_and_add(&c->state->n_early, 1);
@@ -197,12 +190,13 @@ PP_INLINE u64 pp_custom_key(const struct pp_custom_call *c)
 }
 
 /* Which profile; 1: c is whole. */
-PP_INLINE int pp_custom_find(struct pp_custom_call *c, const struct pp_registers *r, u64 value)
+PP_INLINE int pp_custom_find(const struct pt_regs *ctx, struct pp_custom_call *c, const struct pp_registers *r,
+			     u64 value)
 {
 	u32 row = c->probe->row, k;
 
 	if (!row)
-		row = pp_custom_named(c->state, pp_argument_of(r, &c->probe->arguments[2]), c->slot);
+		row = pp_custom_named(c->state, pp_argument_in(ctx, r, &c->probe->arguments[2]), c->slot);
 	if (!row)
 		return 0;
 	c->row = (row - 1) & (PP_MAX_CUSTOM - 1);
@@ -235,14 +229,14 @@ PP_INLINE void pp_custom_add(struct pt_regs *ctx, struct pp_custom_call *c, u64 
 	struct pp_held *e;
 	u64 stack;
 	u32 slot;
-	int at;
+	int at = pp_held_find(c->key), first = at < 0;
 
-	if (pp_held_find(c->key) > 0) {
+	if (at > 0) {
 		__sync_fetch_and_add(&c->profile->n_twice, 1);
 		return;
 	}
 	stack = pp_custom_stack(ctx, c);
-	at = PP_READ_ONCE(c->state->n_held) < PP_MAX_HELD_VALUES ? pp_held_claim(c->key) : 0;
+	at = PP_READ_ONCE(c->state->n_held) < PP_MAX_HELD_VALUES ? pp_held_claim(c->key, first) : 0;
 	slot = at - 1;
 	e = at > 0 ? bpf_map_lookup_elem(&pp_held, &slot) : NULL;
 	if (!e) {
@@ -337,15 +331,15 @@ int pp_custom_hit(struct pt_regs *ctx)
 
 	if (!pp_custom_call_of(ctx, &c))
 		return 0;
-	value = pp_argument_of(&r, &c.probe->arguments[0]);
+	value = pp_argument_in(ctx, &r, &c.probe->arguments[0]);
 	if (c.probe->kind == PP_CUSTOM_ENTER) {
 		pp_custom_enter(ctx, value);
 		return 0;
 	}
-	if (!pp_custom_find(&c, &r, c.probe->kind == PP_CUSTOM_RESULT ? ctx->ax : value))
+	if (!pp_custom_find(ctx, &c, &r, c.probe->kind == PP_CUSTOM_RESULT ? ctx->ax : value))
 		return 0;
 	if (c.probe->kind == PP_CUSTOM_ADD)
-		pp_custom_add(ctx, &c, pp_argument_of(&r, &c.probe->arguments[1]));
+		pp_custom_add(ctx, &c, pp_argument_in(ctx, &r, &c.probe->arguments[1]));
 	else if (c.probe->kind == PP_CUSTOM_REMOVE)
 		pp_custom_remove(&c);
 	else

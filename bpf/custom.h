@@ -65,13 +65,13 @@ _Static_assert(sizeof(struct pp_custom_profile) == 128, "two cache lines");
 
 /* Of a process. Written by the kernel. */
 struct pp_custom {
-	__u64 n_hits;
 	__s64 n_held;
 	__u64 n_profiles_full; /* calls that named one more than PP_MAX_CUSTOM profiles */
 	__u64 n_bad_names;     /* calls whose name was empty, too long, or not there */
 	__u64 n_early;	       /* calls of a program that we had yet to look at */
 	__u64 probed;	       /* written by serve: children inherit something */
 	__u64 n_forks, fork_noted; /* the latter is cleared by serve */
+	__u64 pad;
 };
 _Static_assert(sizeof(struct pp_custom) == 64, "one cache line");
 
