@@ -123,11 +123,11 @@ def test_every_compiler():
     check("custom-gcc-o0" in names and "custom-clang-o3" in names, "built are only %s" % names)
     targets = [Target(n) for n in names]
     d = lib.Daemon(*[t.p for t in targets])
-    for name, t in zip(names, targets):
+
+    def check_one(name, t):
         ready(d, pid=t.pid)
         t.step("here 1 5", "inlined 100 3", "called 200 4", "deep 300 2", "remove 1 2", "named 7 3 at run time",
                "unnamed 8 1 at run time")
-    for name, t in zip(names, targets):
         p = profile(d, "things", pid=t.pid)
         found = leaves(p)
         root = [s.frames for s in p.samples if len(s.frames) == 1]
@@ -139,6 +139,8 @@ def test_every_compiler():
         counts = index(d, t.pid)
         check(counts["things"] == 12 and counts["at run time"] == 2 and counts["declared"] == 0,
               "%s: the index says %s" % (name, counts))
+
+    lib.together(*[lambda name=name, t=t: check_one(name, t) for name, t in zip(names, targets)])
     d.stop()
 
 
@@ -200,12 +202,15 @@ def test_library_and_late():
     check("things" not in index(d, plain.pid), "listed before there is such a file")
     t.step("here 1 2", "open " + library)
     plain.step("open " + library)
-    for x in (t, plain):
+
+    def use(x):
         # a sample shows that there is new code
-        eventually(lambda x=x: d.get("/pid/%d/debug/pprof/profile?seconds=1" % x.pid) and
+        eventually(lambda: d.get("/pid/%d/debug/pprof/profile?seconds=1" % x.pid) and
                    "of the library" in index(d, x.pid), "the library's profile is not listed")
         ready(d, "of the library", x.pid)
         x.step("library 10 3")
+
+    lib.together(lambda: use(t), lambda: use(plain))
     check(leaves(profile(d, "things", pid=t.pid)) == {"site_here": 2, "site_library": 3}, "of two files")
     check(leaves(profile(d, "things", pid=plain.pid)) == {"site_library": 3}, "of the library alone")
     d.stop()
@@ -257,18 +262,6 @@ def test_many():
     d.stop()
 
 
-def test_go_tool_pprof():
-    t, d = start()
-    t.step("here 1 5", "called 10 2")
-    p = subprocess.run(["go", "tool", "pprof", "-top", d.url(path("things"))], stdin=subprocess.DEVNULL, check=False,
-                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
-                       env={**os.environ, "PPROF_TMPDIR": str(lib.directory())})
-    check(p.returncode == 0, p.stderr.decode()[-300:])
-    check(re.search(rb"Type: things\n", p.stdout) and re.search(rb"5 +71.43%.*site_here", p.stdout) and
-          re.search(rb"2 +28.57%.*site_called", p.stdout), p.stdout.decode())
-    d.stop()
-
-
 def test_record():
     """A profile of one's own on the command line, and what becomes of errors of the writer."""
     t = Target()
@@ -297,8 +290,8 @@ def test_record():
           str(said))
 
 
-def test_remote():
-    """record --remote: what a running pprofd has, over TCP and a Unix socket."""
+def test_clients():
+    """record --remote: what a running pprofd has, over TCP and a Unix socket; go tool pprof."""
     t = Target()
     directory = lib.directory()
     d = lib.Daemon(t.p, listen=("127.0.0.1:0", "unix:%s/s" % directory))
@@ -324,6 +317,14 @@ def test_remote():
     with open("/dev/full", "wb") as full:
         code, out, err = record("things", "--remote", d.url(), stdout=full)
     check(code == 1 and "No space left" in err, err)
+
+    t.step("called 10 2")
+    p = subprocess.run(["go", "tool", "pprof", "-top", d.url(path("things"))], stdin=subprocess.DEVNULL, check=False,
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
+                       env={**os.environ, "PPROF_TMPDIR": str(directory)})
+    check(p.returncode == 0, p.stderr.decode()[-300:])
+    check(re.search(rb"Type: things\n", p.stdout) and re.search(rb"5 +71.43%.*site_here", p.stdout) and
+          re.search(rb"2 +28.57%.*site_called", p.stdout), p.stdout.decode())
     d.stop()
 
 
