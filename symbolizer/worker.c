@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -8,9 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "daemon/broker/context.h"
-#include "daemon/broker/dwo_file.h"
-#include "daemon/broker/labels.h"
+#include "daemon/broker/answer.h"
 #include "daemon/broker/threads.h"
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
@@ -115,22 +113,6 @@ int broker_start_serve(struct broker *b)
 	return err;
 }
 
-/* Each answer sets r->status; descriptors it puts into r->fds are ours unless it says `give`. */
-struct answer {
-	struct record *r;
-	bool give; /* close r->fds once they are sent */
-};
-
-static void give_fd(struct answer *a, int fd)
-{
-	if (fd < 0) {
-		a->r->status = fd;
-		return;
-	}
-	a->r->fds[a->r->n_fds++] = fd;
-	a->give = true;
-}
-
 static void answer_maps(struct broker *b, struct answer *a)
 {
 	struct kernel_sizes sizes;
@@ -166,7 +148,7 @@ static void answer_proc(struct broker *b, struct answer *a)
 	if (!q || q->target >= b->n_processes || q->file >= BROKER_N_PROC)
 		a->r->status = -EINVAL;
 	else
-		give_fd(a, process_open_proc(&b->processes[q->target],
+		answer_fd(a, process_open_proc(&b->processes[q->target],
 					     (enum broker_proc_file)q->file));
 	a->r->n = 0;
 }
@@ -179,90 +161,9 @@ static void answer_object(struct broker *b, struct answer *a)
 	if (!q || q->target >= b->n_processes)
 		a->r->status = -EINVAL;
 	else
-		give_fd(a, process_open_mapped(&b->processes[q->target], q->start, q->end, &file));
+		answer_fd(a, process_open_mapped(&b->processes[q->target], q->start, q->end, &file));
 	memcpy(a->r->data, &file, sizeof(file));
 	a->r->n = sizeof(file);
-}
-
-static void answer_debug(struct broker *b, struct answer *a)
-{
-	const struct broker_debug *q = record_payload(a->r, struct broker_debug);
-	const struct debug_caches caches = { b->debug_cache, b->fetches.cache.path };
-	enum broker_place place = BROKER_N_PLACES;
-	uint32_t found;
-
-	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_PLACES)
-		a->r->status = -EINVAL;
-	else
-		give_fd(a, debug_file_open(&b->processes[q->target], q, &caches, &place));
-	if (a->give && place == BROKER_PLACE_FETCHED)
-		fetch_cache_used(a->r->fds[0]);
-	found = place;
-	memcpy(a->r->data, &found, sizeof(found));
-	a->r->n = sizeof(found);
-}
-
-static void answer_fetch(struct broker *b, struct answer *a)
-{
-	const struct broker_fetch *q = record_payload(a->r, struct broker_fetch);
-	struct broker_fetched f = { 0 };
-
-	a->r->status = q ? fetches_answer(&b->fetches, q, &f) : -EINVAL;
-	memcpy(a->r->data, &f, sizeof(f));
-	a->r->n = sizeof(f);
-}
-
-static void answer_dwo(struct broker *b, struct answer *a)
-{
-	const struct broker_dwo *q = record_payload(a->r, struct broker_dwo);
-	enum broker_dwo_place place = BROKER_N_DWO_PLACES;
-	uint32_t found;
-
-	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_DWO_PLACES)
-		a->r->status = -EINVAL;
-	else
-		give_fd(a, dwo_file_open(&b->processes[q->target], q, &place));
-	found = place;
-	memcpy(a->r->data, &found, sizeof(found));
-	a->r->n = sizeof(found);
-}
-
-static void answer_perf_map(struct broker *b, struct answer *a)
-{
-	const uint32_t *target = record_payload(a->r, uint32_t);
-
-	if (!target || *target >= b->n_processes)
-		a->r->status = -EINVAL;
-	else
-		give_fd(a, perf_map_open(&b->processes[*target]));
-	a->r->n = 0;
-}
-
-static void answer_context(struct broker *b, struct answer *a)
-{
-	const uint32_t *target = record_payload(a->r, uint32_t);
-
-	if (!target || *target >= b->n_processes)
-		a->r->status = -EINVAL;
-	else
-		give_fd(a, context_open(&b->processes[*target]));
-	a->r->n = 0;
-}
-
-static void answer_labels(struct broker *b, struct answer *a)
-{
-	struct broker_labels q = { 0 };
-	const struct record *r = a->r;
-
-	if (r->n >= sizeof(q))
-		memcpy(&q, r->data, sizeof(q));
-	if (r->n < sizeof(q) || q.n > BROKER_MAX_LABELS || r->n != sizeof(q) + q.n * sizeof(uint64_t) ||
-	    q.target >= b->n_processes)
-		a->r->status = -EINVAL;
-	else
-		give_fd(a, labels_read(&b->processes[q.target], &q.labels,
-				       (const uint64_t *)(const void *)(r->data + sizeof(q)), q.n));
-	a->r->n = 0;
 }
 
 static void answer_symbolizer(struct broker *b, struct answer *a)
@@ -271,7 +172,7 @@ static void answer_symbolizer(struct broker *b, struct answer *a)
 	a->r->n = 0;
 	a->r->status = child_start("pprofd-symbolizer", &b->symbolizer);
 	if (a->r->status == 0)
-		give_fd(a, TAKE_FD(b->symbolizer.socket));
+		answer_fd(a, TAKE_FD(b->symbolizer.socket));
 }
 
 static int arm(struct broker *b, enum pp_collector c, char *error)
@@ -361,7 +262,7 @@ static void answer_threads(struct broker *b, struct answer *a)
 		fd = threads_answer(p, k, what);
 	answer_text(a, fd < 0 ? fd : 0, error);
 	if (fd >= 0)
-		give_fd(a, fd);
+		answer_fd(a, fd);
 }
 
 static void answer_wait(struct broker *b, struct answer *a)
@@ -496,7 +397,7 @@ static void answer_keep(struct broker *b, struct answer *a)
 	if (!target || *target >= b->n_processes)
 		a->r->status = -EINVAL;
 	else
-		give_fd(a, b->keep < 0 ? -ENOENT : open_kept(b, *target));
+		answer_fd(a, b->keep < 0 ? -ENOENT : open_kept(b, *target));
 	a->r->n = 0;
 }
 
@@ -505,7 +406,7 @@ static void answer_slab(struct broker *b, struct answer *a)
 	const uint32_t *index = record_payload(a->r, uint32_t);
 
 	if (index)
-		give_fd(a, kernel_slab(b->kernel, *index));
+		answer_fd(a, kernel_slab(b->kernel, *index));
 	else
 		a->r->status = -EINVAL;
 	a->r->n = 0;
@@ -571,7 +472,7 @@ int broker_answer(struct broker *b)
 	case BROKER_KALLSYMS:
 		r.n = 0;
 		err = open("/proc/kallsyms", O_RDONLY | O_CLOEXEC);
-		give_fd(&a, err < 0 ? -errno : err);
+		answer_fd(&a, err < 0 ? -errno : err);
 		break;
 	case BROKER_SLAB:
 		answer_slab(b, &a);
@@ -588,7 +489,7 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_CREATED:
 		r.n = 0;
-		give_fd(&a, kernel_created(b->kernel));
+		answer_fd(&a, kernel_created(b->kernel));
 		break;
 	case BROKER_WAIT:
 		answer_wait(b, &a);
