@@ -60,6 +60,8 @@ enum broker_request {
 	BROKER_CUSTOM,	   /* loads the programs of custom profiles; no payload; fds: maps in the order of enum
 			    * pp_custom_map; else as BROKER_HEAP */
 	BROKER_CUSTOM_PROBE, /* struct broker_probes, struct broker_custom_probe[n]: as BROKER_PROBE */
+	BROKER_TRACE_PROBE, /* struct broker_probes, struct broker_custom_probe[n], kinds as enum pp_trace_kind, rows are
+			     * sites: until PP_TRACE is disarmed; else as BROKER_PROBE */
 	BROKER_CUSTOM_OFF, /* uint32_t target: those of it all: without effect at once, gone soon */
 	BROKER_CONTEXT,	   /* uint32_t target -> fd of a copy of what it has published about itself as OTEL_CTX; -ENOENT */
 	BROKER_LABELS,	   /* struct broker_labels, uint64_t thread_pointers[n] -> fd: for each uint64_t n_words, and

@@ -2,7 +2,7 @@
 #pragma once
 
 /* pprofd.h - what runtime/pprof gives a program, for programs that pprofd looks at from outside: profiles of your
- * own (NewProfile, Add, Remove) and labels (Do).
+ * own (NewProfile, Add, Remove), labels (Do), and runtime/trace's tasks, regions and logs.
  *
  * One header for C11 and C++17: no library, no dependency. x86-64 Linux, gcc and clang; anywhere else, and where
  * PPROFD_DISABLE is defined, all of it does nothing. Compiled code of a program that uses this needs no licence
@@ -26,6 +26,17 @@
  * are), which cost nothing; or any const char *, which is read when the call is made, and counted as an error
  * if it points nowhere. `skip` leaves out so many functions from the leaf of the stack, inlined ones too; 0: the
  * function that PPROFD_ADD stands in is the leaf.
+ *
+ * What a trace shows (/debug/pprof/trace), in the same manner; probed only while one is recorded.
+ *
+ *	PPROFD_TASK_BEGIN(task, parent, "request");     task, parent: any numbers but 0, unique in the process; 0: none
+ *	PPROFD_REGION_BEGIN(task, "parsing");           of this thread; regions are nested. task 0: of none
+ *	PPROFD_LOG(task, "category", message);          message: a const char *
+ *	PPROFD_REGION_END(task, "parsing");
+ *	PPROFD_TASK_END(task);                          on any thread
+ *
+ * Names are as of profiles; texts are cut to 63 bytes. A message that is not in memory yet (a literal that the
+ * program has never read) is shown as empty.
  *
  * Labels of the current thread, on the samples of every other profile.
  *
@@ -142,6 +153,37 @@
 				  [pp_n] "nr"((const char *)(name))                                \
 				: "memory");                                                       \
 	} while (0)
+
+/* ---- what a trace shows ---- */
+
+/* Two numbers and a name, as PPROFD_ADD has them. */
+#define PPROFD_SAY_(probe, first, second, name)                                                    \
+	do {                                                                                       \
+		if (PPROFD_IS_LITERAL_(name))                                                      \
+			__asm__ __volatile__(                                                      \
+				PPROFD_SITE_(probe, "8@%[pp_a] 8@%[pp_b]")                         \
+				PPROFD_LITERAL_NOTE_("[pp_n]")                                     \
+				:                                                                  \
+				: [pp_a] "nr"((unsigned long)(first)),                             \
+				  [pp_b] "nr"((unsigned long)(second)),                            \
+				  [pp_n] "i"(PPROFD_LITERAL_(name))                                \
+				: "memory");                                                       \
+		else                                                                               \
+			__asm__ __volatile__(                                                      \
+				PPROFD_SITE_(probe, "8@%[pp_a] 8@%[pp_b] 8@%[pp_n]")               \
+				:                                                                  \
+				: [pp_a] "nr"((unsigned long)(first)),                             \
+				  [pp_b] "nr"((unsigned long)(second)),                            \
+				  [pp_n] "nr"((const char *)(name))                                \
+				: "memory");                                                       \
+	} while (0)
+
+#define PPROFD_TASK_BEGIN(task, parent, name) PPROFD_SAY_("task_begin", task, parent, name)
+#define PPROFD_TASK_END(task) PPROFD_SAY_("task_end", task, 0, "task")
+#define PPROFD_REGION_BEGIN(task, name) PPROFD_SAY_("region_begin", task, 0, name)
+#define PPROFD_REGION_END(task, name) PPROFD_SAY_("region_end", task, 0, name)
+#define PPROFD_LOG(task, category, message)                                                        \
+	PPROFD_SAY_("log", task, (const char *)(message), category)
 
 /* ---- labels ---- */
 
@@ -282,6 +324,11 @@ static inline __attribute__((always_inline)) void pprofd_label_set(const char *k
 #endif
 #define PPROFD_ADD(name, value, skip) ((void)(name), (void)(value), (void)(skip))
 #define PPROFD_REMOVE(name, value) ((void)(name), (void)(value))
+#define PPROFD_TASK_BEGIN(task, parent, name) ((void)(task), (void)(parent), (void)(name))
+#define PPROFD_TASK_END(task) ((void)(task))
+#define PPROFD_REGION_BEGIN(task, name) ((void)(task), (void)(name))
+#define PPROFD_REGION_END(task, name) ((void)(task), (void)(name))
+#define PPROFD_LOG(task, category, message) ((void)(task), (void)(category), (void)(message))
 #define PPROFD_LABEL_SET(key, value) ((void)(key), (void)(value))
 #define PPROFD_LABEL_CLEAR(key) ((void)(key))
 

@@ -120,6 +120,27 @@ static enum symbolizer_probe_status read_literal(const struct finder *x, uint64_
 	return take_name(p, name, n);
 }
 
+static uint8_t kind_of(const char *probe)
+{
+	static const struct {
+		const char *probe;
+		uint8_t kind;
+	} all[] = {
+		{ "add", CUSTOM_ADD },
+		{ "remove", CUSTOM_REMOVE },
+		{ "task_begin", CUSTOM_TASK_BEGIN },
+		{ "task_end", CUSTOM_TASK_END },
+		{ "region_begin", CUSTOM_REGION_BEGIN },
+		{ "region_end", CUSTOM_REGION_END },
+		{ "log", CUSTOM_LOG },
+	};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (!strcmp(probe, all[i].probe))
+			return all[i].kind;
+	return 0;
+}
+
 static int on_note(void *context, const struct usdt_note *n)
 {
 	struct finder *x = context;
@@ -130,7 +151,7 @@ static int on_note(void *context, const struct usdt_note *n)
 
 	if (strcmp(n->provider, "pprofd") != 0)
 		return 0;
-	p.kind = !strcmp(n->name, "add") ? CUSTOM_ADD : !strcmp(n->name, "remove") ? CUSTOM_REMOVE : 0;
+	p.kind = kind_of(n->name);
 	if (!p.kind) /* of a later version */
 		return 0;
 	literal = x->literals.n ? bsearch(&key, x->literals.data, x->literals.n, sizeof(key), by_site) : NULL;

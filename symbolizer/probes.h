@@ -140,6 +140,12 @@ enum symbolizer_custom_kind {
 	CUSTOM_OUT,	    /* where an argument points that CUSTOM_ENTER has seen */
 	CUSTOM_OUT_PAIR,    /* likewise, two descriptors */
 	CUSTOM_ENTER,	    /* at the entry of such a function; argument: the pointer */
+	/* what is said in a trace: a number or two of the program's, and a name as of ADD */
+	CUSTOM_TASK_BEGIN,  /* task, parent */
+	CUSTOM_TASK_END,    /* task, - */
+	CUSTOM_REGION_BEGIN, /* task, - */
+	CUSTOM_REGION_END,
+	CUSTOM_LOG,	    /* task, pointer to the message */
 	CUSTOM_N_KINDS,
 };
 

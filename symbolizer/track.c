@@ -160,7 +160,7 @@ static bool is_good(const struct symbolizer_track *t)
 {
 	bool entry = t->kind == CUSTOM_ADD || t->kind == CUSTOM_REMOVE || t->kind == CUSTOM_ENTER;
 
-	return t->kind > CUSTOM_PROFILE && t->kind < CUSTOM_N_KINDS && *t->name && !t->name[sizeof(t->name) - 1] &&
+	return t->kind > CUSTOM_PROFILE && t->kind <= CUSTOM_ENTER && *t->name && !t->name[sizeof(t->name) - 1] &&
 	       *t->function && !t->function[sizeof(t->function) - 1] &&
 	       (!entry || (t->argument && t->argument <= SYMBOLIZER_N_ARGUMENTS));
 }

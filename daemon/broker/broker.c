@@ -346,6 +346,32 @@ static void answer_custom_probe(struct broker *b, struct answer *a)
 	answer_text(a, r, error);
 }
 
+static int trace_probe(struct broker *b, const struct record *r, char *error)
+{
+	struct broker_custom_probe probes[BROKER_MAX_PROBES];
+	_cleanup_(closep) int fd = -1;
+	struct broker_file file;
+	struct broker_probes q;
+
+	if (r->n < sizeof(q))
+		return -EBADMSG;
+	memcpy(&q, r->data, sizeof(q));
+	if (q.target >= b->n_processes || q.n > BROKER_MAX_PROBES || r->n != sizeof(q) + q.n * sizeof(*probes) ||
+	    !b->traces || traces_loaded(b->traces, error) < 0)
+		return -EBADMSG;
+	memcpy(probes, r->data + sizeof(q), q.n * sizeof(*probes));
+	fd = process_open_mapped(&b->processes[q.target], q.start, q.end, &file);
+	return fd < 0 ? fd : traces_probe(b->traces, &b->processes[q.target], fd, &q, probes, error);
+}
+
+static void answer_trace_probe(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = trace_probe(b, a->r, error);
+
+	answer_text(a, r, error);
+}
+
 static void answer_custom_off(struct broker *b, struct answer *a)
 {
 	const uint32_t *target = record_payload(a->r, uint32_t);
@@ -508,6 +534,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_CUSTOM_PROBE:
 		answer_custom_probe(b, &a);
+		break;
+	case BROKER_TRACE_PROBE:
+		answer_trace_probe(b, &a);
 		break;
 	case BROKER_CUSTOM_OFF:
 		answer_custom_off(b, &a);

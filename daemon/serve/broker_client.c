@@ -281,7 +281,7 @@ int broker_custom(struct broker_client *b, int ret_fds[PP_N_CUSTOM_MAPS], char *
 	return ask_programs(b, BROKER_CUSTOM, &nothing, 0, ret_fds, PP_N_CUSTOM_MAPS, error);
 }
 
-int broker_custom_probe(struct broker_client *b, const struct broker_probes *q,
+static int custom_probe(struct broker_client *b, enum broker_request what, const struct broker_probes *q,
 			const struct broker_custom_probe *probes, char *error)
 {
 	unsigned char data[sizeof(*q) + BROKER_MAX_PROBES * sizeof(*probes)];
@@ -293,12 +293,24 @@ int broker_custom_probe(struct broker_client *b, const struct broker_probes *q,
 	memcpy(data, q, sizeof(*q));
 	memcpy(data + sizeof(*q), probes, q->n * sizeof(*probes));
 	pthread_mutex_lock(&b->lock);
-	err = ask(b, BROKER_CUSTOM_PROBE, data, sizeof(*q) + q->n * sizeof(*probes));
+	err = ask(b, what, data, sizeof(*q) + q->n * sizeof(*probes));
 	if (err < 0)
 		take_text(b, error);
 	record_close_fds(&b->record);
 	pthread_mutex_unlock(&b->lock);
 	return err;
+}
+
+int broker_custom_probe(struct broker_client *b, const struct broker_probes *q,
+			const struct broker_custom_probe *probes, char *error)
+{
+	return custom_probe(b, BROKER_CUSTOM_PROBE, q, probes, error);
+}
+
+int broker_trace_probe(struct broker_client *b, const struct broker_probes *q,
+		       const struct broker_custom_probe *probes, char *error)
+{
+	return custom_probe(b, BROKER_TRACE_PROBE, q, probes, error);
 }
 
 int broker_custom_off(struct broker_client *b, uint32_t target)

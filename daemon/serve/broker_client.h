@@ -60,6 +60,9 @@ int broker_unprobe(struct broker_client *b, uint32_t target, uint32_t sides);
 int broker_custom(struct broker_client *b, int ret_fds[PP_N_CUSTOM_MAPS], char *error);
 int broker_custom_probe(struct broker_client *b, const struct broker_probes *q,
 			const struct broker_custom_probe *probes, char *error);
+/* Likewise, of a trace that is recorded. */
+int broker_trace_probe(struct broker_client *b, const struct broker_probes *q,
+		       const struct broker_custom_probe *probes, char *error);
 int broker_custom_off(struct broker_client *b, uint32_t target);
 /* The target's held objects are looked at, soon. */
 int broker_look(struct broker_client *b, uint32_t target);

@@ -142,6 +142,15 @@ static bool knows(const struct target_custom *x, uint32_t object)
 	return false;
 }
 
+/* Not what a trace shows alone. */
+static bool has_profiles(const struct object *x)
+{
+	for (size_t i = 0; i < x->custom.all.n; i++)
+		if (x->custom.all.data[i].kind < CUSTOM_TASK_BEGIN)
+			return true;
+	return false;
+}
+
 static void find_files(struct core *c, struct target *t)
 {
 	for (size_t i = 0; i < t->mappings.n; i++) {
@@ -152,7 +161,7 @@ static void find_files(struct core *c, struct target *t)
 			continue;
 		ask_file(c, x);
 		t->custom.n_lost += x->custom.end.n_lost;
-		if (x->custom.all.n)
+		if (has_profiles(x))
 			vec_push(&t->custom.files, f);
 	}
 }
@@ -196,7 +205,7 @@ static bool translate(const struct core *c, struct target *t, const struct symbo
 	struct target_custom *x = &t->custom;
 
 	*to = (struct broker_custom_probe){ .offset = from->offset };
-	if (from->status != PROBE_FINE)
+	if (from->status != PROBE_FINE || !kinds[from->kind])
 		return false;
 	if (from->n_name && custom_is_reserved(from->name)) {
 		x->n_reserved += from->kind == CUSTOM_ADD;

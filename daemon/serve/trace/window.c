@@ -127,6 +127,11 @@ static int begin(struct trace_window *w, char *error)
 	}
 	if (r < 0)
 		disarm(w);
+	if (r == TRACE_OPEN) {
+		pthread_mutex_lock(&c->scan_lock);
+		recording_probe(c, w->target);
+		pthread_mutex_unlock(&c->scan_lock);
+	}
 	pthread_mutex_unlock(&c->traces.control);
 	return r;
 }
