@@ -86,13 +86,13 @@ struct trace_note {
 struct trace_generation {
 	const struct trace_event *events;
 	uint32_t n;
-	const struct trace_note *notes;
-	uint32_t n_notes;
 	uint64_t began, ended; /* ns, CLOCK_MONOTONIC */
 	uint64_t n_lost;       /* events that the ring had no room for, in this generation */
 	/* The frames of stack `id`, leaf first; borrowed until the next call. How many, 0 for an unknown id. */
 	uint32_t (*frames)(void *context, uint32_t id, const struct trace_frame **ret);
 	void *context;
+	const struct trace_note *notes;
+	uint32_t n_notes;
 };
 
 /* A thread that was there when the recording began. */
