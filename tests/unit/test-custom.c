@@ -135,6 +135,30 @@ static void test_names_and_sites(void **state)
 	assert_int_equal(c[2].arguments[2].reg, 12);
 }
 
+static void test_what_traces_show(void **state)
+{
+	static const char *const names[] = { "task_begin", "task_end", "region_begin", "region_end", "log" };
+	struct world *w = *state;
+
+	memcpy(w->m.text + 0x800, "part", 5);
+	for (uint64_t i = 0; i < 5; i++) {
+		site(w, 0x300 + i, names[i], i % 2 ? "8@%rdi 8@$0 8@%rsi" : "8@%rdi 8@-8(%rbp)");
+		if (i % 2 == 0)
+			literal(w, 0x300 + i, IMAGE_TEXT + 0x800);
+	}
+	find(w);
+	assert_int_equal(w->l.all.n, 5);
+	for (uint32_t i = 0; i < 5; i++) {
+		const struct symbolizer_custom *c = &w->l.all.data[i];
+
+		assert_int_equal(c->kind, CUSTOM_TASK_BEGIN + i);
+		assert_int_equal(c->status, PROBE_FINE);
+		assert_int_equal(c->n_name, i % 2 ? 0 : 4);
+		assert_int_equal(c->arguments[1].kind, i % 2 ? SYMBOLIZER_CONSTANT : SYMBOLIZER_MEMORY);
+		assert_int_equal(c->arguments[2].kind, i % 2 ? SYMBOLIZER_REGISTER : SYMBOLIZER_NOTHING);
+	}
+}
+
 static void test_a_moved_file_is_corrected(void **state)
 {
 	struct world *w = *state;
@@ -491,6 +515,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_names_and_sites),
+		TEST(test_what_traces_show),
 		TEST(test_a_moved_file_is_corrected),
 		TEST(test_what_is_refused),
 		TEST(test_sites_are_bounded),

@@ -113,7 +113,8 @@ static void say_refused(struct core *c, const struct target *t, struct capture *
 		for (size_t k = 0; x && k < x->custom.all.n; k++) {
 			const struct symbolizer_custom *s = &x->custom.all.data[k];
 
-			if (s->status == PROBE_FINE || (s->n_name && strcmp(s->name, to->profile->name) != 0))
+			if (s->status == PROBE_FINE || s->kind >= CUSTOM_TASK_BEGIN ||
+			    (s->n_name && strcmp(s->name, to->profile->name) != 0))
 				continue;
 			if (n++ < MAX_REFUSED)
 				capture_comment(to, "not probed: %s, offset 0x%llx: %s", object_short_name(x),

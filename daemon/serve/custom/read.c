@@ -85,7 +85,8 @@ static int list_files(struct core *c, const struct target *t, struct custom_list
 		const struct object *x = objects_find(&c->objects, t->custom.files.data[i].object);
 
 		for (size_t k = 0; x && k < x->custom.all.n && r == 0; k++)
-			r = list_name(to, x->custom.all.data[k].name, x->custom.all.data[k].n_name);
+			if (x->custom.all.data[k].kind < CUSTOM_TASK_BEGIN)
+				r = list_name(to, x->custom.all.data[k].name, x->custom.all.data[k].n_name);
 	}
 	return r;
 }

@@ -24,7 +24,8 @@ static uint32_t find_task(const struct go_trace *g, uint64_t task)
 	return i;
 }
 
-static void task_begin(struct go_trace *g, const struct trace_note *n, uint64_t t, struct go_thread *th, uint32_t stack)
+static void task_begin(struct go_trace *g, const struct trace_note *n, uint64_t t,
+		       struct go_thread *th, uint32_t stack)
 {
 	if (!n->task || n->task == NO_TASK || find_task(g, n->task) < g->tasks.n) {
 		go_repair(g, GO_TASK_TWICE);
@@ -34,12 +35,13 @@ static void task_begin(struct go_trace *g, const struct trace_note *n, uint64_t 
 		go_repair(g, GO_SAID_TOO_MUCH);
 		return;
 	}
-	PUT(g, t, th, GO_TASK_BEGIN, n->task, n->parent == NO_TASK ? 0 : n->parent, go_wire_string(&g->wire, n->name),
-	    stack);
+	PUT(g, t, th, GO_TASK_BEGIN, n->task, n->parent == NO_TASK ? 0 : n->parent,
+	    go_wire_string(&g->wire, n->name), stack);
 }
 
 /* One that began before the trace may end. */
-static void task_end(struct go_trace *g, const struct trace_note *n, uint64_t t, struct go_thread *th, uint32_t stack)
+static void task_end(struct go_trace *g, const struct trace_note *n, uint64_t t,
+		     struct go_thread *th, uint32_t stack)
 {
 	uint32_t i = find_task(g, n->task);
 
@@ -50,8 +52,8 @@ static void task_end(struct go_trace *g, const struct trace_note *n, uint64_t t,
 	PUT(g, t, th, GO_TASK_END, n->task, stack);
 }
 
-static void region_begin(struct go_trace *g, const struct trace_note *n, uint64_t t, struct go_thread *th,
-			 uint32_t stack)
+static void region_begin(struct go_trace *g, const struct trace_note *n, uint64_t t,
+			 struct go_thread *th, uint32_t stack)
 {
 	struct go_region *to;
 
@@ -70,13 +72,14 @@ static void region_begin(struct go_trace *g, const struct trace_note *n, uint64_
 	PUT(g, t, th, GO_REGION_BEGIN, to->task, go_wire_string(&g->wire, to->name), stack);
 }
 
-static void put_region_end(struct go_trace *g, uint64_t t, struct go_thread *th, uint64_t task, const char *name,
-			   uint32_t stack)
+static void put_region_end(struct go_trace *g, uint64_t t, struct go_thread *th, uint64_t task,
+			   const char *name, uint32_t stack)
 {
 	PUT(g, t, th, GO_REGION_END, task, go_wire_string(&g->wire, name), stack);
 }
 
-static void region_end(struct go_trace *g, const struct trace_note *n, uint64_t t, struct go_thread *th, uint32_t stack)
+static void region_end(struct go_trace *g, const struct trace_note *n, uint64_t t,
+		       struct go_thread *th, uint32_t stack)
 {
 	uint32_t at = th->n_regions;
 	char name[GO_REGION_NAME];
@@ -86,7 +89,8 @@ static void region_end(struct go_trace *g, const struct trace_note *n, uint64_t 
 		return;
 	}
 	utf8_copy(name, sizeof(name), n->name, strnlen(n->name, sizeof(name)));
-	while (at && (th->regions[at - 1].task != n->task || strcmp(th->regions[at - 1].name, name) != 0))
+	while (at &&
+	       (th->regions[at - 1].task != n->task || strcmp(th->regions[at - 1].name, name) != 0))
 		at--;
 	if (!at && th->n_regions) {
 		go_repair(g, GO_REGION_END_ALONE);
@@ -105,7 +109,8 @@ static void region_end(struct go_trace *g, const struct trace_note *n, uint64_t 
 void go_say(struct go_trace *g, const struct trace_event *e, uint64_t t)
 {
 	const struct trace_generation *in = g->generation;
-	const struct trace_note *n = e->other && e->other <= in->n_notes ? &in->notes[e->other - 1] : NULL;
+	const struct trace_note *n =
+		e->other && e->other <= in->n_notes ? &in->notes[e->other - 1] : NULL;
 	struct go_thread *th = n ? go_running(g, t, e->tid, e->cpu) : NULL;
 	uint32_t stack;
 
@@ -123,6 +128,6 @@ void go_say(struct go_trace *g, const struct trace_event *e, uint64_t t)
 	else if (e->kind == TRACE_REGION_END)
 		region_end(g, n, t, th, stack);
 	else
-		PUT(g, t, th, GO_USER_LOG, n->task, go_wire_string(&g->wire, n->name), go_wire_string(&g->wire, n->message),
-		    stack);
+		PUT(g, t, th, GO_USER_LOG, n->task, go_wire_string(&g->wire, n->name),
+		    go_wire_string(&g->wire, n->message), stack);
 }

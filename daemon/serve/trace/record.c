@@ -100,7 +100,7 @@ static void add(struct core *c, struct trace_recording *r, uint64_t oldest, cons
 	if (!f || !f->n_windows)
 		return;
 	/* only what is being collected counts besides: it is bounded by the time between two looks */
-	if (f->feed.open->events.n * sizeof(*f->feed.open->events.data) < 4 * PIECE_SIZE)
+	if (feed_piece_size(f->feed.open) < 4 * PIECE_SIZE)
 		feed_add(&f->feed, &c->pool, oldest, from, n);
 	else
 		f->feed.open->n_lost++;

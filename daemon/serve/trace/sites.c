@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* sites.c - where a target says what it does (preload/pprofd.h: tasks, regions, logs): probed while traces are
- * recorded, and their names, which stand in its files. */
+/* sites.c - where a target says what it does (preload/pprofd.h: tasks, regions, logs): probed while
+ * traces are recorded, and their names, which stand in its files. */
 
 #include <errno.h>
 #include <string.h>
@@ -10,8 +10,10 @@
 #include "daemon/serve/trace/recording.h"
 
 static const uint32_t kinds[CUSTOM_N_KINDS] = {
-	[CUSTOM_TASK_BEGIN] = PP_TRACE_TASK_BEGIN,     [CUSTOM_TASK_END] = PP_TRACE_TASK_END,
-	[CUSTOM_REGION_BEGIN] = PP_TRACE_REGION_BEGIN, [CUSTOM_REGION_END] = PP_TRACE_REGION_END,
+	[CUSTOM_TASK_BEGIN] = PP_TRACE_TASK_BEGIN,
+	[CUSTOM_TASK_END] = PP_TRACE_TASK_END,
+	[CUSTOM_REGION_BEGIN] = PP_TRACE_REGION_BEGIN,
+	[CUSTOM_REGION_END] = PP_TRACE_REGION_END,
 	[CUSTOM_LOG] = PP_TRACE_LOG,
 };
 
@@ -34,7 +36,8 @@ static uint32_t add_name(struct core *c, const char name[SYMBOLIZER_PROBE_NAME])
 	return site;
 }
 
-static bool translate(struct core *c, const struct symbolizer_custom *from, struct broker_custom_probe *to)
+static bool translate(struct core *c, const struct symbolizer_custom *from,
+		      struct broker_custom_probe *to)
 {
 	*to = (struct broker_custom_probe){ .offset = from->offset };
 	if (from->status != PROBE_FINE || !kinds[from->kind])
@@ -53,15 +56,18 @@ static void probe_some(struct core *c, struct target *t, const struct target_map
 	int r = n ? broker_trace_probe(&c->broker, &q, probes, error) : 0;
 
 	if (r < 0)
-		log_line("%s: what it says in traces is not seen: %s", m->name, *error ? error : strerror(-r));
+		log_line("%s: what it says in traces is not seen: %s", m->name,
+			 *error ? error : strerror(-r));
 }
 
-static void probe_file(struct core *c, struct target *t, const struct target_mapping *m, const struct object *x)
+static void probe_file(struct core *c, struct target *t, const struct target_mapping *m,
+		       const struct object *x)
 {
 	struct broker_custom_probe probes[BROKER_MAX_PROBES];
-	uint32_t n = 0;
+	uint32_t n = 0, n_refused = 0;
 
 	for (size_t i = 0; i < x->custom.all.n; i++) {
+		n_refused += kinds[x->custom.all.data[i].kind] && x->custom.all.data[i].status != PROBE_FINE;
 		n += translate(c, &x->custom.all.data[i], &probes[n]);
 		if (n < BROKER_MAX_PROBES)
 			continue;
@@ -69,6 +75,8 @@ static void probe_file(struct core *c, struct target *t, const struct target_map
 		n = 0;
 	}
 	probe_some(c, t, m, n, probes);
+	if (n_refused)
+		log_line("%s: %u places that say something in traces cannot be probed", m->name, n_refused);
 }
 
 static bool is_first(const struct target *t, size_t i)
