@@ -40,6 +40,7 @@ struct traces {
 	int ring; /* -1: none */
 	struct bpf_link *links[N_PROGRAMS], *call_links[N_CALLS];
 	VEC(int) ticks; /* one a CPU */
+	bool deaf;	/* the kernel does not take the program of what programs say */
 	bool sessions;	/* the kernel has links of many uprobes */
 	int sites;	/* the map of what is probed; borrowed */
 	uint32_t n_sites;
@@ -63,6 +64,7 @@ static int load_object(struct traces *t)
 		return -errno;
 	said = bpf_object__find_program_by_name(t->o, "pp_trace_said");
 	session = bpf_object__find_program_by_name(t->o, "pp_trace_session");
+	bpf_program__set_autoload(said, !t->deaf);
 	bpf_program__set_autoload(session, t->sessions);
 	if (t->sessions) {
 		bpf_program__set_expected_attach_type(said, (enum bpf_attach_type)TRACE_UPROBE_MULTI);
@@ -104,6 +106,12 @@ static int load(struct traces *t)
 	bpf_object__close(t->o);
 	t->o = NULL;
 	t->sessions = false;
+	r = load_object(t);
+	if (r >= 0)
+		return r;
+	bpf_object__close(t->o);
+	t->o = NULL;
+	t->deaf = true;
 	return load_object(t);
 }
 
@@ -253,6 +261,8 @@ int traces_probe(struct traces *t, const struct process *p, int fd, const struct
 
 	if (!q->n || q->n > BROKER_MAX_PROBES || t->ring < 0)
 		return -EINVAL;
+	if (t->deaf)
+		return -EOPNOTSUPP;
 	if (t->n_sites + q->n > PP_MAX_TRACE_SITES)
 		return -ENOSPC;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
