@@ -164,12 +164,13 @@ def test_a_client_that_hangs_up():
     clients = [d.connect() for _ in range(3)]
     for c in clients:
         c.request("GET", "/debug/pprof/profile?seconds=3600")
-    lib.eventually(lambda: len(os.listdir("/proc/%d/task" % serve)) >= threads + 3, "no threads")
+    # one that answers, and one that asks for names meanwhile
+    lib.eventually(lambda: len(os.listdir("/proc/%d/task" % serve)) == threads + 3 * 2, "no threads")
     lib.eventually(lambda: armed(d), "not armed")
     check(armed(d) <= os.cpu_count(), "%d clocks on %d CPUs" % (armed(d), os.cpu_count()))
     clients[0].close()
     clients[1].close()
-    lib.eventually(lambda: len(os.listdir("/proc/%d/task" % serve)) == threads + 1,
+    lib.eventually(lambda: len(os.listdir("/proc/%d/task" % serve)) == threads + 2,
                    "their threads are still there")
     check(armed(d), "disarmed although one waits")
     clients[2].close()
