@@ -370,16 +370,16 @@ def said(body):
     found = {}
     for m in filter(None, map(SAID.match, p.stdout.decode(errors="replace").splitlines())):
         if int(m.group(1)) != OUTSIDE:
-            found.setdefault(int(m.group(1)), []).append((m.group(2), m.group(3)))
+            found.setdefault(int(m.group(1)), []).append((m.group(2), re.sub(" Parent=\\d+", "", m.group(3))))
     return found
 
 
 def turn(n):
     """What a thread of said.c says about task n, in this order."""
-    return [("TaskBegin", 'ID=%d Parent=0 Type="request"' % n), ("RegionBegin", 'Task=%d Type="outer"' % n),
+    return [("TaskBegin", 'ID=%d Type="request"' % n), ("RegionBegin", 'Task=%d Type="outer"' % n),
             ("RegionBegin", 'Task=0 Type="at run time"'), ("Log", 'Task=%d Category="category" Message="message %d"' % (n, n)),
             ("RegionEnd", 'Task=0 Type="at run time"'), ("RegionEnd", 'Task=%d Type="outer"' % n),
-            ("TaskEnd", 'ID=%d Parent=0 Type="request"' % n)]
+            ("TaskEnd", 'ID=%d Type="request"' % n)]
 
 
 def check_turns(found):

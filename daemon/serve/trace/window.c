@@ -118,7 +118,10 @@ static int begin(struct trace_window *w, char *error)
 
 	pthread_mutex_lock(&c->traces.control);
 	r = arm(w, error);
-	if (r == TRACE_OPEN) {
+	if (r == TRACE_OPEN) { /* probed before it begins, so that it has all or nothing */
+		pthread_mutex_lock(&c->scan_lock);
+		recording_probe(c, w->target);
+		pthread_mutex_unlock(&c->scan_lock);
 		pthread_mutex_lock(&c->lock);
 		pthread_mutex_lock(&c->traces.lock);
 		r = recording_add(c, w);
@@ -127,11 +130,6 @@ static int begin(struct trace_window *w, char *error)
 	}
 	if (r < 0)
 		disarm(w);
-	if (r == TRACE_OPEN) {
-		pthread_mutex_lock(&c->scan_lock);
-		recording_probe(c, w->target);
-		pthread_mutex_unlock(&c->scan_lock);
-	}
 	pthread_mutex_unlock(&c->traces.control);
 	return r;
 }
