@@ -360,17 +360,18 @@ def test_exec_in_the_middle():
 # What the program says
 
 
-SAID = re.compile(r"^M=-?\d+ P=-?\d+ G=(\d+) (TaskBegin|TaskEnd|RegionBegin|RegionEnd|Log) Time=\d+ (.*)$")
+SAID = re.compile(r"^M=-?\d+ P=-?\d+ G=(\d+) (TaskBegin|TaskEnd|RegionBegin|RegionEnd|Log) Time=(\d+) (.*)$")
 
 
 def said(body):
-    """thread -> [(event, what)], pprofd's own words left out"""
+    """thread -> [(event, what, ns)], pprofd's own words left out"""
     p = go_trace("-d=parsed", saved(body))
     check(p.returncode == 0, "go tool trace: %s" % p.stderr.decode()[-300:])
     found = {}
     for m in filter(None, map(SAID.match, p.stdout.decode(errors="replace").splitlines())):
         if int(m.group(1)) != OUTSIDE:
-            found.setdefault(int(m.group(1)), []).append((m.group(2), re.sub(" Parent=\\d+", "", m.group(3))))
+            found.setdefault(int(m.group(1)), []).append(
+                (m.group(2), re.sub(" Parent=\\d+", "", m.group(4)), int(m.group(3))))
     return found
 
 
@@ -384,12 +385,15 @@ def turn(n):
 
 def check_turns(found):
     """Turn after turn, but for the first and the last one. How many."""
-    first = next((i for i, (event, _) in enumerate(found) if event == "TaskBegin"), None)
+    first = next((i for i, (event, _, _) in enumerate(found) if event == "TaskBegin"), None)
     lib.enough(first is not None and len(found) > first + 70, "a thread says only %d things" % len(found))
     n = int(re.match(r"ID=(\d+)", found[first][1]).group(1))
     rest = found[first:]
-    for k in range(len(rest) // 7):
-        check(rest[k * 7:k * 7 + 7] == turn(n + k), "turn %d: %s" % (k, rest[k * 7:k * 7 + 7]))
+    turns = [rest[k * 7:k * 7 + 7] for k in range(len(rest) // 7)]
+    for k, one in enumerate(turns):
+        check([x[:2] for x in one] == turn(n + k), "turn %d: %s" % (k, one))
+    short = sum(one[5][2] - one[1][2] < 1000000 for one in turns)  # it sleeps for a millisecond in there
+    check(short * 10 < len(turns), "%d of %d regions are too short" % (short, len(turns)))
 
 
 def text_is_changed(pid, name):

@@ -64,13 +64,14 @@ static int list_threads(struct trace_window *w)
 static int describe(struct trace_window *w)
 {
 	int r = list_threads(w);
+	uint64_t since = (uint64_t)monotonic_ns() - w->from;
 
 	w->start.pid = (uint32_t)w->target->pid;
 	w->start.process = w->target->comm;
 	w->start.n_cpus = n_cpus(w->target);
-	w->start.monotonic = (uint64_t)monotonic_ns();
-	w->start.realtime = (uint64_t)realtime_ns();
-	w->start.boottime = (uint64_t)clock_ns(CLOCK_BOOTTIME);
+	w->start.monotonic = w->from; /* no event is older */
+	w->start.realtime = (uint64_t)realtime_ns() - since;
+	w->start.boottime = (uint64_t)clock_ns(CLOCK_BOOTTIME) - since;
 	w->start.threads = w->threads;
 	return r;
 }
