@@ -38,3 +38,20 @@ enum emulated emulated_x86(const uint8_t *code, size_t n, unsigned *ret_length)
 	*ret_length = sizeof(nop5);
 	return EMULATED_NOP5;
 }
+
+bool stepped_x86(const uint8_t *code, size_t n)
+{
+	static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+	bool wide = n && (code[0] & 0xf0) == 0x40; /* a REX prefix */
+
+	if (n < 8)
+		return n && code[0] == 0xc3;
+	if (code[0] == 0xc3 || !memcmp(code, endbr64, sizeof(endbr64)))
+		return true;
+	code += wide;
+	if (code[0] >= 0xb8 && code[0] <= 0xbf) /* mov $constant,%register */
+		return true;
+	if (code[0] == 0x83 && code[1] == 0xec) /* sub $constant,%rsp */
+		return wide;
+	return (code[0] == 0x89 || code[0] == 0x8b || code[0] == 0x31 || code[0] == 0x33) && code[1] >= 0xc0;
+}

@@ -27,3 +27,7 @@ enum emulated {
 
 /* What the bytes begin with, and how long that is; EMULATED_NOT also where they are cut short. */
 enum emulated emulated_x86(const uint8_t *code, size_t n, unsigned *ret_length);
+
+/* Whether it is one of those that the kernel steps over out of line, which is dear, and that mean the same wherever they
+ * stand: a move of a constant or between registers, endbr64, sub of the stack pointer, xor of registers, ret. */
+bool stepped_x86(const uint8_t *code, size_t n);

@@ -14,6 +14,7 @@ int pp_on_tick(struct bpf_perf_event_data *ctx)
 	struct pp_event e = {
 		.collector = PP_CPU,
 		.max_frames = PP_MAX_FRAMES,
+		.labelled = PP_LABELLED_WITH_IDS,
 		.v = { 1 }, /* what it stands for is for user space: two sums would be read apart */
 	};
 	struct pp_process *p;

@@ -7,6 +7,7 @@
  * it walks the stack, stores it once and adds the values to its row. An event of a target is
  * never dropped for want of a stack: a marker frame stands in and says why. */
 
+#include "label.bpf.h"
 #include "maps.bpf.h"
 #include "pool.bpf.h"
 #include "unwind.bpf.h"
@@ -39,6 +40,10 @@ struct {
 
 PP_ARRAY(pp_spill, PP_N_SPILL, 0, struct pp_scratch);
 
+/* Which of the current thread's labels are asked for. What is counted for as long as a target lives is told apart by
+ * what comes again, and no trace does. */
+enum pp_labelled { PP_LABELLED_NOT, PP_LABELLED, PP_LABELLED_WITH_IDS };
+
 /* What happened: to be added up under the current task's stack. */
 struct pp_event {
 	u32 collector;
@@ -46,6 +51,9 @@ struct pp_event {
 	s64 v[2];
 	u32 max_frames;
 	u32 called;	   /* `start.ip` is a return address */
+	u32 labelled;	   /* enum pp_labelled */
+	u32 labels;	   /* out: their row + 1; 0: none */
+	u64 label_hash;	   /* out: of these, in whatever epoch */
 	const struct pp_start *start; /* not NULL: walk from here, not from the task's registers */
 	const struct pp_memo_key *memo; /* not NULL: the walk is noted there */
 	u64 hash;	   /* out: of the stack; never 0 */
@@ -197,10 +205,17 @@ PP_INLINE u32 pp_stack_of(void *ctx, struct pp_process *p, struct pp_event *e, u
 		pp_bump(PP_STAT_NO_SCRATCH);
 		return PP_NO_STACK(PP_END_NO_SCRATCH);
 	}
-	s->words.hash = config.seed ^ p->target;
-	s->words.n = 0;
 	s->words.epoch = epoch;
 	s->words.half = epoch & 1;
+	s->words.labels = p->labels;
+	s->words.ids = e->labelled == PP_LABELLED_WITH_IDS;
+	if (e->labelled && p->labels) {
+		e->labels = pp_labels_of(&s->words);
+		e->label_hash = s->words.hash;
+	}
+	s->words.labels = 0;
+	s->words.hash = config.seed ^ p->target;
+	s->words.n = 0;
 	if (e->kernel)
 		pp_kernel_stack(ctx, &s->words);
 	pp_walk_init(&s->walk, p, e);
@@ -254,6 +269,7 @@ PP_INLINE int pp_add(void *ctx, struct pp_process *p, struct pp_event *e)
 	key.v[0] = e->v[0];
 	key.v[1] = e->v[1];
 	key.stack = pp_stack_for(ctx, p, e, key.epoch);
+	key.labels = e->labels;
 	key.name[0] = *(u64 *)&t->comm[0];
 	key.name[1] = *(u64 *)&t->comm[8];
 	pp_count_add(&key);

@@ -35,6 +35,7 @@ enum pp_map {
 	PP_MAP_COUNT,	 /* ARRAY of struct pp_count, two halves */
 	PP_MAP_STATE,	 /* ARRAY, one struct pp_state */
 	PP_MAP_RING,	 /* RINGBUF of struct pp_notice */
+	PP_MAP_LABELS,	 /* ARRAY, one value: struct pp_labels[PP_MAX_PROCESSES] */
 	PP_N_MAPS,
 };
 
@@ -76,7 +77,7 @@ enum pp_end {
 	PP_N_ENDS,
 };
 
-enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_CREATE,
+enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_CREATE, PP_CUSTOM,
 		    PP_TRACE,	    /* not counted: trace.h */
 		    PP_TRACE_CALLS, /* likewise: its system calls */
 		    PP_N_COLLECTORS };
@@ -156,8 +157,62 @@ struct pp_process {
 	__u64 n_stale;	      /* written by the kernel: of these, while the list was out of date */
 	__u32 n_mapped;	      /* written by the kernel: mappings made while exec_vm differed */
 	__u32 n_mapped_seen;  /* of these, before the list was read */
+	__u32 labels;	      /* whether its threads may have labels: struct pp_labels is looked at */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct pp_process) == 64, "no padding");
+_Static_assert(sizeof(struct pp_process) == 72, "no padding");
+
+/* Labels that a process gives its threads. Where they are in a thread: an offset from the thread pointer, or
+ * a module of the dynamic linker's and an offset in its block. What the linker has decided stands in words of the
+ * file that says the variable's name, which the kernel side reads once. */
+#define PP_LABEL_SOURCES 4
+
+enum pp_label_kind {
+	PP_LABELS_OURS = 1, /* preload/pprofd.h: struct pprofd_labels is the variable */
+	PP_LABELS_OTEL,	    /* otel_thread_ctx_v1: the variable points to a record (OTEP 4947) */
+	PP_LABELS_CUSTOM,   /* custom_labels_current_set: it points to a set (Polar Signals' ABI, version 1) */
+};
+
+enum pp_label_where {
+	PP_LABELS_AT_OFFSET = 1,    /* `offset` from the thread pointer */
+	PP_LABELS_SLOT_OFFSET,	    /* the word at `slot` is that */
+	PP_LABELS_SLOT_MODULE,	    /* the word at `slot` is the module, `offset` the offset */
+	PP_LABELS_SLOT_INDEX,	    /* both are at `slot` */
+	PP_LABELS_SLOT_DESCRIPTOR,  /* the second word at `slot` is the first of these, or points to both */
+};
+
+struct pp_label_source {
+	__u8 kind, where; /* enum pp_label_kind, enum pp_label_where */
+	__u16 serial;	  /* not 0; another one whenever serve writes the source */
+	__s32 offset;
+	__u64 slot;  /* address in the process */
+	__u64 found; /* written by the kernel: serial << 48 | module << 32 | offset; module 0: the thread pointer */
+};
+_Static_assert(sizeof(struct pp_label_source) == 24, "no padding");
+
+struct pp_labels { /* of one process. Written by serve */
+	__u32 n;
+	__u32 musl; /* else glibc: how a thread's vector of blocks is laid out */
+	struct pp_label_source sources[PP_LABEL_SOURCES];
+	__u64 n_sets[2]; /* written by the kernel, reset by serve: stored in each half */
+	__u64 pad;
+};
+_Static_assert(sizeof(struct pp_labels) == 128, "no padding");
+
+/* What a set of labels is stored as: for each source that had any, a word of these, then its words. */
+#define PP_LABEL_BLOCK(kind, n_words, n_bytes) ((__u64)(kind) | (__u64)(n_words) << 8 | (__u64)(n_bytes) << 16)
+#define PP_LABEL_KIND(block) ((__u32)(block) & 0xff)
+#define PP_LABEL_WORDS(block) ((__u32)(block) >> 8 & 0xff)
+#define PP_LABEL_BYTES(block) ((__u32)(block) >> 16 & 0xffff) /* PP_LABELS_OTEL: of attributes */
+#define PP_LABEL_MAX 8	      /* of one source */
+#define PP_LABEL_SIZE 64      /* bytes; PP_LABELS_OURS and PP_LABELS_CUSTOM: struct pp_label[] */
+#define PP_LABEL_ATTRIBUTES 256 /* bytes; PP_LABELS_OTEL: trace id (2 words), span id, attributes as they are */
+
+struct pp_label {
+	__u8 n_key, n_value;
+	char text[PP_LABEL_SIZE - 2]; /* the key, then the value; both may be anything */
+};
+_Static_assert(sizeof(struct pp_label) == PP_LABEL_SIZE, "no padding");
 
 /* The stack table: open addressing, nothing ever removed inside an epoch. Written by the kernel. */
 struct pp_stack {
@@ -172,15 +227,17 @@ struct pp_count {
 	__u32 collector; /* enum pp_collector */
 	__u32 stack;	 /* row of the stack table + 1, or PP_NO_STACK */
 	__u32 item;	 /* the collector's own */
-	__u32 pad;
+	__u32 labels;	 /* row of the stack table + 1, where a set of labels is, maybe of the other half; 0: none;
+			  * or PP_LABELS_KEPT */
 	__u64 name[2];	 /* the collector's own: PP_CPU and PP_GROWTH: the thread's comm; PP_HEAP: the
 			  * stack's hash and the size class; PP_WAIT: the stack's hash and the lock if it
 			  * has a name; PP_RELEASE: the hash of a waiter's stack, and the same;
-			  * PP_CREATE: the stack's hash */
+			  * PP_CREATE and PP_CUSTOM: the stack's hash */
 	__s64 v[2];	 /* two sums: a reader may see an event in the first and not yet in the second */
 };
 _Static_assert(sizeof(struct pp_count) == 64, "one cache line");
 #define PP_NO_STACK(end) (0xffffff00u | (end)) /* enum pp_end: a stack of the marker alone */
+#define PP_LABELS_KEPT (1u << 31) /* | a number of user space's: a set of an earlier epoch */
 #define PP_CLAIMED 1ull
 #define PP_FILLED 2ull
 
@@ -192,6 +249,8 @@ enum pp_statistic {
 	PP_STAT_SPILLED,      /* the shared scratch slots were used */
 	PP_STAT_NOTICE_LOST,
 	PP_STAT_DUPLICATE,    /* a row that another CPU was just writing: stored twice */
+	PP_STAT_LABELS_FULL,  /* no room for a set of labels: counted without */
+	PP_STAT_LABEL_IDS,    /* a set left out its trace and span, to leave room for others */
 	PP_N_STATISTICS,
 };
 
@@ -201,6 +260,7 @@ struct pp_control {
 	__u64 n_words[2]; /* written by the kernel, reset by serve: words taken of each half */
 	__u64 n_counts[2];
 	__u64 n_stacks[2];
+	__u64 n_labels[2]; /* of these: sets of labels */
 	__u64 noted;	 /* epoch + 1 of the last PP_NOTICE_FILLING */
 	__u64 statistics[PP_N_STATISTICS];
 };
@@ -218,6 +278,7 @@ enum pp_notice_type {
 	PP_NOTICE_HEAP,		/* the heap's hits have come to the mark; value = process slot */
 	PP_NOTICE_FORK,		/* a child has inherited the probes; value = process slot */
 	PP_NOTICE_PEAK,		/* more is live than ever before; value = process slot */
+	PP_NOTICE_CUSTOM_FORK,	/* as PP_NOTICE_FORK, of the probes of custom profiles */
 };
 
 struct pp_notice {

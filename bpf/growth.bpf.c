@@ -16,6 +16,7 @@ int BPF_PROG(pp_on_fault, unsigned long address, struct pt_regs *regs, unsigned 
 	struct pp_event e = {
 		.collector = PP_GROWTH,
 		.max_frames = PP_MAX_FRAMES,
+		.labelled = PP_LABELLED,
 		.v = { PP_GROWTH_KEEP, PP_GROWTH_KEEP * PP_PAGE },
 	};
 	struct pp_process *p;

@@ -7,6 +7,7 @@
  * caller. Three ways of attaching lead to the same code: a session (entry, and the return when
  * the entry wants it), entry and return apart, and probes that a process fires for its own samples. */
 
+#include "argument.bpf.h"
 #include "emit.bpf.h"
 #include "live.bpf.h"
 #include "sample.bpf.h"
@@ -43,81 +44,6 @@ struct pp_call {
 	struct pp_heap_cpu *cpu;
 	u32 slot;
 };
-
-/* What the context holds, taken out of it: global functions cannot be given the context itself. */
-struct pp_registers {
-	u64 di, si, dx, sp;
-};
-
-PP_INLINE struct pp_registers pp_registers_of(const struct pt_regs *g)
-{
-	return (struct pp_registers){ g->di, g->si, g->dx, g->sp };
-}
-
-PP_INLINE u64 pp_register(const struct pp_registers *g, u32 n)
-{
-	u64 v = 0;
-
-	switch (n) {
-	case 5:
-		return g->di;
-	case 4:
-		return g->si;
-	case 1:
-		return g->dx;
-	case 7:
-		return g->sp;
-	}
-	pp_leaf_register(0, n, &v);
-	return v;
-}
-
-/* The low bytes of v, as many as size says; negative: signed. */
-PP_INLINE u64 pp_extend(u64 v, s32 size)
-{
-	u32 shift = 64 - (size < 0 ? -size : size) * 8;
-
-	if (shift > 56)
-		return v;
-	return size < 0 ? (u64)((s64)(v << shift) >> shift) : v << shift >> shift;
-}
-
-PP_GLOBAL u64 pp_argument(const struct pp_registers *g, const struct pp_argument *a)
-{
-	u64 v = 0, at;
-
-	if (!g || !a)
-		return 0;
-	if (a->kind == PP_ARGUMENT_CONSTANT)
-		return a->value;
-	if (a->kind == PP_ARGUMENT_NONE)
-		return 0;
-	v = pp_register(g, a->reg);
-	if (a->kind == PP_ARGUMENT_MEMORY) {
-		at = v + a->value;
-		if (a->index != 0xff)
-			at += pp_register(g, a->index) * a->scale;
-		v = 0;
-		bpf_probe_read_user(&v, 8, (void *)at); /* not there: 0 */
-	}
-	return pp_extend(v, a->size);
-}
-
-/* The same; what nearly every argument is, a whole register, without a call. */
-PP_INLINE u64 pp_argument_of(const struct pp_registers *g, const struct pp_argument *a)
-{
-	if (a->kind == PP_ARGUMENT_NONE)
-		return 0;
-	if (a->kind == PP_ARGUMENT_REGISTER && a->size == 8) {
-		if (a->reg == 5)
-			return g->di;
-		if (a->reg == 4)
-			return g->si;
-		if (a->reg == 1)
-			return g->dx;
-	}
-	return pp_argument(g, a);
-}
 
 /* 1: the probe is of a process of ours; c is filled. */
 PP_INLINE int pp_call_of(struct pt_regs *ctx, struct pp_call *c)
@@ -187,7 +113,8 @@ PP_INLINE u32 pp_draw(const struct pp_heap *h, struct pp_heap_cpu *c, u64 size)
 	return window ? PP_DRAW_WINDOW : PP_DRAW_SAMPLE;
 }
 
-/* The sample's count row; the hash of its stack is left in e. */
+/* The sample's count row; the hash of its stack, and of the labels, is left in e: it finds the row of an object that is
+ * still there. */
 PP_INLINE void pp_heap_count(struct pt_regs *ctx, struct pp_call *c, struct pp_event *e, u64 item)
 {
 	struct pp_control *control = pp_controls();
@@ -202,6 +129,9 @@ PP_INLINE void pp_heap_count(struct pt_regs *ctx, struct pp_call *c, struct pp_e
 	key.stack = pp_stack_for(ctx, c->process, e, key.epoch);
 	if (key.stack >= PP_NO_STACK(0))
 		e->hash = key.stack;
+	key.labels = e->labels;
+	if (e->labels)
+		e->hash = pp_mix(e->hash, e->label_hash) | 1;
 	key.name[0] = e->hash;
 	key.name[1] = item;
 	pp_count_add(&key);
@@ -253,7 +183,7 @@ PP_INLINE void pp_forget(struct pp_call *c, const struct pp_live *was)
 PP_INLINE void pp_heap_add(struct pt_regs *ctx, struct pp_call *c, u64 pointer,
 			   const struct pp_pending *p, const struct pp_start *start)
 {
-	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES,
+	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES, .labelled = PP_LABELLED,
 			      .v = { 1, p->size }, .start = start, .called = 1 };
 	struct pp_live v = { .born = bpf_ktime_get_ns(), .size = p->size };
 	u64 item = pp_size_class(p->size);
@@ -434,7 +364,7 @@ int pp_heap_return(struct pt_regs *ctx)
 SEC("uprobe")
 int pp_heap_told(struct pt_regs *ctx)
 {
-	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES };
+	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES, .labelled = PP_LABELLED };
 	struct pp_live v = { .born = bpf_ktime_get_ns() };
 	struct pp_registers r = pp_registers_of(ctx);
 	struct pp_call c;

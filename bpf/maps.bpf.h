@@ -13,6 +13,9 @@ PP_SETTING struct pp_config config = { 0 };
 struct pp_mapping_list {
 	struct pp_mapping m[PP_MAX_MAPPINGS];
 };
+struct pp_label_list {
+	struct pp_labels p[PP_MAX_PROCESSES];
+};
 struct pp_chunk {
 	u32 w[1 << PP_CHUNK_BITS];
 };
@@ -33,6 +36,7 @@ PP_ARRAY(pp_stack, 1, BPF_F_MMAPABLE, struct pp_stack);
 PP_ARRAY(pp_word, 1, BPF_F_MMAPABLE, struct pp_pool_chunk);
 PP_ARRAY(pp_count, 1, BPF_F_MMAPABLE, struct pp_count);
 PP_ARRAY(pp_state, 1, BPF_F_MMAPABLE, struct pp_state);
+PP_ARRAY(pp_labels, 1, BPF_F_MMAPABLE, struct pp_label_list);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

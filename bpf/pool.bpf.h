@@ -34,6 +34,8 @@ struct pp_words {
 	u32 n;
 	u32 half;
 	u64 epoch;
+	u32 labels; /* not a stack but labels, of process row labels - 1 */
+	u32 ids;    /* of these, trace and span too, as long as there is room */
 	u64 w[PP_MAX_WORDS];
 };
 
@@ -100,6 +102,28 @@ PP_GLOBAL int pp_stack_fill(struct pp_words *s, u32 row)
 	return row + 1;
 }
 
+/* Room for one more set of labels? Of a half's rows one in eight may be of labels, half of them one process's: a
+ * process that makes up a new label for each sample costs itself its labels. */
+PP_INLINE int pp_labels_room(struct pp_words *s)
+{
+	u32 zero = 0;
+	struct pp_label_list *l = bpf_map_lookup_elem(&pp_labels, &zero);
+	struct pp_control *c = pp_controls();
+	u64 k = s->labels - 1;
+	u32 half = s->half & 1;
+
+	if (!l || !c)
+		return 0;
+	PP_MASK(k, PP_MAX_PROCESSES);
+	if (l->p[k].n_sets[half] >= config.n_stacks / 16 || c->n_labels[half] >= config.n_stacks / 8) {
+		pp_bump(PP_STAT_LABELS_FULL);
+		return 0;
+	}
+	__sync_fetch_and_add(&l->p[k].n_sets[half], 1);
+	__sync_fetch_and_add(&c->n_labels[half], 1);
+	return 1;
+}
+
 /* Row + 1 of the stack, or 0: the table is full. */
 PP_GLOBAL int pp_stack_put(struct pp_words *s)
 {
@@ -117,6 +141,8 @@ PP_GLOBAL int pp_stack_put(struct pp_words *s)
 			return 0;
 		old = PP_READ_ONCE(e->hash);
 		if (!old) {
+			if (s->labels && !pp_labels_room(s))
+				return 0;
 			old = __sync_val_compare_and_swap(&e->hash, 0, hash);
 			if (!old)
 				return pp_stack_fill(s, row);
@@ -139,7 +165,7 @@ PP_GLOBAL int pp_stack_put(struct pp_words *s)
 struct pp_key {
 	u32 target, collector, stack, item;
 	u32 half;
-	u32 pad;
+	u32 labels;
 	u64 epoch;
 	u64 name[2];
 	s64 v[2];
@@ -155,7 +181,7 @@ PP_GLOBAL int pp_count_add(struct pp_key *k)
 		return 1;
 	hash = pp_mix(config.seed, (u64)k->target << 32 | k->collector);
 	hash = pp_mix(pp_mix(hash, (u64)k->stack << 32 | k->item), k->name[0]);
-	hash = pp_mix(hash, k->name[1]);
+	hash = pp_mix(hash, k->name[1] ^ (u64)k->labels << 32);
 	tag = (hash & ~3ull) | PP_CLAIMED;
 	for (u32 t = 0; t < PP_TRIES; t++) {
 		u32 row = (((hash >> 20) + (t * t + t) / 2) & (size - 1)) + (k->half & 1 ? size : 0);
@@ -172,6 +198,7 @@ PP_GLOBAL int pp_count_add(struct pp_key *k)
 				e->collector = k->collector;
 				e->stack = k->stack;
 				e->item = k->item;
+				e->labels = k->labels;
 				e->name[0] = k->name[0];
 				e->name[1] = k->name[1];
 				__sync_lock_test_and_set(&e->tag, tag | PP_FILLED);
@@ -182,7 +209,7 @@ PP_GLOBAL int pp_count_add(struct pp_key *k)
 		}
 		if (old != (tag | PP_FILLED) || e->target != k->target ||
 		    e->collector != k->collector || e->stack != k->stack || e->item != k->item ||
-		    e->name[0] != k->name[0] || e->name[1] != k->name[1])
+		    e->labels != k->labels || e->name[0] != k->name[0] || e->name[1] != k->name[1])
 			continue;
 		__sync_fetch_and_add(&e->v[0], k->v[0]);
 		if (k->v[1])

@@ -9,6 +9,7 @@
 
 #include "file.bpf.h"
 #include "identity.h"
+#include "label-x86_64.bpf.h"
 #include "number.bpf.h"
 #include "threads.h"
 #include "unwind-x86_64.bpf.h"
@@ -34,6 +35,7 @@ PP_INLINE void pp_describe(struct task_struct *t, struct pp_thread *h)
 	h->started = t->start_boottime;
 	h->arrived = t->sched_info.last_arrival;
 	h->ran = t->se.sum_exec_runtime;
+	h->thread_pointer = pp_thread_pointer_of(t);
 	h->exec_id = t->self_exec_id;
 	h->host_tid = t->pid;
 	h->tid = pp_number_of(t);

@@ -15,6 +15,7 @@ struct pp_thread {
 	__u64 arrived;	/* sched_info.last_arrival: when it last came to a CPU, by the scheduler's clock */
 	__u64 n_switches; /* how often it has left a CPU */
 	__u64 ran;	/* ns that it has run */
+	__u64 thread_pointer;
 	__u64 exec_id;
 	__u32 host_tid;
 	__u32 tid; /* as our PID namespace calls it; 0: it does not */
@@ -53,4 +54,4 @@ struct pp_created {
 };
 _Static_assert(sizeof(struct pp_created) == 32, "no padding");
 
-_Static_assert(sizeof(struct pp_thread) == 136 + 56 + 32 + 32 + 4 + 16 + 20, "no padding");
+_Static_assert(sizeof(struct pp_thread) == 136 + 64 + 32 + 32 + 4 + 16 + 20, "no padding");

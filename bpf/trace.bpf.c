@@ -6,6 +6,8 @@
  * processes that are traced now, to a ring of its own. Attached only while a trace is open. */
 
 #include "memo.bpf.h"
+#include "argument.bpf.h"
+#include "custom.h"
 #include "emit.bpf.h"
 #include "file.bpf.h"
 #include "identity.h"
@@ -348,6 +350,50 @@ int pp_trace_tick(struct bpf_perf_event_data *ctx)
 	e.kernel = pp_in_kernel(ctx);
 	pp_trace_stack(ctx, &a, &e, &r);
 	pp_trace_put(&a, &r, PP_TRACE_SHORT);
+	return 0;
+}
+
+PP_ARRAY(pp_trace_site, PP_MAX_TRACE_SITES, 0, struct pp_custom_probe);
+
+/* What the program says itself, where preload/pprofd.h has been used. */
+SEC("uprobe")
+int pp_trace_said(struct pt_regs *ctx)
+{
+	struct pp_event e = { .collector = PP_WAIT, .max_frames = PP_TRACE_FRAMES };
+	struct task_struct *t = bpf_get_current_task_btf();
+	u32 number = bpf_get_attach_cookie(ctx);
+	struct pp_custom_probe *site = bpf_map_lookup_elem(&pp_trace_site, &number);
+	struct pp_registers g = pp_registers_of(ctx);
+	struct pp_trace_note n;
+	struct pp_traced a;
+	u64 second;
+
+	if (!site || !site->kind || !pp_traced(t, &a) || site->slot != a.slot)
+		return 0;
+	__builtin_memset(&n, 0, sizeof(n));
+	pp_trace_init(&n.r, &a, site->kind, bpf_ktime_get_ns());
+	n.r.tid = pp_trace_number(t);
+	n.r.item = site->row;
+	n.task = pp_argument(&g, &site->arguments[0]);
+	second = pp_argument(&g, &site->arguments[1]);
+	if (!site->row)
+		bpf_probe_read_user_str(n.name, sizeof(n.name), (void *)pp_argument(&g, &site->arguments[2]));
+	if (site->kind == PP_TRACE_LOG)
+		bpf_probe_read_user_str(n.message, sizeof(n.message), (void *)second);
+	else
+		n.parent = second;
+	pp_trace_stack(ctx, &a, &e, &n.r);
+	if (!site->row || site->kind == PP_TRACE_LOG)
+		pp_trace_put(&a, &n.r, sizeof(n));
+	else
+		pp_trace_put(&a, &n.r, PP_TRACE_NOTE_SHORT);
+	return 0;
+}
+
+/* Never attached, as pp_custom_session. */
+SEC("uprobe")
+int pp_trace_session(struct pt_regs *ctx)
+{
 	return 0;
 }
 

@@ -50,6 +50,13 @@ enum pp_trace_kind {
 	PP_TRACE_ENTER,	     /* item: number of the system call */
 	PP_TRACE_LEAVE,
 	PP_TRACE_TICK,
+	/* what the program says (preload/pprofd.h), struct pp_trace_note; item: the site, if its name is known
+	 * to serve */
+	PP_TRACE_TASK_BEGIN,
+	PP_TRACE_TASK_END,
+	PP_TRACE_REGION_BEGIN,
+	PP_TRACE_REGION_END,
+	PP_TRACE_LOG,
 };
 
 #define PP_TRACE_DEAD (1u << 25) /* item, besides PP_WAIT_PREEMPTED and those that follow it */
@@ -68,3 +75,15 @@ struct pp_trace_record {
 };
 #define PP_TRACE_SHORT 32 /* bytes of a record without a name */
 _Static_assert(sizeof(struct pp_trace_record) == PP_TRACE_SHORT + 16, "no padding");
+
+#define PP_TRACE_TEXT 64 /* bytes, with a NUL */
+#define PP_MAX_TRACE_SITES 4096
+
+/* The texts only where item is 0, or the kind is PP_TRACE_LOG. */
+struct pp_trace_note {
+	struct pp_trace_record r;
+	__u64 task, parent; /* as the program calls them */
+	char name[PP_TRACE_TEXT], message[PP_TRACE_TEXT];
+};
+#define PP_TRACE_NOTE_SHORT 64 /* bytes of a note without texts */
+_Static_assert(sizeof(struct pp_trace_note) == PP_TRACE_NOTE_SHORT + 2 * PP_TRACE_TEXT, "no padding");

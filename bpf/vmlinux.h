@@ -115,6 +115,12 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+#if defined(__TARGET_ARCH_x86)
+struct thread_struct {
+	unsigned long fsbase;
+};
+#endif
+
 struct task_struct {
 	char comm[16]; /* read as two words */
 	int pid, tgid;
@@ -134,6 +140,9 @@ struct task_struct {
 	int on_cpu, exit_state;
 	unsigned long nvcsw, nivcsw;
 	struct sched_info sched_info;
+#if defined(__TARGET_ARCH_x86)
+	struct thread_struct thread;
+#endif
 };
 
 struct seq_file;

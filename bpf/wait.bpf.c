@@ -217,6 +217,7 @@ PP_GLOBAL int pp_wait_begin_put(const struct pp_wait *from)
 	w->item = from->item;
 	w->target = from->target;
 	w->weight = from->weight;
+	w->labels = from->labels;
 	w->slot = from->slot;
 	w->tid = from->tid;
 	w->ended = 0;
@@ -234,7 +235,7 @@ enum pp_wait_how {
 PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 preempted, u32 state, u64 now,
 			     enum pp_wait_how how)
 {
-	struct pp_event e = { .collector = PP_WAIT, .max_frames = PP_WAIT_FRAMES };
+	struct pp_event e = { .collector = PP_WAIT, .max_frames = PP_WAIT_FRAMES, .labelled = PP_LABELLED };
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct pp_control *c = pp_controls();
 	struct pp_wait w = { .weight = weight, .slot = a->slot, .ran = t->se.sum_exec_runtime }, *own;
@@ -248,6 +249,7 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	w.named = w.lock ? pp_wait_named(a->state, w.lock) : 0;
 	w.row = pp_stack_for(ctx, a->process, &e, w.epoch);
 	w.stack = w.row >= PP_NO_STACK(0) ? w.row : e.hash;
+	w.labels = e.labels;
 	w.began = bpf_ktime_get_ns();
 	w.walk = w.began - now;
 	/* The lock first: whoever wakes this thread meanwhile takes those out that have a record. */
@@ -282,6 +284,7 @@ PP_GLOBAL int pp_wait_count(const struct pp_wait *w, u64 duration)
 	key.epoch = PP_READ_ONCE(c->epoch);
 	key.half = key.epoch & 1;
 	key.stack = w->row < PP_NO_STACK(0) && key.epoch != w->epoch ? PP_NO_STACK(PP_END_BY_HASH) : w->row;
+	key.labels = w->labels;
 	key.name[0] = w->stack;
 	key.name[1] = w->named;
 	key.v[0] = w->weight;
@@ -372,7 +375,7 @@ int pp_on_leave(struct bpf_perf_event_data *ctx)
 PP_INLINE void pp_released(void *ctx, struct pp_about *a, const struct pp_charge *charge, u64 lock,
 			   struct pp_wait_cpu *c, u64 now)
 {
-	struct pp_event e = { .collector = PP_RELEASE, .max_frames = PP_WAIT_FRAMES };
+	struct pp_event e = { .collector = PP_RELEASE, .max_frames = PP_WAIT_FRAMES, .labelled = PP_LABELLED };
 	u32 weight = pp_wait_coin(c);
 	struct pp_control *control = pp_controls();
 	struct pp_key key = { .target = a->process->target, .collector = PP_RELEASE };
@@ -385,6 +388,7 @@ PP_INLINE void pp_released(void *ctx, struct pp_about *a, const struct pp_charge
 	key.v[0] = (u64)charge->n * weight;
 	key.v[1] = charge->ns * weight;
 	key.stack = pp_stack_for(ctx, a->process, &e, key.epoch);
+	key.labels = e.labels;
 	key.name[0] = charge->stack;
 	key.name[1] = lock;
 	pp_count_add(&key);

@@ -68,7 +68,7 @@ struct pp_wait {
 	__u32 ended;  /* set before it is counted */
 	__u32 walk;   /* ns that looking at it took before it began, */
 	__u32 held;   /* and while it lasted: others, who are not looked at, do not wait for that */
-	__u32 pad;
+	__u32 labels; /* as pp_count.labels; serve writes it too, when an epoch ends */
 };
 _Static_assert(sizeof(struct pp_wait) == 96, "no padding");
 

@@ -13,6 +13,8 @@
 #include <stdint.h>
 
 #include "base/record.h"
+#include "bpf/custom.h"
+#include "bpf/event.h"
 #include "bpf/heap.h"
 #include "bpf/threads.h"
 #include "bpf/trace.h"
@@ -23,6 +25,7 @@ enum broker_request {
 			   * bytes; fds: listeners; in one-shot mode the output and an eventfd
 			   * that ends the window early */
 	BROKER_TARGET,	  /* broker -> serve, unasked, one a target: struct broker_target; fd: pidfd */
+	BROKER_TRACKS,	  /* broker -> serve, unasked, if n_tracks: struct broker_track[n_tracks] */
 	BROKER_MAPS,	  /* waits until programs are loaded; answer: struct broker_maps; fds: maps in
 			   * the order of enum pp_map */
 	BROKER_IDENTIFY,  /* uint32_t target -> struct broker_target, as the kernel has it now */
@@ -54,6 +57,15 @@ enum broker_request {
 	BROKER_FETCH,	   /* struct broker_fetch -> struct broker_fetched; where there is a debuginfod server */
 	BROKER_DWO,	   /* struct broker_dwo -> uint32_t, enum broker_dwo_place; fd; -ENOENT: there is none */
 	BROKER_PERF_MAP,   /* uint32_t target -> fd of what its JIT tells of its code; -ENOENT */
+	BROKER_CUSTOM,	   /* loads the programs of custom profiles; no payload; fds: maps in the order of enum
+			    * pp_custom_map; else as BROKER_HEAP */
+	BROKER_CUSTOM_PROBE, /* struct broker_probes, struct broker_custom_probe[n]: as BROKER_PROBE */
+	BROKER_TRACE_PROBE, /* struct broker_probes, struct broker_custom_probe[n], kinds as enum pp_trace_kind, rows are
+			     * sites: until PP_TRACE is disarmed; else as BROKER_PROBE */
+	BROKER_CUSTOM_OFF, /* uint32_t target: those of it all: without effect at once, gone soon */
+	BROKER_CONTEXT,	   /* uint32_t target -> fd of a copy of what it has published about itself as OTEL_CTX; -ENOENT */
+	BROKER_LABELS,	   /* struct broker_labels, uint64_t thread_pointers[n] -> fd: for each uint64_t n_words, and
+			    * the words of its labels */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
@@ -91,10 +103,20 @@ struct broker_start {
 	uint32_t heap;	   /* enum broker_heap_mode */
 	uint32_t max_overhead; /* of uprobes, in millionths of the target's CPU time; BROKER_NO_LIMIT */
 	uint32_t wait;	   /* enum broker_wait_mode */
+	uint32_t n_tracks; /* at most BROKER_MAX_TRACKS */
 	uint32_t debuginfod; /* there are servers to fetch debug files from */
 	uint32_t n_text;   /* bytes of NUL-terminated strings that follow: allowed hosts; or
 			    * the one-shot request (path, query) */
 };
+
+/* A function that adds to a profile, or removes (--track). */
+struct broker_track {
+	char name[PP_CUSTOM_NAME]; /* of the profile */
+	char function[120];	   /* as it is linked */
+	uint32_t kind;		   /* enum pp_custom_kind */
+	uint32_t argument;	   /* 1 to 3, where the kind wants one */
+};
+#define BROKER_MAX_TRACKS 128
 
 struct broker_target {
 	uint32_t index; /* how later requests name it */
@@ -158,6 +180,12 @@ struct broker_debug {
 	char name[BROKER_MAX_LINK];	 /* a stranger's bytes and a NUL; "": unknown */
 };
 
+struct broker_labels {
+	uint32_t target, n;
+	struct pp_labels labels; /* where they are, as the kernel has it */
+};
+#define BROKER_MAX_LABELS 4000 /* threads in one question */
+_Static_assert(sizeof(struct broker_labels) + BROKER_MAX_LABELS * 8 <= RECORD_MAX, "a question fits");
 /* A debug file, by its build-id: over the network, some time later. */
 enum broker_fetch_what {
 	BROKER_FETCH_COUNT, /* nothing but the counts */
@@ -263,6 +291,12 @@ struct broker_probe {
 	struct pp_probe probe; /* slot is set by the broker */
 	uint64_t offset;       /* in the file; what is there must be what the kernel emulates */
 	uint64_t semaphore;    /* in the file; 0: none */
+};
+
+/* With these .side of struct broker_probes is 0, or BROKER_SIDE_AGAIN. */
+struct broker_custom_probe {
+	struct pp_custom_probe probe; /* slot is set by the broker */
+	uint64_t offset;	      /* as of struct broker_probe */
 };
 
 struct broker_unprobe {

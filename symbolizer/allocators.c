@@ -268,12 +268,13 @@ static void on_part(void *context, const struct chooser_exit *e)
 		chooser_leads_into(&(struct chooser_code){ bytes, n, e->target }, p->low, p->high);
 }
 
-static void choose(struct elf_file *f, const struct chooser_code *code, struct symbolizer_probe *p)
+void allocators_choose(struct elf_file *f, const struct chooser_code *code, unsigned arguments,
+		       struct symbolizer_probe *p)
 {
 	struct parts parts = { .f = f, .low = p->start };
 	struct choice c;
 
-	p->status = (uint8_t)chooser_choose(code, symbolizer_function_arguments(p->function), &c);
+	p->status = (uint8_t)chooser_choose(code, arguments, &c);
 	if (p->status != PROBE_FINE)
 		return;
 	parts.high = p->start + c.offset;
@@ -316,7 +317,7 @@ static int add(const struct finder *x, const struct function *q)
 	if (is_elsewhere(x, q, &l))
 		p.status = PROBE_ELSEWHERE;
 	if (p.status == PROBE_FINE)
-		choose(x->f, &code, &p);
+		allocators_choose(x->f, &code, symbolizer_function_arguments(p.function), &p);
 	return probe_list_add(x->list, &p);
 }
 

@@ -14,9 +14,14 @@
  * symbols of a plain name that were not made local by the linker. x86-64 only.
  */
 
+#include "symbolizer/chooser.h"
 #include "symbolizer/elf_file.h"
 #include "symbolizer/probe_list.h"
 
 /* Functions, then otel_memory sites. 0, also where there are none; -ENOEXEC: not of this machine;
  * -ENOMEM. */
 int allocators_find(struct elf_file *f, struct probe_list *ret);
+/* Chooses the instruction of any function: p->start is its address, p->offset its place in the file, which moves to the
+ * instruction; sets status, instruction, flags and arguments. */
+void allocators_choose(struct elf_file *f, const struct chooser_code *code, unsigned arguments,
+		       struct symbolizer_probe *p);

@@ -208,7 +208,7 @@ enum symbolizer_probe_status chooser_exits(const struct chooser_code *code, choo
 		    ZydisDecoderInit(&w.decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)))
 		return PROBE_UNDECODABLE;
 	for (size_t at = 0; at < code->n; at += w.ins.length) {
-		struct chooser_exit e = { .thunk = first };
+		struct chooser_exit e = { .thunk = first, .address = code->address + at };
 
 		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&w.decoder, NULL, code->data + at,
 								code->n - at, &w.ins)))

@@ -49,6 +49,7 @@ struct chooser_exit {
 	enum chooser_exit_kind kind;
 	bool thunk;	 /* no branch or call is in front of it */
 	uint64_t target; /* 0: none */
+	uint64_t address; /* of the instruction */
 };
 
 typedef void chooser_exit_fn(void *context, const struct chooser_exit *e);

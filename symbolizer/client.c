@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "symbolizer/client.h"
+#include "symbolizer/client_parts.h"
 
 #include <errno.h>
 #include <string.h>
@@ -33,7 +34,7 @@ static int silence_ms(const struct symbolizer *s)
 	return s->timeout_ms ? s->timeout_ms : SYMBOLIZER_TIMEOUT_MS;
 }
 
-static int ask(struct symbolizer *s, uint32_t type, const struct symbolizer_object *o,
+int client_ask(struct symbolizer *s, uint32_t type, const struct symbolizer_object *o,
 	       const struct symbolizer_question *q, const uint64_t *addresses)
 {
 	struct record *r = &s->record;
@@ -62,7 +63,7 @@ static int ask(struct symbolizer *s, uint32_t type, const struct symbolizer_obje
 	return record_send(s->fd, r);
 }
 
-static int receive(struct symbolizer *s)
+int client_receive(struct symbolizer *s)
 {
 	int64_t left = s->deadline_ms - now_ms();
 	int r = -ETIMEDOUT;
@@ -76,7 +77,7 @@ static int receive(struct symbolizer *s)
 	return s->record.serial == s->serial ? 0 : -EBADMSG;
 }
 
-static struct symbolizer_question question(const struct symbolizer_object *o)
+struct symbolizer_question client_question(const struct symbolizer_object *o)
 {
 	return (struct symbolizer_question){ .object = o->id,
 					     .kind = o->kind,
@@ -84,7 +85,7 @@ static struct symbolizer_question question(const struct symbolizer_object *o)
 }
 
 /* The child's status: errors of the file, not of the conversation. */
-static int file_status(const struct record *r)
+int client_status(const struct record *r)
 {
 	if (r->status >= 0)
 		return 0;
@@ -95,20 +96,20 @@ static int file_status(const struct record *r)
 int symbolizer_ask_info(struct symbolizer *s, const struct symbolizer_object *o,
 			struct symbolizer_info *ret)
 {
-	struct symbolizer_question q = question(o);
+	struct symbolizer_question q = client_question(o);
 	const struct symbolizer_info *info;
-	int r = ask(s, SYMBOLIZER_INFO, o, &q, NULL);
+	int r = client_ask(s, SYMBOLIZER_INFO, o, &q, NULL);
 
 	if (r == 0)
-		r = receive(s);
+		r = client_receive(s);
 	if (r < 0)
 		return r;
 	if (s->record.type == SYMBOLIZER_END)
-		return s->record.status < 0 ? file_status(&s->record) : -EBADMSG;
+		return s->record.status < 0 ? client_status(&s->record) : -EBADMSG;
 	info = record_payload(&s->record, struct symbolizer_info);
 	if (s->record.type != SYMBOLIZER_INFO || !info ||
 	    info->n_segments > SYMBOLIZER_MAX_SEGMENTS ||
-	    info->n_build_id > SYMBOLIZER_MAX_BUILD_ID)
+	    info->n_build_id > SYMBOLIZER_MAX_BUILD_ID || info->n_labels > SYMBOLIZER_MAX_LABELS)
 		return -EBADMSG;
 	*ret = *info;
 	return 0;
@@ -160,7 +161,7 @@ static int check_rows(const struct symbolizer_rows *r)
 static int receive_rows(struct symbolizer *s, struct symbolizer_rows *ret)
 {
 	for (;;) {
-		int r = receive(s);
+		int r = client_receive(s);
 
 		if (r == 0 && s->record.type == SYMBOLIZER_RULE)
 			r = take_rules(ret, &s->record);
@@ -174,7 +175,7 @@ static int receive_rows(struct symbolizer *s, struct symbolizer_rows *ret)
 			return r;
 	}
 	if (s->record.status < 0)
-		return file_status(&s->record);
+		return client_status(&s->record);
 	if (s->record.n != sizeof(ret->end))
 		return -EBADMSG;
 	memcpy(&ret->end, s->record.data, sizeof(ret->end));
@@ -184,9 +185,9 @@ static int receive_rows(struct symbolizer *s, struct symbolizer_rows *ret)
 int symbolizer_ask_rows(struct symbolizer *s, const struct symbolizer_object *o,
 			struct symbolizer_rows *ret)
 {
-	struct symbolizer_question q = question(o);
+	struct symbolizer_question q = client_question(o);
 	struct symbolizer_rows rows = { 0 };
-	int r = ask(s, SYMBOLIZER_ROWS, o, &q, NULL);
+	int r = client_ask(s, SYMBOLIZER_ROWS, o, &q, NULL);
 
 	if (r == 0)
 		r = receive_rows(s, &rows);
@@ -203,7 +204,7 @@ void symbolizer_rows_deinit(struct symbolizer_rows *r)
 	vec_deinit(&r->rows);
 }
 
-static bool good_argument(const struct symbolizer_argument *a)
+bool client_good_argument(const struct symbolizer_argument *a)
 {
 	static const struct symbolizer_argument nothing;
 	int size = a->size < 0 ? -a->size : a->size;
@@ -229,7 +230,7 @@ static bool good_arguments(const struct symbolizer_probe *p, bool usdt)
 	for (unsigned i = 0; i < SYMBOLIZER_N_ARGUMENTS; i++) {
 		const struct symbolizer_argument *a = &p->arguments[i];
 
-		if (!good_argument(a) || (a->kind != SYMBOLIZER_NOTHING) != (needed >> i & 1) ||
+		if (!client_good_argument(a) || (a->kind != SYMBOLIZER_NOTHING) != (needed >> i & 1) ||
 		    (a->kind && !usdt && (a->kind != SYMBOLIZER_REGISTER || a->size != 8)))
 			return false;
 	}
@@ -280,7 +281,7 @@ static int receive_probes(struct symbolizer *s, struct symbolizer_probes *ret)
 	int r;
 
 	for (;;) {
-		r = receive(s);
+		r = client_receive(s);
 		if (r < 0)
 			return r;
 		if (s->record.type == SYMBOLIZER_END)
@@ -290,7 +291,7 @@ static int receive_probes(struct symbolizer *s, struct symbolizer_probes *ret)
 			return r;
 	}
 	if (s->record.status < 0)
-		return file_status(&s->record);
+		return client_status(&s->record);
 	if (s->record.n != sizeof(ret->end))
 		return -EBADMSG;
 	memcpy(&ret->end, s->record.data, sizeof(ret->end));
@@ -300,9 +301,9 @@ static int receive_probes(struct symbolizer *s, struct symbolizer_probes *ret)
 int symbolizer_ask_probes(struct symbolizer *s, const struct symbolizer_object *o,
 			  struct symbolizer_probes *ret)
 {
-	struct symbolizer_question q = question(o);
+	struct symbolizer_question q = client_question(o);
 	struct symbolizer_probes probes = { 0 };
-	int r = ask(s, SYMBOLIZER_PROBES, o, &q, NULL);
+	int r = client_ask(s, SYMBOLIZER_PROBES, o, &q, NULL);
 
 	if (r == 0)
 		r = receive_probes(s, &probes);
@@ -337,6 +338,8 @@ const char *symbolizer_probe_text(unsigned status)
 		[PROBE_BAD_SEMAPHORE] = "the semaphore is not in the file's writable part",
 		[PROBE_MISSING_ARGUMENT] = "it has fewer arguments than the contract",
 		[PROBE_UNREADABLE_ARGUMENT] = "an argument is where it cannot be read",
+		[PROBE_RESULT_JUMPS] = "the function also leaves by a jump: what it gives back there is not seen",
+		[PROBE_BAD_NAME] = "the profile's name is empty, too long, or not in the file",
 	};
 
 	return status < PROBE_N_STATUS ? texts[status] : "for an unknown reason";
@@ -412,16 +415,16 @@ static int ask_frames(struct symbolizer *s, uint32_t type, const struct symboliz
 		      const struct symbolizer_question *q, const uint64_t *addresses, uint32_t left,
 		      symbolizer_frame_fn *frame, void *context)
 {
-	int r = q->n > SYMBOLIZER_MAX_ADDRESSES ? -EINVAL : ask(s, type, o, q, addresses);
+	int r = q->n > SYMBOLIZER_MAX_ADDRESSES ? -EINVAL : client_ask(s, type, o, q, addresses);
 
 	while (r == 0) {
-		r = receive(s);
+		r = client_receive(s);
 		if (r < 0)
 			return r;
 		if (s->record.type == SYMBOLIZER_END && s->record.n == sizeof(s->left_out))
 			memcpy(&s->left_out, s->record.data, sizeof(s->left_out));
 		if (s->record.type == SYMBOLIZER_END)
-			return file_status(&s->record);
+			return client_status(&s->record);
 		if (s->record.type != SYMBOLIZER_FRAME)
 			return -EBADMSG;
 		r = take_frames(s, q->n, &left, frame, context);
@@ -433,7 +436,7 @@ int symbolizer_ask_names(struct symbolizer *s, const struct symbolizer_object *o
 			 enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
 			 symbolizer_frame_fn *frame, void *context)
 {
-	struct symbolizer_question q = question(o);
+	struct symbolizer_question q = client_question(o);
 
 	q.demangle = (uint16_t)how;
 	q.n = n;
@@ -445,7 +448,7 @@ int symbolizer_ask_callees(struct symbolizer *s, const struct symbolizer_object 
 			   enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
 			   symbolizer_frame_fn *frame, void *context)
 {
-	struct symbolizer_question q = question(o);
+	struct symbolizer_question q = client_question(o);
 
 	q.demangle = (uint16_t)how;
 	q.n = n;
@@ -456,7 +459,7 @@ int symbolizer_ask_variables(struct symbolizer *s, const struct symbolizer_objec
 			     enum symbolizer_demangle how, const uint64_t *addresses, uint32_t n,
 			     symbolizer_frame_fn *frame, void *context)
 {
-	struct symbolizer_question q = question(o);
+	struct symbolizer_question q = client_question(o);
 
 	q.demangle = (uint16_t)how;
 	q.n = n;
@@ -471,16 +474,16 @@ static bool good_text(const char *text, size_t n)
 int symbolizer_ask_links(struct symbolizer *s, const struct symbolizer_object *o,
 			 struct symbolizer_links *ret)
 {
-	struct symbolizer_question q = question(o);
+	struct symbolizer_question q = client_question(o);
 	const struct symbolizer_links *l;
-	int r = ask(s, SYMBOLIZER_LINKS, o, &q, NULL);
+	int r = client_ask(s, SYMBOLIZER_LINKS, o, &q, NULL);
 
 	if (r == 0)
-		r = receive(s);
+		r = client_receive(s);
 	if (r < 0)
 		return r;
 	if (s->record.type == SYMBOLIZER_END)
-		return s->record.status < 0 ? file_status(&s->record) : -EBADMSG;
+		return s->record.status < 0 ? client_status(&s->record) : -EBADMSG;
 	l = record_payload(&s->record, struct symbolizer_links);
 	if (s->record.type != SYMBOLIZER_LINKS || !l ||
 	    !good_text(l->debug_name, sizeof(l->debug_name)) ||
@@ -494,16 +497,16 @@ int symbolizer_ask_links(struct symbolizer *s, const struct symbolizer_object *o
 int symbolizer_ask_fits(struct symbolizer *s, const struct symbolizer_object *o,
 			enum symbolizer_fit how)
 {
-	struct symbolizer_question q = question(o);
+	struct symbolizer_question q = client_question(o);
 	int r;
 
 	q.n = how;
-	r = ask(s, SYMBOLIZER_FITS, o, &q, NULL);
+	r = client_ask(s, SYMBOLIZER_FITS, o, &q, NULL);
 	if (r == 0)
-		r = receive(s);
+		r = client_receive(s);
 	if (r < 0)
 		return r;
-	return s->record.type == SYMBOLIZER_END ? file_status(&s->record) : -EBADMSG;
+	return s->record.type == SYMBOLIZER_END ? client_status(&s->record) : -EBADMSG;
 }
 
 static int take_dwos(struct symbolizer_dwos *to, const struct record *r, uint32_t max)
@@ -526,18 +529,18 @@ static int take_dwos(struct symbolizer_dwos *to, const struct record *r, uint32_
 int symbolizer_ask_dwos(struct symbolizer *s, const struct symbolizer_object *o,
 			const uint64_t *addresses, uint32_t n, struct symbolizer_dwos *ret)
 {
-	struct symbolizer_question q = question(o);
+	struct symbolizer_question q = client_question(o);
 	int r = n > SYMBOLIZER_MAX_ADDRESSES ? -EINVAL : 0;
 
 	q.n = n;
 	if (r == 0)
-		r = ask(s, SYMBOLIZER_DWOS, o, &q, addresses);
+		r = client_ask(s, SYMBOLIZER_DWOS, o, &q, addresses);
 	while (r == 0) {
-		r = receive(s);
+		r = client_receive(s);
 		if (r < 0)
 			return r;
 		if (s->record.type == SYMBOLIZER_END)
-			return file_status(&s->record);
+			return client_status(&s->record);
 		r = s->record.type == SYMBOLIZER_DWOS ? take_dwos(ret, &s->record, n) : -EBADMSG;
 	}
 	return r;
@@ -545,12 +548,12 @@ int symbolizer_ask_dwos(struct symbolizer *s, const struct symbolizer_object *o,
 
 int symbolizer_give_dwo(struct symbolizer *s, const struct symbolizer_object *o)
 {
-	struct symbolizer_question q = question(o);
-	int r = ask(s, SYMBOLIZER_DWO, o, &q, NULL);
+	struct symbolizer_question q = client_question(o);
+	int r = client_ask(s, SYMBOLIZER_DWO, o, &q, NULL);
 
 	if (r == 0)
-		r = receive(s);
+		r = client_receive(s);
 	if (r < 0)
 		return r;
-	return s->record.type == SYMBOLIZER_END ? file_status(&s->record) : -EBADMSG;
+	return s->record.type == SYMBOLIZER_END ? client_status(&s->record) : -EBADMSG;
 }

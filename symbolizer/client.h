@@ -95,5 +95,16 @@ int symbolizer_give_dwo(struct symbolizer *s, const struct symbolizer_object *o)
 int symbolizer_ask_probes(struct symbolizer *s, const struct symbolizer_object *o,
 			  struct symbolizer_probes *ret);
 void symbolizer_probes_deinit(struct symbolizer_probes *p);
+struct symbolizer_customs {
+	VEC(struct symbolizer_custom) all; /* checked likewise */
+	struct symbolizer_probes_end end;
+};
+/* What the file says of profiles of its own; also 0 where that is nothing. */
+int symbolizer_ask_custom(struct symbolizer *s, const struct symbolizer_object *o,
+			  struct symbolizer_customs *ret);
+/* Functions of the file that stand for such. n <= SYMBOLIZER_MAX_TRACKS. */
+int symbolizer_ask_track(struct symbolizer *s, const struct symbolizer_object *o,
+			 const struct symbolizer_track *tracks, uint32_t n, struct symbolizer_customs *ret);
+void symbolizer_customs_deinit(struct symbolizer_customs *c);
 /* enum symbolizer_probe_status in words, to stand behind a function's name; of any number. */
 const char *symbolizer_probe_text(unsigned status);

@@ -45,6 +45,11 @@ static void read_program_headers(struct elf_file *f)
 			};
 		else if (p.p_type == PT_GNU_EH_FRAME)
 			f->eh_frame_hdr = p.p_vaddr;
+		else if (p.p_type == PT_TLS) {
+			f->tls_address = p.p_vaddr;
+			f->tls_memsz = p.p_memsz;
+			f->tls_align = p.p_align;
+		}
 		else if (p.p_type == PT_NOTE && !f->n_build_id)
 			note_build_id(f, p.p_offset, p.p_filesz, p.p_align);
 	}

@@ -37,6 +37,7 @@ struct elf_file {
 	struct elf_segment segments[ELF_MAX_SEGMENTS];
 	unsigned n_segments;
 	uint64_t eh_frame_hdr; /* address of PT_GNU_EH_FRAME, 0: none */
+	uint64_t tls_address, tls_memsz, tls_align; /* PT_TLS; tls_memsz 0: none */
 	unsigned char build_id[ELF_MAX_BUILD_ID];
 	unsigned n_build_id;
 };

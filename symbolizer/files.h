@@ -11,6 +11,21 @@ struct files {
 	int own, debug, alt, dwp;
 };
 
+/* What a question says about itself, checked. */
+static inline const struct symbolizer_question *question(const struct record *r)
+{
+	const struct symbolizer_question *q = (const void *)r->data;
+	uint32_t n;
+
+	if (r->n < sizeof(*q))
+		return NULL;
+	n = r->type == SYMBOLIZER_FITS || r->type == SYMBOLIZER_DWO ? 0 : q->n;
+	if (n > SYMBOLIZER_MAX_ADDRESSES || !q->object || q->beside > SYMBOLIZER_BESIDE_ALL ||
+	    r->n != sizeof(*q) + n * sizeof(uint64_t) || q->demangle > DEMANGLE_FULL)
+		return NULL;
+	return q;
+}
+
 /* The vdso alone comes without a descriptor of its own. */
 static inline struct files take_files(struct record *r, const struct symbolizer_question *q)
 {

@@ -72,6 +72,9 @@ enum symbolizer_probe_status {
 	PROBE_BAD_SEMAPHORE,	   /* outside of the writable part */
 	PROBE_MISSING_ARGUMENT,	   /* fewer than the contract has */
 	PROBE_UNREADABLE_ARGUMENT, /* of a form that we do not read */
+	PROBE_RESULT_JUMPS,	   /* of a function whose result is wanted: it also leaves by a jump, and
+				    * what it gives back there is not seen */
+	PROBE_BAD_NAME,		   /* no name for a profile: empty, too long, or not in the file */
 	PROBE_N_STATUS,
 };
 
@@ -125,3 +128,46 @@ struct symbolizer_probes_end {
 	uint32_t n_bad_notes; /* malformed ones; the rest of the section is not read after some of
 				 them */
 };
+
+/* What a program says of its own profiles (preload/pprofd.h), site by site. */
+enum symbolizer_custom_kind {
+	CUSTOM_PROFILE = 1, /* a name; there is no site */
+	CUSTOM_ADD,	    /* arguments: value, skip, and a pointer to the name where `name` is empty */
+	CUSTOM_REMOVE,	    /* likewise */
+	/* on each return instruction of a function */
+	CUSTOM_RESULT,	    /* a pointer */
+	CUSTOM_DESCRIPTOR,  /* an int that is not negative */
+	CUSTOM_OUT,	    /* where an argument points that CUSTOM_ENTER has seen */
+	CUSTOM_OUT_PAIR,    /* likewise, two descriptors */
+	CUSTOM_ENTER,	    /* at the entry of such a function; argument: the pointer */
+	/* what is said in a trace: a number or two of the program's, and a name as of ADD */
+	CUSTOM_TASK_BEGIN,  /* task, parent */
+	CUSTOM_TASK_END,    /* task, - */
+	CUSTOM_REGION_BEGIN, /* task, - */
+	CUSTOM_REGION_END,
+	CUSTOM_LOG,	    /* task, pointer to the message */
+	CUSTOM_N_KINDS,
+};
+
+/* A function that stands for one of these, though its program says nothing of profiles. */
+struct symbolizer_track {
+	char name[SYMBOLIZER_PROBE_NAME]; /* of the profile */
+	char function[120];		  /* as it is linked */
+	uint32_t kind;			  /* enum symbolizer_custom_kind but PROFILE */
+	uint32_t argument;		  /* 1 to SYMBOLIZER_N_ARGUMENTS, of ADD, REMOVE and ENTER */
+};
+_Static_assert(sizeof(struct symbolizer_track) == 192, "a number of words");
+#define SYMBOLIZER_MAX_TRACKS 21 /* in a question */
+
+#define SYMBOLIZER_MAX_CUSTOM 2048 /* of a file */
+
+struct symbolizer_custom {
+	uint8_t kind;	/* enum symbolizer_custom_kind */
+	uint8_t status; /* enum symbolizer_probe_status */
+	uint8_t n_name; /* bytes, without a NUL; 0: it is told at run time, or is of no use */
+	uint8_t pad[5];
+	uint64_t offset; /* in the file, of the instruction */
+	struct symbolizer_argument arguments[SYMBOLIZER_N_ARGUMENTS];
+	char name[SYMBOLIZER_PROBE_NAME]; /* any bytes but NUL, then NULs */
+};
+_Static_assert(sizeof(struct symbolizer_custom) == 128, "the same on both sides");

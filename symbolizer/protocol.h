@@ -59,6 +59,9 @@ enum symbolizer_record {
 			   * is beside */
 	SYMBOLIZER_FITS,  /* n: enum symbolizer_fit, no addresses follow -> END, -ESTALE: the last file
 			   * beside does not belong to the one before. Nothing is kept of it */
+	SYMBOLIZER_TRACK, /* followed by struct symbolizer_track[], n: uint64_t that these are -> as CUSTOM */
+	SYMBOLIZER_CUSTOM, /* -> SYMBOLIZER_CUSTOM: struct symbolizer_custom[], END:
+			    *    struct symbolizer_probes_end */
 	SYMBOLIZER_DWOS, /* followed by uint64_t addresses[n] -> SYMBOLIZER_DWOS: struct symbolizer_dwo[], of .dwo
 			  * files that units there lack, each told once */
 	SYMBOLIZER_DWO,	 /* n: 0; the file that takes the place of the package is such a .dwo -> END, -ESTALE: nobody
@@ -90,12 +93,35 @@ struct symbolizer_segment { /* PT_LOAD */
 	uint32_t pad;
 };
 
+/* A variable of each thread that holds labels, in one of the forms that bpf/event.h lists. */
+enum symbolizer_label_kind { SYMBOLIZER_LABELS_OURS = 1, SYMBOLIZER_LABELS_OTEL, SYMBOLIZER_LABELS_CUSTOM };
+
+/* What the dynamic linker writes for the file's own code, at `slot`. */
+enum symbolizer_label_slot {
+	SYMBOLIZER_SLOT_NONE,
+	SYMBOLIZER_SLOT_OFFSET,	    /* its offset from the thread pointer */
+	SYMBOLIZER_SLOT_MODULE,	    /* the file's number, and something else */
+	SYMBOLIZER_SLOT_INDEX,	    /* a number and the offset in that file's block */
+	SYMBOLIZER_SLOT_DESCRIPTOR, /* a function and what to tell it */
+};
+
+struct symbolizer_label {
+	uint32_t kind;		/* enum symbolizer_label_kind */
+	uint32_t slot_kind;	/* enum symbolizer_label_slot */
+	int64_t program_offset; /* from the thread pointer, if the file is the program */
+	uint64_t offset;	/* in the file's block */
+	uint64_t slot;		/* address in the file */
+};
+
+#define SYMBOLIZER_MAX_LABELS 3 /* one of each kind */
+
 struct symbolizer_info {
 	uint16_t type, machine; /* ET_*, EM_* */
 	uint32_t n_segments, n_build_id;
-	uint32_t pad;
+	uint32_t n_labels;
 	struct symbolizer_segment segments[SYMBOLIZER_MAX_SEGMENTS];
 	uint8_t build_id[SYMBOLIZER_MAX_BUILD_ID];
+	struct symbolizer_label labels[SYMBOLIZER_MAX_LABELS];
 };
 
 /* What a file says of the files that were split off it. Names are the file's bytes, and may hold anything

@@ -102,7 +102,35 @@ static int scan_relocations(const struct elf_section *table, const struct tables
 	return r;
 }
 
-int symbol_scan_slots(struct elf_file *f, symbol_scan_fn *each, void *context)
+static int scan_thread_slots(const struct elf_section *table, const struct tables *t,
+			     symbol_scan_slot_fn *each, void *context)
+{
+	struct scanned_symbol symbol;
+	int r = 0;
+
+	for (size_t at = 0; table->n - at >= sizeof(Elf64_Rela) && r == 0; at += sizeof(Elf64_Rela)) {
+		struct scanned_slot slot = { 0 };
+		Elf64_Rela q;
+
+		memcpy(&q, table->data + at, sizeof(q));
+		slot.type = ELF64_R_TYPE(q.r_info);
+		slot.address = q.r_offset;
+		slot.addend = (uint64_t)q.r_addend;
+		if (slot.type != R_X86_64_TPOFF64 && slot.type != R_X86_64_DTPMOD64 &&
+		    slot.type != R_X86_64_TLSDESC)
+			continue;
+		if (ELF64_R_SYM(q.r_info)) {
+			if (!symbol_at(t, ELF64_R_SYM(q.r_info), &symbol))
+				continue;
+			slot.name = symbol.name;
+		}
+		r = each(context, &slot);
+	}
+	return r;
+}
+
+/* Either of the two callbacks. */
+static int scan_tables(struct elf_file *f, symbol_scan_fn *each, symbol_scan_slot_fn *each_slot, void *context)
 {
 	Elf_Scn *s = NULL;
 	int r = 0;
@@ -115,7 +143,18 @@ int symbol_scan_slots(struct elf_file *f, symbol_scan_fn *each, void *context)
 		if (gelf_getshdr(s, &h) && h.sh_type == SHT_RELA && (h.sh_flags & SHF_ALLOC) &&
 		    section_bytes(s, MAX_TABLE, &table) &&
 		    open_tables(f, elf_getscn(f->elf, h.sh_link), &t))
-			r = scan_relocations(&table, &t, each, context);
+			r = each ? scan_relocations(&table, &t, each, context) :
+				   scan_thread_slots(&table, &t, each_slot, context);
 	}
 	return r;
+}
+
+int symbol_scan_slots(struct elf_file *f, symbol_scan_fn *each, void *context)
+{
+	return scan_tables(f, each, NULL, context);
+}
+
+int symbol_scan_thread_slots(struct elf_file *f, symbol_scan_slot_fn *each, void *context)
+{
+	return scan_tables(f, NULL, each, context);
 }

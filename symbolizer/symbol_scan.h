@@ -16,6 +16,13 @@ struct scanned_symbol {
 	bool defined;
 };
 
+struct scanned_slot { /* of the dynamic linker's, for a thread's variables */
+	const char *name; /* of the variable, borrowed; NULL: one of this file, `addend` bytes into its block */
+	uint64_t address; /* of the first word */
+	uint64_t addend;
+	uint32_t type; /* R_X86_64_TPOFF64, _DTPMOD64 or _TLSDESC */
+};
+
 /* Negative ends the scan and is passed on. */
 typedef int symbol_scan_fn(void *context, const struct scanned_symbol *s);
 
@@ -24,3 +31,6 @@ typedef int symbol_scan_fn(void *context, const struct scanned_symbol *s);
 int symbol_scan(struct elf_file *f, uint32_t section_type, symbol_scan_fn *each, void *context);
 /* Slots that the dynamic linker fills with the address of a named symbol (GLOB_DAT, JUMP_SLOT). */
 int symbol_scan_slots(struct elf_file *f, symbol_scan_fn *each, void *context);
+/* Slots of variables of threads. */
+typedef int symbol_scan_slot_fn(void *context, const struct scanned_slot *s);
+int symbol_scan_thread_slots(struct elf_file *f, symbol_scan_slot_fn *each, void *context);

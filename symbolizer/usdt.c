@@ -13,15 +13,9 @@
 #define NOTE_STAPSDT 3
 #define MAX_INSTRUCTION 15
 
-struct note {
-	uint64_t site, base, semaphore;
-	const char *provider, *name, *arguments;
-};
-
 struct usdt {
 	struct elf_file *f;
 	struct probe_list *list;
-	uint64_t base; /* .stapsdt.base as it is; 0: none */
 	unsigned n_sites;
 	uint64_t starts[USDT_MAX_SITES]; /* 5-byte nops that ask whether a function begins there */
 	bool is_start[USDT_MAX_SITES], is_part[USDT_MAX_SITES];
@@ -212,27 +206,35 @@ static bool file_offset(const struct elf_file *f, uint64_t address, uint64_t n, 
 	return false;
 }
 
-static enum symbolizer_probe_status look_at_site(struct usdt *u, struct symbolizer_probe *p)
+enum symbolizer_probe_status usdt_look_at(const struct elf_file *f, uint64_t site, uint64_t *ret_offset,
+					  uint8_t *ret_instruction)
 {
 	uint8_t code[MAX_INSTRUCTION];
 	unsigned length;
 	size_t n;
 
-	if (!file_offset(u->f, p->start, 1, PF_X, &p->offset))
+	if (!file_offset(f, site, 1, PF_X, ret_offset))
 		return PROBE_BAD_SITE;
-	n = elf_file_read(u->f, p->start, code, sizeof(code));
-	p->instruction = (uint8_t)emulated_x86(code, n, &length);
-	if (p->instruction == EMULATED_NOP5) {
+	n = elf_file_read(f, site, code, sizeof(code));
+	*ret_instruction = (uint8_t)emulated_x86(code, n, &length);
+	return *ret_instruction == EMULATED_NOT ? PROBE_NOT_EMULATED : PROBE_FINE;
+}
+
+static enum symbolizer_probe_status look_at_site(struct usdt *u, struct symbolizer_probe *p)
+{
+	enum symbolizer_probe_status s = usdt_look_at(u->f, p->start, &p->offset, &p->instruction);
+
+	if (s == PROBE_FINE && p->instruction == EMULATED_NOP5) {
 		p->flags |= ALLOCATOR_NOP5;
 		u->starts[u->n_starts++] = p->start; /* settled by look_for_functions() */
 	}
-	return p->instruction == EMULATED_NOT ? PROBE_NOT_EMULATED : PROBE_FINE;
+	return s;
 }
 
-static int add_site(struct usdt *u, const struct note *n, uint8_t function)
+static int add_site(struct usdt *u, const struct usdt_note *n, uint8_t function)
 {
-	uint64_t moved = u->base ? u->base - n->base : 0;
-	struct symbolizer_probe p = { .function = function, .start = n->site + moved };
+	struct symbolizer_probe p = { .function = function, .start = n->site + n->moved };
+	uint64_t semaphore = n->semaphore + n->moved;
 
 	if (u->n_sites == USDT_MAX_SITES) {
 		u->list->end.n_lost++;
@@ -243,8 +245,7 @@ static int add_site(struct usdt *u, const struct note *n, uint8_t function)
 	memcpy(p.name, n->name, p.n_name);
 	p.status = (uint8_t)read_arguments(n->arguments, &p);
 	if (p.status == PROBE_FINE && n->semaphore &&
-	    ((n->semaphore + moved) % 2 ||
-	     !file_offset(u->f, n->semaphore + moved, 2, PF_W, &p.semaphore)))
+	    (semaphore % 2 || !file_offset(u->f, semaphore, 2, PF_W, &p.semaphore)))
 		p.status = PROBE_BAD_SEMAPHORE;
 	if (p.status == PROBE_FINE)
 		p.status = (uint8_t)look_at_site(u, &p);
@@ -253,49 +254,74 @@ static int add_site(struct usdt *u, const struct note *n, uint8_t function)
 	return probe_list_add(u->list, &p);
 }
 
-static int on_note(struct usdt *u, struct cursor desc)
+static int on_note(void *context, const struct usdt_note *n)
 {
-	struct note n = { .site = cursor_u64(&desc),
-			  .base = cursor_u64(&desc),
-			  .semaphore = cursor_u64(&desc),
-			  .provider = cursor_string(&desc),
-			  .name = cursor_string(&desc),
-			  .arguments = cursor_string(&desc) };
+	struct usdt *u = context;
 
-	if (desc.bad || !n.provider || !n.name || !n.arguments) {
-		u->list->end.n_bad_notes++;
+	if (strcmp(n->provider, "otel_memory") != 0)
 		return 0;
-	}
-	if (strcmp(n.provider, "otel_memory") != 0)
-		return 0;
-	if (!strcmp(n.name, "alloc"))
-		return add_site(u, &n, ALLOCATOR_USDT_ALLOC);
-	if (!strcmp(n.name, "free"))
-		return add_site(u, &n, ALLOCATOR_USDT_FREE);
+	if (!strcmp(n->name, "alloc"))
+		return add_site(u, n, ALLOCATOR_USDT_ALLOC);
+	if (!strcmp(n->name, "free"))
+		return add_site(u, n, ALLOCATOR_USDT_FREE);
 	return 0;
 }
 
-static int read_notes(struct usdt *u, struct cursor c)
+bool usdt_next_note(struct cursor *c, struct usdt_frame *ret)
 {
-	struct symbolizer_probes_end *end = &u->list->end;
+	uint32_t n_name = cursor_u32(c), n_desc = cursor_u32(c);
+
+	ret->type = cursor_u32(c);
+	ret->name = cursor_sub(c, n_name);
+	cursor_skip(c, (0 - n_name) % 4);
+	ret->desc = cursor_sub(c, n_desc);
+	if (c->bad)
+		return false;
+	if (cursor_left(c) >= (0 - n_desc) % 4) /* the last one may be without */
+		cursor_skip(c, (0 - n_desc) % 4);
+	return true;
+}
+
+static int on_probe(struct cursor desc, uint64_t base, struct symbolizer_probes_end *end, usdt_note_fn *call,
+		    void *context)
+{
+	struct usdt_note n = { .site = cursor_u64(&desc) };
+	uint64_t its_base = cursor_u64(&desc);
+
+	n.semaphore = cursor_u64(&desc);
+	n.provider = cursor_string(&desc);
+	n.name = cursor_string(&desc);
+	n.arguments = cursor_string(&desc);
+	n.moved = base ? base - its_base : 0;
+	if (!desc.bad && n.provider && n.name && n.arguments)
+		return call(context, &n);
+	end->n_bad_notes++;
+	return 0;
+}
+
+int usdt_scan(struct elf_file *f, struct symbolizer_probes_end *end, usdt_note_fn *call, void *context)
+{
+	struct elf_section s;
+	uint64_t base = 0;
+	struct cursor c;
 	int r = 0;
 
+	if (elf_file_section(f, ".stapsdt.base", &s))
+		base = s.address;
+	if (!elf_file_section(f, ".note.stapsdt", &s))
+		return 0;
+	c = cursor_over(s.data, s.n);
 	while (r == 0 && cursor_left(&c) && end->n_notes < USDT_MAX_NOTES) {
-		uint32_t n_name = cursor_u32(&c), n_desc = cursor_u32(&c), type = cursor_u32(&c);
-		struct cursor name = cursor_sub(&c, n_name), desc;
+		struct usdt_frame note;
 
-		cursor_skip(&c, (0 - n_name) % 4);
-		desc = cursor_sub(&c, n_desc);
-		if (c.bad) {
+		if (!usdt_next_note(&c, &note)) {
 			end->n_bad_notes++;
 			return 0;
 		}
-		if (cursor_left(&c) >= (0 - n_desc) % 4) /* the last one may be without */
-			cursor_skip(&c, (0 - n_desc) % 4);
 		end->n_notes++;
-		if (type == NOTE_STAPSDT && n_name == sizeof("stapsdt") &&
-		    !memcmp(name.p, "stapsdt", sizeof("stapsdt")))
-			r = on_note(u, desc);
+		if (note.type == NOTE_STAPSDT && cursor_left(&note.name) == sizeof("stapsdt") &&
+		    !memcmp(note.name.p, "stapsdt", sizeof("stapsdt")))
+			r = on_probe(note.desc, base, end, call, context);
 	}
 	if (r == 0 && cursor_left(&c))
 		end->n_lost++;
@@ -347,14 +373,8 @@ int usdt_find(struct elf_file *f, struct probe_list *list)
 {
 	struct usdt u = { .f = f, .list = list };
 	size_t from = list->probes.n;
-	struct elf_section s;
-	int r;
+	int r = usdt_scan(f, &list->end, on_note, &u);
 
-	if (elf_file_section(f, ".stapsdt.base", &s))
-		u.base = s.address;
-	if (!elf_file_section(f, ".note.stapsdt", &s))
-		return 0;
-	r = read_notes(&u, cursor_over(s.data, s.n));
 	if (r == 0)
 		look_for_functions(&u, from);
 	return r;

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,9 +16,11 @@
 #include "symbolizer/files.h"
 #include "symbolizer/jit.h"
 #include "symbolizer/kernel.h"
+#include "symbolizer/labels.h"
 #include "symbolizer/links.h"
 #include "symbolizer/objects.h"
 #include "symbolizer/shown.h"
+#include "symbolizer/track.h"
 #include "symbolizer/told.h"
 #include "symbolizer/variables.h"
 
@@ -86,7 +87,7 @@ static int put(struct worker *w, uint32_t type, const void *data, size_t n)
 static int answer_info(struct worker *w, const struct object *o)
 {
 	struct symbolizer_info info = { 0 };
-	const struct elf_file *f = o->elf;
+	struct elf_file *f = o->elf;
 
 	if (!f)
 		return -ENOEXEC;
@@ -100,6 +101,7 @@ static int answer_info(struct worker *w, const struct object *o)
 		};
 	info.n_build_id = f->n_build_id;
 	memcpy(info.build_id, f->build_id, f->n_build_id);
+	info.n_labels = labels_find(f, info.labels);
 	return put(w, SYMBOLIZER_INFO, &info, sizeof(info));
 }
 
@@ -232,6 +234,20 @@ static int answer_probes(struct worker *w, const struct object *o,
 	r = put_array(w, SYMBOLIZER_PROBE, l.probes.data, sizeof(*l.probes.data), l.probes.n);
 	*end = l.end;
 	probe_list_deinit(&l);
+	return r;
+}
+
+static int answer_custom(struct worker *w, const struct object *o, const struct symbolizer_question *q,
+			 struct symbolizer_probes_end *end)
+{
+	struct custom_list l;
+	int r = o->elf ? track_answer(o->elf, w->in.type, q, &l) : -ENOEXEC;
+
+	if (r < 0)
+		return r;
+	r = put_array(w, SYMBOLIZER_CUSTOM, l.all.data, sizeof(*l.all.data), l.all.n);
+	*end = l.end;
+	custom_list_deinit(&l);
 	return r;
 }
 
@@ -439,21 +455,6 @@ static int answer_variables(struct worker *w, struct object *o, const struct sym
 	return n.error < 0 ? n.error : flush(w);
 }
 
-/* What a question says about itself, checked. */
-static const struct symbolizer_question *question(const struct record *r)
-{
-	const struct symbolizer_question *q = (const void *)r->data;
-	uint32_t n;
-
-	if (r->n < sizeof(*q))
-		return NULL;
-	n = r->type == SYMBOLIZER_FITS || r->type == SYMBOLIZER_DWO ? 0 : q->n;
-	if (n > SYMBOLIZER_MAX_ADDRESSES || !q->object || q->beside > SYMBOLIZER_BESIDE_ALL ||
-	    r->n != sizeof(*q) + n * sizeof(uint64_t) || q->demangle > DEMANGLE_FULL)
-		return NULL;
-	return q;
-}
-
 /* What the last record of an answer holds. */
 union end {
 	struct symbolizer_rows_end rows;
@@ -475,9 +476,11 @@ static int answer_question(struct worker *w, struct object *o,
 		*n_end = sizeof(end->rows);
 		return r;
 	case SYMBOLIZER_PROBES:
-		r = answer_probes(w, o, &end->probes);
+	case SYMBOLIZER_CUSTOM:
+	case SYMBOLIZER_TRACK:
 		*n_end = sizeof(end->probes);
-		return r;
+		return w->in.type == SYMBOLIZER_PROBES ? answer_probes(w, o, &end->probes) :
+							 answer_custom(w, o, q, &end->probes);
 	case SYMBOLIZER_NAMES:
 		r = answer_names(w, o, q, (const uint64_t *)(q + 1));
 		end->left_out = o->jit ? jit_left_out(o->jit) : o->names ? names_lost(o->names) : 0;

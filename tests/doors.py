@@ -17,10 +17,10 @@ ROOMS = {
     "symbolizer": ["base/", "symbolizer/"],
     "proto": [],
     "preload": ["preload/"],
-    "daemon/broker": ["base/", "bpf/event.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "bpf/identity.h", "daemon/broker/", "daemon/protocol.h", "daemon/fetch_protocol.h",
+    "daemon/broker": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "bpf/identity.h", "daemon/broker/", "daemon/protocol.h", "daemon/fetch_protocol.h",
                       "bpf_objects.h", "version.h"],
     "daemon/fetch": ["base/", "daemon/fetch/", "daemon/fetch_protocol.h"],
-    "daemon/serve": ["base/", "bpf/event.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "daemon/serve/", "daemon/protocol.h", "proto/",
+    "daemon/serve": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "daemon/serve/", "daemon/protocol.h", "proto/",
                      "symbolizer/client.h", "symbolizer/probes.h", "symbolizer/protocol.h",
                      "symbolizer/rows.h"],
 }
@@ -28,10 +28,13 @@ ROOMS = {
 EXTRA = {
     "daemon/serve/threads/walk.c": ["bpf/unwind.bpf.h"],
     "daemon/serve/threads/native.h": ["bpf/vmlinux.h"],
+    # and its reading of labels, compiled for the broker
+    "daemon/broker/labels.c": ["bpf/label.bpf.h"],
+    "daemon/broker/labels_native.h": ["bpf/vmlinux.h"],
 }
 # library header -> the only files that may see it
 LIBRARIES = {
-    r"bpf/(lib)?bpf\.h": ["daemon/broker/kernel.c", "daemon/broker/uprobes.c", "daemon/broker/traces.c",
+    r"bpf/(lib)?bpf\.h": ["daemon/broker/kernel.c", "daemon/broker/uprobes.c", "daemon/broker/customs.c", "daemon/broker/traces.c",
                             "daemon/broker/waits.c", "daemon/broker/diagnose.h"],
     r"bpf/bpf_.*\.h": ["bpf/"],
     r"microhttpd\.h": ["daemon/serve/http"],

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "daemon/broker/dwo_file.h"
+#include "daemon/broker/answer.h"
 #include "daemon/broker/threads.h"
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
@@ -23,11 +23,16 @@ static uint32_t start_text(const struct options *o, char *to, size_t max)
 	size_t n = 0;
 
 	if (o->record) {
+		char window[32] = "", debug[32] = "";
+
+		if (!o->now)
+			snprintf(window, sizeof(window), "seconds=%u&", o->seconds);
+		if (o->debug)
+			snprintf(debug, sizeof(debug), "debug=%u&", o->debug);
 		n += (size_t)snprintf(to, max, "%s", o->profile) + 1;
 		if (n < max)
-			n += (size_t)(o->now ? snprintf(to + n, max - n, "format=%s", formats[o->format]) :
-					       snprintf(to + n, max - n, "seconds=%u&format=%s", o->seconds,
-							formats[o->format])) + 1;
+			n += (size_t)snprintf(to + n, max - n, "%s%sformat=%s", window, debug,
+					      formats[o->format]) + 1;
 		return n <= max ? (uint32_t)n : 0;
 	}
 	for (unsigned i = 0; i < o->n_hosts; i++) {
@@ -66,6 +71,7 @@ static int send_start(const struct broker *b, struct record *r)
 				  .heap = o->heap,
 				  .wait = o->wait,
 				  .max_overhead = o->max_overhead,
+				  .n_tracks = o->n_tracks,
 				  .debuginfod = o->n_debuginfod > 0,
 				  .one_shot = o->record };
 
@@ -98,23 +104,13 @@ int broker_start_serve(struct broker *b)
 		r.fds[0] = b->processes[i].pidfd;
 		err = record_send(b->serve.socket, &r);
 	}
-	return err;
-}
-
-/* Each answer sets r->status; descriptors it puts into r->fds are ours unless it says `give`. */
-struct answer {
-	struct record *r;
-	bool give; /* close r->fds once they are sent */
-};
-
-static void give_fd(struct answer *a, int fd)
-{
-	if (fd < 0) {
-		a->r->status = fd;
-		return;
+	if (b->options->n_tracks && err == 0) {
+		r = (struct record){ .type = BROKER_TRACKS,
+				     .n = b->options->n_tracks * (uint32_t)sizeof(*b->options->tracks) };
+		memcpy(r.data, b->options->tracks, r.n);
+		err = record_send(b->serve.socket, &r);
 	}
-	a->r->fds[a->r->n_fds++] = fd;
-	a->give = true;
+	return err;
 }
 
 static void answer_maps(struct broker *b, struct answer *a)
@@ -152,7 +148,7 @@ static void answer_proc(struct broker *b, struct answer *a)
 	if (!q || q->target >= b->n_processes || q->file >= BROKER_N_PROC)
 		a->r->status = -EINVAL;
 	else
-		give_fd(a, process_open_proc(&b->processes[q->target],
+		answer_fd(a, process_open_proc(&b->processes[q->target],
 					     (enum broker_proc_file)q->file));
 	a->r->n = 0;
 }
@@ -165,63 +161,9 @@ static void answer_object(struct broker *b, struct answer *a)
 	if (!q || q->target >= b->n_processes)
 		a->r->status = -EINVAL;
 	else
-		give_fd(a, process_open_mapped(&b->processes[q->target], q->start, q->end, &file));
+		answer_fd(a, process_open_mapped(&b->processes[q->target], q->start, q->end, &file));
 	memcpy(a->r->data, &file, sizeof(file));
 	a->r->n = sizeof(file);
-}
-
-static void answer_debug(struct broker *b, struct answer *a)
-{
-	const struct broker_debug *q = record_payload(a->r, struct broker_debug);
-	const struct debug_caches caches = { b->debug_cache, b->fetches.cache.path };
-	enum broker_place place = BROKER_N_PLACES;
-	uint32_t found;
-
-	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_PLACES)
-		a->r->status = -EINVAL;
-	else
-		give_fd(a, debug_file_open(&b->processes[q->target], q, &caches, &place));
-	if (a->give && place == BROKER_PLACE_FETCHED)
-		fetch_cache_used(a->r->fds[0]);
-	found = place;
-	memcpy(a->r->data, &found, sizeof(found));
-	a->r->n = sizeof(found);
-}
-
-static void answer_fetch(struct broker *b, struct answer *a)
-{
-	const struct broker_fetch *q = record_payload(a->r, struct broker_fetch);
-	struct broker_fetched f = { 0 };
-
-	a->r->status = q ? fetches_answer(&b->fetches, q, &f) : -EINVAL;
-	memcpy(a->r->data, &f, sizeof(f));
-	a->r->n = sizeof(f);
-}
-
-static void answer_dwo(struct broker *b, struct answer *a)
-{
-	const struct broker_dwo *q = record_payload(a->r, struct broker_dwo);
-	enum broker_dwo_place place = BROKER_N_DWO_PLACES;
-	uint32_t found;
-
-	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_DWO_PLACES)
-		a->r->status = -EINVAL;
-	else
-		give_fd(a, dwo_file_open(&b->processes[q->target], q, &place));
-	found = place;
-	memcpy(a->r->data, &found, sizeof(found));
-	a->r->n = sizeof(found);
-}
-
-static void answer_perf_map(struct broker *b, struct answer *a)
-{
-	const uint32_t *target = record_payload(a->r, uint32_t);
-
-	if (!target || *target >= b->n_processes)
-		a->r->status = -EINVAL;
-	else
-		give_fd(a, perf_map_open(&b->processes[*target]));
-	a->r->n = 0;
 }
 
 static void answer_symbolizer(struct broker *b, struct answer *a)
@@ -230,7 +172,7 @@ static void answer_symbolizer(struct broker *b, struct answer *a)
 	a->r->n = 0;
 	a->r->status = child_start("pprofd-symbolizer", &b->symbolizer);
 	if (a->r->status == 0)
-		give_fd(a, TAKE_FD(b->symbolizer.socket));
+		answer_fd(a, TAKE_FD(b->symbolizer.socket));
 }
 
 static int arm(struct broker *b, enum pp_collector c, char *error)
@@ -320,7 +262,7 @@ static void answer_threads(struct broker *b, struct answer *a)
 		fd = threads_answer(p, k, what);
 	answer_text(a, fd < 0 ? fd : 0, error);
 	if (fd >= 0)
-		give_fd(a, fd);
+		answer_fd(a, fd);
 }
 
 static void answer_wait(struct broker *b, struct answer *a)
@@ -384,6 +326,61 @@ static void answer_probe(struct broker *b, struct answer *a)
 	answer_text(a, r, error);
 }
 
+static void answer_custom(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = b->customs ? 0 : customs_begin(b->kernel, &b->customs);
+
+	if (r == 0)
+		r = customs_loaded(b->customs, error);
+	answer_text(a, r, error);
+	for (int i = 0; r == 0 && i < PP_N_CUSTOM_MAPS; i++)
+		a->r->fds[a->r->n_fds++] = customs_map(b->customs, (enum pp_custom_map)i);
+}
+
+static void answer_custom_probe(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = b->customs ? customs_asked(b->customs, b->processes, b->n_processes, a->r, error) : -EBADMSG;
+
+	answer_text(a, r, error);
+}
+
+static int trace_probe(struct broker *b, const struct record *r, char *error)
+{
+	struct broker_custom_probe probes[BROKER_MAX_PROBES];
+	_cleanup_(closep) int fd = -1;
+	struct broker_file file;
+	struct broker_probes q;
+
+	if (r->n < sizeof(q))
+		return -EBADMSG;
+	memcpy(&q, r->data, sizeof(q));
+	if (q.target >= b->n_processes || q.n > BROKER_MAX_PROBES || r->n != sizeof(q) + q.n * sizeof(*probes) ||
+	    !b->traces || traces_loaded(b->traces, error) < 0)
+		return -EBADMSG;
+	memcpy(probes, r->data + sizeof(q), q.n * sizeof(*probes));
+	fd = process_open_mapped(&b->processes[q.target], q.start, q.end, &file);
+	return fd < 0 ? fd : traces_probe(b->traces, &b->processes[q.target], fd, &q, probes, error);
+}
+
+static void answer_trace_probe(struct broker *b, struct answer *a)
+{
+	char error[KERNEL_MAX_TEXT] = "";
+	int r = trace_probe(b, a->r, error);
+
+	answer_text(a, r, error);
+}
+
+static void answer_custom_off(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+
+	if (target && b->customs && !customs_are_loading(b->customs))
+		customs_off(b->customs, *target);
+	a->r->n = 0;
+}
+
 static void answer_unprobe(struct broker *b, struct answer *a)
 {
 	const struct broker_unprobe *q = record_payload(a->r, struct broker_unprobe);
@@ -426,7 +423,7 @@ static void answer_keep(struct broker *b, struct answer *a)
 	if (!target || *target >= b->n_processes)
 		a->r->status = -EINVAL;
 	else
-		give_fd(a, b->keep < 0 ? -ENOENT : open_kept(b, *target));
+		answer_fd(a, b->keep < 0 ? -ENOENT : open_kept(b, *target));
 	a->r->n = 0;
 }
 
@@ -435,7 +432,7 @@ static void answer_slab(struct broker *b, struct answer *a)
 	const uint32_t *index = record_payload(a->r, uint32_t);
 
 	if (index)
-		give_fd(a, kernel_slab(b->kernel, *index));
+		answer_fd(a, kernel_slab(b->kernel, *index));
 	else
 		a->r->status = -EINVAL;
 	a->r->n = 0;
@@ -492,10 +489,16 @@ int broker_answer(struct broker *b)
 	case BROKER_PERF_MAP:
 		answer_perf_map(b, &a);
 		break;
+	case BROKER_CONTEXT:
+		answer_context(b, &a);
+		break;
+	case BROKER_LABELS:
+		answer_labels(b, &a);
+		break;
 	case BROKER_KALLSYMS:
 		r.n = 0;
 		err = open("/proc/kallsyms", O_RDONLY | O_CLOEXEC);
-		give_fd(&a, err < 0 ? -errno : err);
+		answer_fd(&a, err < 0 ? -errno : err);
 		break;
 	case BROKER_SLAB:
 		answer_slab(b, &a);
@@ -512,7 +515,7 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_CREATED:
 		r.n = 0;
-		give_fd(&a, kernel_created(b->kernel));
+		answer_fd(&a, kernel_created(b->kernel));
 		break;
 	case BROKER_WAIT:
 		answer_wait(b, &a);
@@ -525,6 +528,18 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_UNPROBE:
 		answer_unprobe(b, &a);
+		break;
+	case BROKER_CUSTOM:
+		answer_custom(b, &a);
+		break;
+	case BROKER_CUSTOM_PROBE:
+		answer_custom_probe(b, &a);
+		break;
+	case BROKER_TRACE_PROBE:
+		answer_trace_probe(b, &a);
+		break;
+	case BROKER_CUSTOM_OFF:
+		answer_custom_off(b, &a);
 		break;
 	case BROKER_LOOK:
 		answer_look(b, &a);

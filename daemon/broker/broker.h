@@ -7,6 +7,7 @@
  * the named processes has mapped, or that may be split off such (debug_file.h, fetches.h), and a few files of /proc. */
 
 #include "daemon/broker/child.h"
+#include "daemon/broker/customs.h"
 #include "daemon/broker/debug_file.h"
 #include "daemon/broker/fetches.h"
 #include "daemon/broker/uprobes.h"
@@ -29,6 +30,7 @@ struct broker {
 	struct uprobes_loading *loading; /* NULL: not asked for yet */
 	struct uprobes *uprobes;	 /* NULL: not there yet */
 	struct waits *waits;		 /* NULL: not asked for yet */
+	struct customs *customs;	 /* likewise */
 	struct traces *traces;		 /* NULL: nobody traces */
 	struct child serve, symbolizer;
 	bool ready, done;

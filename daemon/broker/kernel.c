@@ -28,6 +28,7 @@ static const char *const map_names[PP_N_MAPS] = {
 	[PP_MAP_RULE] = "pp_rule",	 [PP_MAP_STACK] = "pp_stack",
 	[PP_MAP_WORD] = "pp_word",	 [PP_MAP_COUNT] = "pp_count",
 	[PP_MAP_STATE] = "pp_state",	 [PP_MAP_RING] = "pp_ring",
+	[PP_MAP_LABELS] = "pp_labels",
 };
 
 struct kernel {

@@ -17,6 +17,7 @@
 
 #include "daemon/broker/broker.h"
 #include "daemon/broker/diagnose.h"
+#include "daemon/broker/remote.h"
 
 /* Serve is started again when it dies, but not for ever. */
 #define MAX_RESTARTS 5
@@ -128,6 +129,8 @@ static int open_output(struct broker *b, struct options *o)
 
 	if (!o->record)
 		return 0;
+	if (o->format == FORMAT_AUTO && o->debug)
+		o->format = FORMAT_PPROF; /* of no effect then */
 	if (!strcmp(o->profile, "trace") && !o->output && isatty(STDOUT_FILENO))
 		return complain("a trace is no text: give -o FILE");
 	if (o->format == FORMAT_AUTO && !strcmp(o->profile, "trace"))
@@ -190,6 +193,7 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	kernel_disarm(b->kernel, PP_CREATE);
 	traces_free(TAKE_PTR(b->traces));
 	waits_free(TAKE_PTR(b->waits));
+	customs_free(TAKE_PTR(b->customs));
 	uprobes_free(TAKE_PTR(b->uprobes));
 	uprobes_loading_free(TAKE_PTR(b->loading));
 	child_stop(&b->serve);
@@ -265,10 +269,11 @@ static void end(struct broker *b)
 	if (b->options->output && b->status && fstat(b->output, &st) == 0 && st.st_size == 0)
 		unlink(b->options->output);
 	if (uprobes_are_loading(b->loading) || waits_are_loading(b->waits) ||
-	    traces_are_loading(b->traces))
+	    traces_are_loading(b->traces) || customs_are_loading(b->customs))
 		return; /* the end of the process ends that, too, and nothing of it stays */
 	traces_free(b->traces);
 	waits_free(b->waits);
+	customs_free(b->customs);
 	uprobes_free(b->uprobes);
 	uprobes_loading_free(b->loading);
 	kernel_free(b->kernel);
@@ -285,9 +290,12 @@ int main(int argc, char **argv)
 				   .serve = CHILD_NONE,
 				   .symbolizer = CHILD_NONE,
 				   .status = -1 };
+	char error[REMOTE_MAX_TEXT];
 	int signals, r;
 
 	options_parse(argc, argv, &o);
+	if (o.remote)
+		return remote_record(&o, error) < 0 ? complain(error) : 0;
 	signals = block_signals();
 	debug_file_cache(b.debug_cache);
 	r = open_processes(&b, processes);

@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/broker/track.h"
 #include "version.h"
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
-       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE };
+       KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE, KEY_DEBUG,
+       KEY_TRACK, KEY_REMOTE };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -28,6 +30,11 @@ static const struct argp_option common[] = {
 	{ "wait", KEY_WAIT, "HOW", 0,
 	  "how to see threads wait: on (default: scheduler events), strict (events of the process's own "
 	  "threads: nothing for other processes, and no mutex profile), off",
+	  0 },
+	{ "track", KEY_TRACK, "NAME=ADD,REMOVE", 0,
+	  "a profile of what the function ADD gives back and REMOVE is given first; ADD:arg N, REMOVE:arg N: what it is "
+	  "given as its Nth argument (1 to 3); ADD:fd: an int that is not negative. fd, mmap and thread are ready-made. "
+	  "May be given several times",
 	  0 },
 	{ "debuginfod", KEY_DEBUGINFOD, "URL", 0,
 	  "a server to fetch debug files from that are not here, by their build-ids (http or https); may be given "
@@ -57,6 +64,9 @@ static const struct argp_option serving[] = {
 static const struct argp_option recording[] = {
 	{ "seconds", 's', "N", 0, "length of the window, 1 to 3600 (default 10; of goroutine none: as it is now)", 0 },
 	{ "output", 'o', "FILE", 0, "write the profile there", 0 },
+	{ "remote", KEY_REMOTE, "URL", 0,
+	  "instead of --pid: ask a running pprofd, http://HOST:PORT, http://HOST:PORT/pid/PID or unix:/PATH", 0 },
+	{ "debug", KEY_DEBUG, "N", 0, "1 or 2: the text that ?debug=N shows, after the window", 0 },
 	{ "format", KEY_FORMAT, "FORMAT", 0,
 	  "pprof, top, folded; of goroutine also dump; of trace go or perfetto (default: pprof, of trace go; to a "
 	  "terminal: top, of goroutine dump)", 0 },
@@ -170,6 +180,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 	case KEY_MAX_OVERHEAD:
 		o->max_overhead = overhead(arg);
 		return 0;
+	case KEY_TRACK:
+		track_parse(o, arg);
+		return 0;
 	case KEY_DEBUGINFOD:
 		add_server(o, arg);
 		return 0;
@@ -180,7 +193,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		o->btf = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->n_pids)
+		if (!o->n_pids && !o->remote)
 			bad_usage("which process? Give --pid PID");
 		return 0;
 	}
@@ -252,6 +265,7 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 's':
 		o->now = false;
+		o->seconds_given = true;
 		o->seconds = number(arg, "seconds", OPTIONS_MAX_SECONDS);
 		return 0;
 	case 'o':
@@ -259,6 +273,12 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_FORMAT:
 		parse_format(o, arg);
+		return 0;
+	case KEY_REMOTE:
+		o->remote = arg;
+		return 0;
+	case KEY_DEBUG:
+		o->debug = number(arg, "debug", 2);
 		return 0;
 	case ARGP_KEY_ARG:
 		if (o->profile)
@@ -268,7 +288,7 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!o->profile)
 			bad_usage("which profile? For example: pprofd record profile");
-		if (o->n_pids > 1)
+		if (o->n_pids > 1 || (o->n_pids && o->remote))
 			bad_usage("one process at a time");
 		o->now = o->now && !strcmp(o->profile, "goroutine");
 		return 0;

@@ -33,6 +33,8 @@ struct options {
 	enum broker_heap_mode heap;
 	enum broker_wait_mode wait;
 	uint32_t max_overhead; /* millionths, or BROKER_NO_LIMIT */
+	struct broker_track tracks[BROKER_MAX_TRACKS];
+	unsigned n_tracks;
 	const char *btf;
 	const char *keep; /* directory, or NULL */
 	const char *debuginfod[FETCH_MAX_URLS];
@@ -45,6 +47,9 @@ struct options {
 	bool now; /* no window: the threads as they are */
 	const char *output;
 	enum options_format format;
+	const char *remote; /* URL of a running pprofd, or NULL */
+	bool seconds_given;
+	unsigned debug; /* as ?debug=: 0 protobuf, 1 text, 2 more of it */
 };
 
 /* Never returns for --help, --version and bad usage (one line, exit status 2). */

@@ -7,10 +7,14 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
+#include "base/emulated_x86.h"
 #include "base/vec.h"
 #include "bpf_objects.h"
 #include "daemon/broker/diagnose.h"
+#include "daemon/broker/uprobe_link.h"
 
 static const char *const map_names[PP_N_TRACE_MAPS] = {
 	[PP_TRACE_MAP_RING] = "pp_trace_rings", /* here: the map that it is in */
@@ -36,16 +40,36 @@ struct traces {
 	int ring; /* -1: none */
 	struct bpf_link *links[N_PROGRAMS], *call_links[N_CALLS];
 	VEC(int) ticks; /* one a CPU */
+	bool deaf;	/* the kernel does not take the program of what programs say */
+	bool sessions;	/* the kernel has links of many uprobes */
+	int sites;	/* the map of what is probed; borrowed */
+	uint32_t n_sites;
+	VEC(int) multi;
+	VEC(struct bpf_link *) perf;
 };
 
-static int load(struct traces *t)
+static int program(const struct traces *t, const char *name)
+{
+	return bpf_program__fd(bpf_object__find_program_by_name(t->o, name));
+}
+
+static int load_object(struct traces *t)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, options, .btf_custom_path = kernel_btf(t->kernel));
+	struct bpf_program *said, *session;
 	int r;
 
 	t->o = bpf_object__open_mem(bpf_object_trace, bpf_object_trace_size, &options);
 	if (!t->o)
 		return -errno;
+	said = bpf_object__find_program_by_name(t->o, "pp_trace_said");
+	session = bpf_object__find_program_by_name(t->o, "pp_trace_session");
+	bpf_program__set_autoload(said, !t->deaf);
+	bpf_program__set_autoload(session, t->sessions);
+	if (t->sessions) {
+		bpf_program__set_expected_attach_type(said, (enum bpf_attach_type)TRACE_UPROBE_MULTI);
+		bpf_program__set_expected_attach_type(session, (enum bpf_attach_type)TRACE_UPROBE_SESSION);
+	}
 	r = kernel_adopt(t->kernel, t->o);
 	if (r == 0)
 		r = bpf_object__load(t->o);
@@ -56,7 +80,39 @@ static int load(struct traces *t)
 		if (t->maps[i] < 0)
 			r = -EINVAL;
 	}
-	return r;
+	t->sites = bpf_object__find_map_fd_by_name(t->o, "pp_trace_site");
+	return r == 0 && t->sites < 0 ? -EINVAL : r;
+}
+
+/* As in customs.c. */
+static bool sessions_work(const struct traces *t)
+{
+	const struct uprobe_place nowhere = { 0 };
+	int fd = uprobe_link(program(t, "pp_trace_session"), TRACE_UPROBE_SESSION, "/", &nowhere, 1, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd == -EBADF;
+}
+
+static int load(struct traces *t)
+{
+	int r;
+
+	t->sessions = true;
+	r = load_object(t);
+	if (r == 0 && sessions_work(t))
+		return 0;
+	bpf_object__close(t->o);
+	t->o = NULL;
+	t->sessions = false;
+	r = load_object(t);
+	if (r >= 0)
+		return r;
+	bpf_object__close(t->o);
+	t->o = NULL;
+	t->deaf = true;
+	return load_object(t);
 }
 
 static void *load_later(void *context)
@@ -166,6 +222,79 @@ static void stop_clock(struct traces *t)
 	vec_deinit(&t->ticks);
 }
 
+static int attach_sites(struct traces *t, const struct uprobe_place *places, uint32_t n, const char *path, pid_t pid)
+{
+	struct bpf_program *said = bpf_object__find_program_by_name(t->o, "pp_trace_said");
+	int r = t->sessions ? uprobe_link(bpf_program__fd(said), TRACE_UPROBE_MULTI, path, places, n, pid) : 0;
+
+	if (t->sessions && r >= 0 && vec_push(&t->multi, r) < 0) {
+		close(r);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < n && r == 0 && !t->sessions; i++) {
+		LIBBPF_OPTS(bpf_uprobe_opts, options, .bpf_cookie = places[i].cookie);
+		struct bpf_link *l = bpf_program__attach_uprobe_opts(said, pid, path, (size_t)places[i].offset, &options);
+
+		r = l ? vec_push(&t->perf, l) : -errno;
+	}
+	return r < 0 ? r : 0;
+}
+
+/* Whoever asks may have been deceived by the file. */
+static int check_site(int fd, const struct broker_custom_probe *p)
+{
+	uint8_t code[16];
+	ssize_t n = pread(fd, code, sizeof(code), (off_t)p->offset);
+	unsigned length;
+
+	if (n <= 0 || emulated_x86(code, (size_t)n, &length) == EMULATED_NOT)
+		return -EINVAL;
+	return p->probe.kind < PP_TRACE_TASK_BEGIN || p->probe.kind > PP_TRACE_LOG ? -EINVAL : 0;
+}
+
+int traces_probe(struct traces *t, const struct process *p, int fd, const struct broker_probes *q,
+		 const struct broker_custom_probe *probes, char *error)
+{
+	struct uprobe_place places[BROKER_MAX_PROBES];
+	char path[32];
+	int r = 0;
+
+	if (!q->n || q->n > BROKER_MAX_PROBES || t->ring < 0)
+		return -EINVAL;
+	if (t->deaf)
+		return -EOPNOTSUPP;
+	if (t->n_sites + q->n > PP_MAX_TRACE_SITES)
+		return -ENOSPC;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	for (uint32_t i = 0; i < q->n && r == 0; i++) {
+		struct pp_custom_probe one = probes[i].probe;
+		uint32_t number = t->n_sites + i;
+
+		one.slot = q->target;
+		r = check_site(fd, &probes[i]);
+		places[i] = (struct uprobe_place){ probes[i].offset, 0, number };
+		if (r == 0 && bpf_map_update_elem(t->sites, &number, &one, BPF_ANY) < 0)
+			r = -errno;
+	}
+	if (r == 0)
+		r = attach_sites(t, places, q->n, path, p->pid);
+	t->n_sites += q->n;
+	if (r < 0)
+		diagnose_uprobe(r, error, KERNEL_MAX_TEXT);
+	return r;
+}
+
+static void detach_sites(struct traces *t)
+{
+	for (size_t i = 0; i < t->multi.n; i++)
+		close(t->multi.data[i]);
+	for (size_t i = 0; i < t->perf.n; i++)
+		bpf_link__destroy(t->perf.data[i]);
+	vec_deinit(&t->multi);
+	vec_deinit(&t->perf);
+	t->n_sites = 0;
+}
+
 int traces_arm(struct traces *t, bool of_calls, char *error)
 {
 	int r = of_calls ? attach(t, calls, t->call_links, N_CALLS) : attach(t, programs, t->links, N_PROGRAMS);
@@ -190,6 +319,7 @@ void traces_disarm(struct traces *t, bool of_calls)
 	detach(t->call_links, N_CALLS);
 	if (of_calls)
 		return;
+	detach_sites(t);
 	stop_clock(t);
 	detach(t->links, N_PROGRAMS);
 	if (t->ring >= 0)

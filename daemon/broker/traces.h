@@ -26,5 +26,8 @@ int traces_map(const struct traces *t, enum pp_trace_map map);
 
 /* Everything but system calls; or, with `calls`, those alone. 0 or -errno, with `error` as above. */
 int traces_arm(struct traces *t, bool calls, char *error);
+/* Uprobes where a program says what it does, as customs_probe; off with all that is armed. */
+int traces_probe(struct traces *t, const struct process *p, int fd, const struct broker_probes *q,
+		 const struct broker_custom_probe *probes, char *error);
 /* Of everything: the ring goes as well. */
 void traces_disarm(struct traces *t, bool calls);

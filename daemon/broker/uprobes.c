@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -19,19 +18,10 @@
 #include "daemon/broker/calibrate.h"
 #include "daemon/broker/diagnose.h"
 #include "daemon/broker/held.h"
-
-/* linux/bpf.h of 6.13: newer than the headers that we build with. */
-#define TRACE_UPROBE_MULTI 48
-#define TRACE_UPROBE_SESSION 57
+#include "daemon/broker/uprobe_link.h"
 
 #define MIN_HIT_NS 100
 #define USUAL_HIT_NS 900 /* with a return probe on every call */
-
-struct uprobe_multi_attr { /* union bpf_attr.link_create with .uprobe_multi */
-	uint32_t prog_fd, target_fd, attach_type, flags;
-	uint64_t path, offsets, semaphores, cookies; /* pointers */
-	uint32_t n, multi_flags, pid, pad;
-};
 
 static const char *const map_names[PP_N_HEAP_MAPS] = {
 	[PP_HEAP_MAP_PROBE] = "pp_probe", [PP_HEAP_MAP_STATE] = "pp_heap",
@@ -112,23 +102,12 @@ static int load(struct uprobes *h, const struct kernel *k)
 static int create_link(int prog, int type, const char *path, const struct broker_probe *probes,
 		       const uint64_t *cookies, uint32_t n, pid_t pid)
 {
-	uint64_t offsets[BROKER_MAX_PROBES], semaphores[BROKER_MAX_PROBES];
-	struct uprobe_multi_attr a = { .prog_fd = (uint32_t)prog,
-				       .attach_type = (uint32_t)type,
-				       .path = (uint64_t)(uintptr_t)path,
-				       .offsets = (uint64_t)(uintptr_t)offsets,
-				       .semaphores = (uint64_t)(uintptr_t)semaphores,
-				       .cookies = (uint64_t)(uintptr_t)cookies,
-				       .n = n,
-				       .pid = (uint32_t)pid };
-	long fd;
+	struct uprobe_place places[BROKER_MAX_PROBES];
 
-	for (uint32_t i = 0; i < n; i++) {
-		offsets[i] = probes[i].offset;
-		semaphores[i] = probes[i].semaphore;
-	}
-	fd = syscall(SYS_bpf, BPF_LINK_CREATE, &a, sizeof(a) - sizeof(a.pad));
-	return fd < 0 ? -errno : (int)fd;
+	_Static_assert(BROKER_MAX_PROBES <= UPROBE_LINK_MAX, "one link");
+	for (uint32_t i = 0; i < n; i++)
+		places[i] = (struct uprobe_place){ probes[i].offset, probes[i].semaphore, cookies[i] };
+	return uprobe_link(prog, type, path, places, n, pid);
 }
 
 /* Asked of the kernel with a path that cannot be probed: without sessions it is the attach type that is

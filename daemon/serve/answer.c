@@ -256,6 +256,12 @@ bool asking_delta_seconds(const struct asking *s, int64_t *ret)
 		http_error(s->ret, 400, "invalid value for \"seconds\" - must be a positive integer");
 		return false;
 	}
+	if (query_number(&s->q->query, "debug") && s->a->finish_fd >= 0) {
+		int64_t seconds = *ret;
+
+		*ret = 0; /* on the command line both make sense: as it is after the window */
+		return asking_wait_delta(s, seconds);
+	}
 	if (query_number(&s->q->query, "debug") && !s->gperftools) {
 		http_error(s->ret, 400, "seconds and debug params are incompatible");
 		return false;
@@ -395,6 +401,8 @@ static void wait_answer(const struct asking *s, const struct profile *p, int64_t
 	if (r == 0)
 		r = s->cursor ? wait_since(s, capture, &before, &after) : wait_read(c, s->target, &after);
 	if (r == 0)
+		label_refresh(c, s->target);
+	if (r == 0)
 		r = wait_capture(c, s->target, seconds || s->cursor ? &before : NULL, &after, objects, capture, &n);
 	if (r < 0) {
 		http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));
@@ -469,7 +477,7 @@ static void answer_profile(struct asking *s, const char *name)
 	if (!take_demangle(s))
 		return;
 	if (!p)
-		http_error(s->ret, 404, "Unknown profile");
+		answer_custom(s, name);
 	else if (p->arm == PROFILE_WINDOWED || p->arm == PROFILE_WALL)
 		answer_window(s, p);
 	else if (p->arm == PROFILE_SYMBOL)
@@ -542,15 +550,13 @@ static const char *behind(const char *path, const char *tree)
 	return strncmp(path, tree, n) ? NULL : path + n;
 }
 
-static void answer_index(const struct asking *s)
+static void answer_root(const struct asking *s)
 {
 	if (s->q->post) {
 		method_not_allowed(s->ret);
 		return;
 	}
-	s->ret->status = 200;
-	s->ret->kind = HTTP_HTML;
-	index_page(&s->ret->body, count_of, (void *)s);
+	answer_index(s, count_of);
 }
 
 void answer(void *context, const struct http_request *q, struct http_response *ret)
@@ -574,5 +580,5 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 	else if (old || *name)
 		answer_profile(&s, old ? old : name);
 	else
-		answer_index(&s);
+		answer_root(&s);
 }

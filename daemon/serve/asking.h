@@ -8,6 +8,7 @@
 
 #include "daemon/serve/answer.h"
 #include "daemon/serve/capture.h"
+#include "daemon/serve/index.h"
 #include "daemon/serve/naming.h"
 #include "daemon/serve/profile.h"
 
@@ -48,4 +49,7 @@ void answer_trace(const struct asking *s);
 void answer_heap(const struct asking *s, const struct profile *p);
 void answer_threads(const struct asking *s, const struct profile *p);
 void answer_created(const struct asking *s, const struct profile *p, int64_t seconds);
+void answer_custom(const struct asking *s, const char *name);
+/* The page, with `others` for the counts of what is not the target's own. */
+void answer_index(const struct asking *s, index_count *others);
 uint64_t answer_count_threads(const struct asking *s);

@@ -168,6 +168,21 @@ int broker_open_perf_map(struct broker_client *b, uint32_t target)
 	return ask_fd(b, BROKER_PERF_MAP, &target, sizeof(target));
 }
 
+int broker_open_context(struct broker_client *b, uint32_t target)
+{
+	return ask_fd(b, BROKER_CONTEXT, &target, sizeof(target));
+}
+
+int broker_open_labels(struct broker_client *b, const struct broker_labels *q, const uint64_t *thread_pointers)
+{
+	unsigned char data[RECORD_MAX];
+	size_t n = q->n * sizeof(*thread_pointers);
+
+	memcpy(data, q, sizeof(*q));
+	memcpy(data + sizeof(*q), thread_pointers, n);
+	return ask_fd(b, BROKER_LABELS, data, sizeof(*q) + n);
+}
+
 int broker_open_kallsyms(struct broker_client *b)
 {
 	return ask_fd(b, BROKER_KALLSYMS, NULL, 0);
@@ -254,6 +269,56 @@ int broker_probe(struct broker_client *b, const struct broker_probes *q,
 	err = ask(b, BROKER_PROBE, data, sizeof(*q) + q->n * sizeof(*probes));
 	if (err < 0)
 		take_text(b, error);
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
+int broker_custom(struct broker_client *b, int ret_fds[PP_N_CUSTOM_MAPS], char *error)
+{
+	char nothing;
+
+	return ask_programs(b, BROKER_CUSTOM, &nothing, 0, ret_fds, PP_N_CUSTOM_MAPS, error);
+}
+
+static int custom_probe(struct broker_client *b, enum broker_request what, const struct broker_probes *q,
+			const struct broker_custom_probe *probes, char *error)
+{
+	unsigned char data[sizeof(*q) + BROKER_MAX_PROBES * sizeof(*probes)];
+	int err;
+
+	_Static_assert(sizeof(data) <= RECORD_MAX, "one record");
+	if (q->n > BROKER_MAX_PROBES)
+		return -E2BIG;
+	memcpy(data, q, sizeof(*q));
+	memcpy(data + sizeof(*q), probes, q->n * sizeof(*probes));
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, what, data, sizeof(*q) + q->n * sizeof(*probes));
+	if (err < 0)
+		take_text(b, error);
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
+int broker_custom_probe(struct broker_client *b, const struct broker_probes *q,
+			const struct broker_custom_probe *probes, char *error)
+{
+	return custom_probe(b, BROKER_CUSTOM_PROBE, q, probes, error);
+}
+
+int broker_trace_probe(struct broker_client *b, const struct broker_probes *q,
+		       const struct broker_custom_probe *probes, char *error)
+{
+	return custom_probe(b, BROKER_TRACE_PROBE, q, probes, error);
+}
+
+int broker_custom_off(struct broker_client *b, uint32_t target)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_CUSTOM_OFF, &target, sizeof(target));
 	record_close_fds(&b->record);
 	pthread_mutex_unlock(&b->lock);
 	return err;

@@ -35,6 +35,8 @@ int broker_fetch(struct broker_client *b, const struct broker_fetch *q, struct b
 /* A .dwo, likewise. */
 int broker_open_dwo(struct broker_client *b, const struct broker_dwo *q, uint32_t *ret_place);
 int broker_open_perf_map(struct broker_client *b, uint32_t target);
+int broker_open_context(struct broker_client *b, uint32_t target);
+int broker_open_labels(struct broker_client *b, const struct broker_labels *q, const uint64_t *thread_pointers);
 int broker_open_kallsyms(struct broker_client *b);
 int broker_slab(struct broker_client *b, uint32_t index);
 /* `error` (BROKER_MAX_TEXT) says why not. */
@@ -54,6 +56,14 @@ int broker_created(struct broker_client *b);
 int broker_probe(struct broker_client *b, const struct broker_probes *q,
 		 const struct broker_probe *probes, char *error);
 int broker_unprobe(struct broker_client *b, uint32_t target, uint32_t sides);
+/* Loads the programs of custom profiles. `error` as above. */
+int broker_custom(struct broker_client *b, int ret_fds[PP_N_CUSTOM_MAPS], char *error);
+int broker_custom_probe(struct broker_client *b, const struct broker_probes *q,
+			const struct broker_custom_probe *probes, char *error);
+/* Likewise, of a trace that is recorded. */
+int broker_trace_probe(struct broker_client *b, const struct broker_probes *q,
+		       const struct broker_custom_probe *probes, char *error);
+int broker_custom_off(struct broker_client *b, uint32_t target);
 /* The target's held objects are looked at, soon. */
 int broker_look(struct broker_client *b, uint32_t target);
 /* A file for the last word of a target; -ENOENT: none is wanted. */

@@ -8,8 +8,6 @@
 
 #include "daemon/serve/profile.h"
 
-#define MAX_LABELS 8 /* of one set */
-
 /* Parca takes comments that begin so for its own, and refuses the profile unless there is one for
  * each mapping. What a comment begins with may be a target's choice: the name of a library. */
 #define TRAP "executableInfo="
@@ -143,7 +141,7 @@ static int label_order(const struct capture *c, const struct capture_label *a,
 /* Sorts the labels that say anything into `to`; how many. A label with an empty text decodes as
  * nothing, and one without a key makes Parca refuse the profile (ecosystem.md 2.1). */
 static uint32_t sort_labels(const struct capture *c, const struct capture_label *labels, uint32_t n,
-			    struct capture_label to[MAX_LABELS])
+			    struct capture_label to[CAPTURE_MAX_LABELS])
 {
 	uint32_t out = 0;
 
@@ -187,12 +185,12 @@ static uint64_t hash_labels(const struct capture_label *labels, uint32_t n)
 
 uint32_t capture_label_set(struct capture *c, const struct capture_label *labels, uint32_t n)
 {
-	struct capture_label sorted[MAX_LABELS];
+	struct capture_label sorted[CAPTURE_MAX_LABELS];
 	struct labels_key key = { sorted, 0 };
 	uint32_t found;
 	uint64_t h;
 
-	assert(n <= MAX_LABELS);
+	assert(n <= CAPTURE_MAX_LABELS);
 	key.n = sort_labels(c, labels, n, sorted);
 	if (!key.n)
 		return 0;

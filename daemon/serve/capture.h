@@ -16,6 +16,7 @@
 #include "base/vec.h"
 
 #define CAPTURE_MAX_VALUES 4
+#define CAPTURE_MAX_LABELS 32 /* of one set */
 
 struct profile;
 
@@ -62,7 +63,7 @@ DEFINE_CLEANUP(struct capture, capture_free)
 /* Intern; HASH_NONE: no memory. */
 uint32_t capture_string(struct capture *c, const char *text, size_t n);
 uint32_t capture_stack(struct capture *c, const uint64_t *words, uint32_t n);
-/* A label set of at most 8 labels, as capture_sample.labels; HASH_NONE: no memory. */
+/* A label set of at most CAPTURE_MAX_LABELS, as capture_sample.labels; HASH_NONE: no memory. */
 uint32_t capture_label_set(struct capture *c, const struct capture_label *labels, uint32_t n);
 int capture_add(struct capture *c, struct capture_sample s);
 int capture_comment(struct capture *c, const char *format, ...)

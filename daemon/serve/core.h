@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "daemon/serve/broker_client.h"
+#include "daemon/serve/custom/custom.h"
 #include "daemon/serve/heap/heap.h"
 #include "daemon/serve/namer.h"
 #include "daemon/serve/object.h"
@@ -71,6 +72,10 @@ struct core {
 
 	struct heap heap; /* scan_lock; its tables never change once `loaded` says, under both
 			   * locks, that they are there */
+	struct custom custom; /* its state: both locks to write; its tables as those of the heap */
+	struct symbolizer_track tracks[BROKER_MAX_TRACKS]; /* --track; never change */
+	uint32_t n_tracks;
+	bool started; /* scan_lock: who wants programs must load them himself */
 	struct waits waits;
 	struct created created; /* lock */
 	struct traces traces;

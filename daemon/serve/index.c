@@ -41,7 +41,7 @@ static void add_href(struct bytes *b, const char *name)
 {
 	_cleanup_(bytes_deinit) struct bytes path = BYTES_INIT;
 
-	path_escape(&path, name);
+	path_escape_name(&path, name);
 	if (!bytes_text(&path))
 		b->bad = true;
 	else

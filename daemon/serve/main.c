@@ -79,6 +79,23 @@ static int hear_target(struct core *c, struct record *r)
 	return 0;
 }
 
+static int hear_tracks(struct core *c, struct record *r, uint32_t n)
+{
+	struct broker_track t;
+	int err = broker_hear(&c->broker, BROKER_TRACKS, r);
+
+	if (err < 0)
+		return err;
+	record_close_fds(r);
+	if (n > BROKER_MAX_TRACKS || r->n != n * sizeof(t))
+		return -EBADMSG;
+	for (c->n_tracks = 0; c->n_tracks < n; c->n_tracks++) {
+		memcpy(&t, r->data + c->n_tracks * sizeof(t), sizeof(t));
+		c->tracks[c->n_tracks] = custom_track(&t);
+	}
+	return 0;
+}
+
 static int hear_orders(struct core *c, struct orders *ret)
 {
 	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
@@ -86,10 +103,12 @@ static int hear_orders(struct core *c, struct orders *ret)
 
 	for (uint32_t i = 0; err == 0 && i < ret->start.n_targets; i++)
 		err = hear_target(c, r);
+	if (err == 0 && ret->start.n_tracks)
+		err = hear_tracks(c, r, ret->start.n_tracks);
 	return err;
 }
 
-static void write_all(int fd, const struct bytes *b)
+static int write_all(int fd, const struct bytes *b)
 {
 	for (size_t i = 0; i < b->n;) {
 		ssize_t n = write(fd, b->data + i, b->n - i);
@@ -97,9 +116,10 @@ static void write_all(int fd, const struct bytes *b)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return;
+			return -errno;
 		i += (size_t)n;
 	}
+	return 0;
 }
 
 static void write_stream(struct core *c, int fd, const struct http_request *q, struct http_response *from)
@@ -127,6 +147,7 @@ static void run_once(struct core *c, const struct orders *o)
 	struct http_response ret = { 0 };
 	char error[BROKER_MAX_TEXT] = "no memory";
 	_cleanup_(freep) char *path = NULL;
+	int r;
 
 	if (asprintf(&path, "/debug/pprof/%s", name) < 0)
 		path = NULL;
@@ -138,8 +159,10 @@ static void run_once(struct core *c, const struct orders *o)
 	} else if (ret.status == 200 && !ret.body.bad) {
 		if (ftruncate(o->fds[0], 0) < 0 && errno != EINVAL)
 			log_line("cannot empty the output: %s", strerror(errno));
-		write_all(o->fds[0], &ret.body);
-		broker_tell(&c->broker, BROKER_RESULT, 0, "");
+		r = write_all(o->fds[0], &ret.body);
+		if (r < 0)
+			snprintf(error, sizeof(error), "cannot write the profile: %s", strerror(-r));
+		broker_tell(&c->broker, BROKER_RESULT, r, r < 0 ? error : "");
 	} else {
 		if (ret.body.n)
 			snprintf(error, sizeof(error), "%.*s", (int)ret.body.n - 1, ret.body.data);
@@ -213,6 +236,7 @@ static void scan_targets(struct core *c)
 		pthread_mutex_unlock(&c->scan_lock);
 	}
 	malloc_trim(0);
+	custom_start(c);
 	wait_load(c);
 	created_start(c);
 	start_heap(c);
@@ -253,6 +277,12 @@ static void start_for(struct core *c, const char *name)
 {
 	const struct profile *p = profile_find(name);
 
+	if (!p) {
+		pthread_mutex_lock(&c->scan_lock);
+		target_scan(c, &c->targets[0], true);
+		pthread_mutex_unlock(&c->scan_lock);
+		custom_start(c);
+	}
 	if (!p || (p->arm != PROFILE_CUMULATIVE && p->arm != PROFILE_WALL))
 		return;
 	pthread_mutex_lock(&c->scan_lock);

@@ -39,6 +39,7 @@ static void object_free(struct object *x)
 	object_beside_close(&x->beside);
 	object_beside_close(&x->next);
 	symbolizer_probes_deinit(&x->allocator);
+	symbolizer_customs_deinit(&x->custom);
 	free(x->name);
 	free(x);
 }

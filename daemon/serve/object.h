@@ -62,6 +62,8 @@ struct object {
 	uint64_t text_bytes;
 	struct symbolizer_probes allocator; /* scan_lock: where it may be probed, once asked */
 	bool allocator_asked;
+	struct symbolizer_customs custom; /* both locks to write: of its own profiles, once asked */
+	bool custom_asked;
 	uint32_t seen_target;	      /* who has it mapped, or had, and where */
 	uint64_t seen_start, seen_end;
 	struct object_search search;  /* sources_lock: for files that were split off it */

@@ -70,6 +70,18 @@ void path_escape(struct bytes *b, const char *text)
 	}
 }
 
+void path_escape_name(struct bytes *b, const char *name)
+{
+	bool dots = name[strspn(name, ".")] == '\0'; /* no parent, and not this page */
+
+	for (const char *s = name; *s; s++) {
+		if (!dots && strchr(UNRESERVED, *s))
+			bytes_add(b, s, 1);
+		else
+			bytes_printf(b, "%%%02X", (unsigned char)*s);
+	}
+}
+
 void path_escape_html(struct bytes *b, const char *text)
 {
 	for (const char *s = text; *s; s++) {

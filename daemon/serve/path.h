@@ -35,6 +35,8 @@ void path_deinit(struct path *p);
 bool path_unescape(char *text);
 /* Go's URL.EscapedPath of a decoded path. */
 void path_escape(struct bytes *b, const char *text);
+/* A name that is one segment, whatever is in it: no slash, dot or colon means anything. */
+void path_escape_name(struct bytes *b, const char *name);
 /* Go's html.EscapeString. */
 void path_escape_html(struct bytes *b, const char *text);
 /* The short page that Go's http.Redirect writes. */

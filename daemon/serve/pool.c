@@ -50,6 +50,8 @@ int pool_init(struct pool *p, const struct broker_maps *sizes, const int fds[PP_
 		r = map(fds[PP_MAP_COUNT], counts_size(p), &p->counts);
 	if (r == 0)
 		r = map(fds[PP_MAP_STATE], sizeof(struct pp_state), &p->state);
+	if (r == 0)
+		r = map(fds[PP_MAP_LABELS], PP_MAX_PROCESSES * sizeof(*p->labels), &p->labels);
 	p->control = r == 0 ? &p->state->control : NULL;
 	for (int i = 0; i < 2 && r == 0; i++) {
 		struct pool_half *h = &p->halves[i];
@@ -72,20 +74,19 @@ void pool_deinit(struct pool *p)
 		munmap(p->counts, counts_size(p));
 	if (p->state)
 		munmap(p->state, sizeof(struct pp_state));
+	if (p->labels)
+		munmap(p->labels, PP_MAX_PROCESSES * sizeof(*p->labels));
 	for (int i = 0; i < 2; i++) {
 		free(p->halves[i].folded);
 		free(p->halves[i].row);
 	}
 }
 
-uint32_t pool_stack(const struct pool *p, unsigned half, uint32_t stack, uint64_t words[PP_MAX_WORDS])
+/* As they are; 0: the row makes no sense. */
+static uint32_t stored_words(const struct pool *p, unsigned half, uint32_t stack, uint64_t words[PP_MAX_WORDS])
 {
 	uint64_t meta, at, n, size = p->n_pool_chunks * POOL_CHUNK_WORDS;
 
-	if (stack >= PP_NO_STACK(0)) {
-		words[0] = PP_MARKER(stack & 0xff, 0);
-		return 1;
-	}
 	if (!stack || stack - 1 < half * p->n_stacks || stack - 1 >= (half + 1) * p->n_stacks)
 		return 0;
 	meta = __atomic_load_n(&p->stacks[stack - 1].meta, __ATOMIC_ACQUIRE);
@@ -95,10 +96,22 @@ uint32_t pool_stack(const struct pool *p, unsigned half, uint32_t stack, uint64_
 	    at + n > (half + 1) * size)
 		return 0;
 	memcpy(words, p->words + at, n * sizeof(*words));
+	return (uint32_t)n;
+}
+
+uint32_t pool_stack(const struct pool *p, unsigned half, uint32_t stack, uint64_t words[PP_MAX_WORDS])
+{
+	uint32_t n;
+
+	if (stack >= PP_NO_STACK(0)) {
+		words[0] = PP_MARKER(stack & 0xff, 0);
+		return 1;
+	}
+	n = stored_words(p, half, stack, words);
 	for (uint32_t i = 1; i < n; i++) /* the kernel's frames are return addresses: -1 */
 		if (words[i] >> 56 == PP_FRAME_KERNEL)
 			words[i]--;
-	return (uint32_t)n;
+	return n;
 }
 
 /* A stack of an earlier epoch: a row has it, because it was seen to when its half was emptied. */
@@ -116,11 +129,31 @@ static uint32_t known_stack(const struct totals *t, uint64_t hash, uint64_t word
 	return n;
 }
 
+/* The words of a set of labels, which may be in either half; 0: none, or it is gone. */
+static uint32_t label_words(const struct pool *p, const struct totals *t, uint32_t labels, uint64_t words[PP_MAX_WORDS])
+{
+	const uint64_t *from;
+	uint32_t n;
+
+	if (!labels)
+		return 0;
+	if (!(labels & PP_LABELS_KEPT))
+		return stored_words(p, labels > p->n_stacks, labels, words);
+	labels &= ~PP_LABELS_KEPT;
+	if (labels >= t->label_sets.all.n)
+		return 0;
+	from = stacks_words(&t->label_sets, labels, &n);
+	if (n > PP_MAX_WORDS)
+		return 0;
+	memcpy(words, from, n * sizeof(*words));
+	return n;
+}
+
 static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const struct pp_count *c)
 {
-	uint64_t words[PP_MAX_WORDS];
+	uint64_t words[PP_MAX_WORDS], labels[PP_MAX_WORDS];
+	uint32_t n, n_labels;
 	char name[TOTALS_NAME];
-	uint32_t n;
 
 	if (c->stack == PP_NO_STACK(PP_END_BY_HASH))
 		n = known_stack(t, c->name[0], words);
@@ -131,8 +164,9 @@ static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const 
 		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);
 		n = 1;
 	}
+	n_labels = label_words(p, t, c->labels, labels);
 	memcpy(name, c->name, sizeof(name));
-	return totals_item_row(t, c->target, c->collector, c->item, words, n, name);
+	return totals_labelled_row(t, c->target, c->collector, c->item, words, n, name, labels, n_labels);
 }
 
 bool pool_wait(const struct pool *p, uint32_t slot, struct pp_wait *ret)
@@ -150,7 +184,7 @@ bool pool_wait(const struct pool *p, uint32_t slot, struct pp_wait *ret)
 
 uint32_t pool_wait_row(struct pool *p, struct totals *kept, const struct pp_wait *w)
 {
-	uint64_t name[2] = { w->stack, w->named }, words[PP_MAX_WORDS];
+	uint64_t name[2] = { w->stack, w->named }, words[PP_MAX_WORDS], labels[PP_MAX_WORDS];
 	uint32_t n;
 
 	if (w->row == PP_NO_STACK(PP_END_BY_HASH) ||
@@ -163,7 +197,22 @@ uint32_t pool_wait_row(struct pool *p, struct totals *kept, const struct pp_wait
 		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);
 		n = 1;
 	}
-	return totals_item_row(kept, w->target, PP_WAIT, w->item, words, n, (const char *)name);
+	return totals_labelled_row(kept, w->target, PP_WAIT, w->item, words, n, (const char *)name, labels,
+				   label_words(p, kept, w->labels, labels));
+}
+
+/* The record of a wait that is open keeps its labels. One that has ended meanwhile has them in its count; one that has
+ * begun has other rows. */
+static void keep_labels(struct pool *p, struct totals *kept, uint32_t slot, uint32_t target, uint32_t labels)
+{
+	uint64_t words[PP_MAX_WORDS];
+	uint32_t set;
+
+	if (!labels || labels & PP_LABELS_KEPT)
+		return;
+	set = totals_labels(kept, target, words, label_words(p, kept, labels, words));
+	__atomic_compare_exchange_n(&p->waits[slot].labels, &labels, set ? PP_LABELS_KEPT | (set - 1) : 0, false,
+				    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 /* Waits that are open know their stacks by rows of the half that is about to be emptied. */
@@ -174,7 +223,10 @@ static void keep_waits(struct pool *p, struct totals *kept, uint64_t epoch)
 		struct pp_wait w;
 		uint32_t n;
 
-		if (!pool_wait(p, slot, &w) || w.epoch != epoch || w.row >= PP_NO_STACK(0))
+		if (!pool_wait(p, slot, &w) || w.epoch != epoch)
+			continue;
+		keep_labels(p, kept, slot, w.target, w.labels);
+		if (w.row >= PP_NO_STACK(0))
 			continue;
 		n = pool_stack(p, epoch & 1, w.row, words);
 		name[0] = w.stack;
@@ -198,6 +250,7 @@ static uint32_t stored_stack(const struct pool *p, unsigned half, uint64_t hash,
 static void keep_ended(struct pool *p, struct totals *kept, unsigned old)
 {
 	const struct pp_count *counts = p->counts + (size_t)!old * p->n_counts;
+	uint32_t *rows = p->halves[!old].row;
 
 	for (uint32_t i = 0; i < p->n_counts; i++) {
 		const struct pp_count *c = &counts[i];
@@ -206,12 +259,16 @@ static void keep_ended(struct pool *p, struct totals *kept, unsigned old)
 		uint32_t n;
 
 		if (!(__atomic_load_n(&c->tag, __ATOMIC_ACQUIRE) & PP_FILLED) ||
-		    c->stack != PP_NO_STACK(PP_END_BY_HASH) || totals_known(kept, c->name[0]) != HASH_NONE)
+		    c->stack != PP_NO_STACK(PP_END_BY_HASH))
 			continue;
-		n = stored_stack(p, old, c->name[0], words);
-		memcpy(name, c->name, sizeof(name));
-		if (n)
-			totals_item_row(kept, c->target, c->collector, c->item, words, n, name);
+		if (totals_known(kept, c->name[0]) == HASH_NONE) {
+			n = stored_stack(p, old, c->name[0], words);
+			memcpy(name, c->name, sizeof(name));
+			if (n)
+				totals_item_row(kept, c->target, c->collector, c->item, words, n, name);
+		}
+		if (c->labels && !(c->labels & PP_LABELS_KEPT) && (c->labels > p->n_stacks) == old && !rows[i])
+			rows[i] = find_row(p, kept, !old, c) + 1; /* while its labels are there; HASH_NONE + 1 is 0 */
 	}
 }
 
@@ -274,6 +331,9 @@ void pool_flip(struct pool *p, struct totals *t, struct totals *kept)
 	memset(h->folded, 0, p->n_counts * sizeof(*h->folded));
 	memset(h->row, 0, p->n_counts * sizeof(*h->row));
 	p->control->n_words[old] = p->control->n_counts[old] = p->control->n_stacks[old] = 0;
+	p->control->n_labels[old] = 0;
+	for (uint32_t i = 0; i < PP_MAX_PROCESSES; i++)
+		p->labels[i].n_sets[old] = 0;
 	p->n_flips++;
 }
 

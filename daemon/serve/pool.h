@@ -29,10 +29,11 @@ struct pool {
 	struct pp_count *counts;
 	struct pp_state *state;
 	struct pp_control *control; /* in state */
+	struct pp_labels *labels;   /* PP_MAX_PROCESSES */
 	struct pool_half halves[2];
 	/* borrowed; NULL until they are there: waits that are open know their stacks by row */
 	const struct pp_wait_bucket *wait_keys;
-	const struct pp_wait *waits;
+	struct pp_wait *waits; /* their labels are written */
 	/* NULL: nobody. Called when a half is about to be emptied and no program writes to it any more: last chance to
 	 * read its stacks. */
 	void (*before_empty)(void *context);

@@ -19,6 +19,7 @@ enum profile_arm {
 	PROFILE_TRACE,	  /* while a request is open, and answered meanwhile */
 	PROFILE_WINDOWED, /* while a request is open */
 	PROFILE_WALL,	  /* likewise, and what waits have been counted meanwhile */
+	PROFILE_CUSTOM,	    /* likewise; no row of the table: the target makes them */
 	PROFILE_CUMULATIVE, /* from the start on; `seconds` gives the difference of two */
 };
 

@@ -151,6 +151,7 @@ static int read_after(struct session *s, const struct reading *from, struct capt
 	int r;
 
 	to->duration_ns = monotonic_ns() - from->began_ns;
+	label_refresh(c, s->target);
 	pthread_mutex_lock(&c->lock);
 	pool_fold(&c->pool, &c->totals, &c->kept);
 	r = cpu_capture(s, &from->before, &from->figures, to);

@@ -429,7 +429,9 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 		p->n_mapped_seen = n_mapped;
 	set_pace(t, began, s.changed || new_image);
 	if (r == 0 && (s.changed || new_image)) {
+		custom_follow(c, t, new_image);
 		heap_follow(c, t, new_image);
+		label_follow(c, t, new_image);
 		wait_data_follow(c, t);
 	}
 	__atomic_store_n(&p->noted, 0, __ATOMIC_SEQ_CST);

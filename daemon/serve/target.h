@@ -11,7 +11,9 @@
 
 #include "base/vec.h"
 #include "bpf/event.h"
+#include "daemon/serve/custom/custom.h"
 #include "daemon/serve/heap/heap.h"
+#include "daemon/serve/label.h"
 #include "daemon/serve/wait/data.h"
 
 #define TARGET_MAX_IMAGES 256
@@ -45,7 +47,9 @@ struct target {
 	int perf_map_fd;	    /* lock: likewise, as it was opened last; -1: none */
 	VEC(uint32_t) images;	    /* lock: ids in counts, the newest last */
 	uint64_t n_left_out;	    /* lock: mappings past our bounds */
+	struct target_labels labels; /* lock */
 	struct target_heap heap;    /* scan_lock */
+	struct target_custom custom; /* likewise */
 	struct wait_data wait_data; /* scan_lock and lock to write */
 };
 

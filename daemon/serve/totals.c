@@ -11,31 +11,64 @@ static bool name_equal(uint32_t item, const void *key, const void *context)
 {
 	const struct totals *t = context;
 
-	return !memcmp(t->names.data[item].text, key, TOTALS_NAME);
+	return !memcmp(&t->names.data[item], key, sizeof(struct total_name));
 }
 
-static uint64_t name_hash(const char name[TOTALS_NAME])
+static struct total_name make_name(const char text[TOTALS_NAME], uint32_t labels)
 {
-	return hash_bytes(HASH_SEED, name, TOTALS_NAME);
+	struct total_name n = { .labels = labels };
+
+	memcpy(n.text, text, TOTALS_NAME);
+	return n;
 }
 
-static uint32_t find_name(const struct totals *t, const char name[TOTALS_NAME])
+static uint64_t name_hash(const struct total_name *name)
+{
+	return hash_bytes(HASH_SEED, name, sizeof(*name));
+}
+
+static uint32_t find_name(const struct totals *t, const struct total_name *name)
 {
 	return hash_get(&t->name_index, name_hash(name), name_equal, name, t);
 }
 
-static uint32_t intern_name(struct totals *t, const char name[TOTALS_NAME])
+static uint32_t intern_name(struct totals *t, const struct total_name *name)
 {
 	uint32_t i = find_name(t, name);
-	struct total_name n;
 
 	if (i != HASH_NONE)
 		return i;
-	memcpy(n.text, name, TOTALS_NAME);
-	if (vec_push(&t->names, n) < 0)
+	if (vec_push(&t->names, *name) < 0)
 		return HASH_NONE;
 	i = (uint32_t)t->names.n - 1;
 	return hash_put(&t->name_index, name_hash(name), i) < 0 ? HASH_NONE : i;
+}
+
+/* How many sets of labels an image has; NULL: no memory. */
+static uint32_t *labels_of_image(struct totals *t, uint32_t image)
+{
+	for (size_t i = 0; i < t->labelled.n; i++)
+		if (t->labelled.data[i].image == image)
+			return &t->labelled.data[i].n;
+	if (vec_push(&t->labelled, ((struct totals_image){ image, 0 })) < 0)
+		return NULL;
+	return &t->labelled.data[t->labelled.n - 1].n;
+}
+
+uint32_t totals_labels(struct totals *t, uint32_t image, const uint64_t *words, uint32_t n)
+{
+	uint32_t i = n ? stacks_find(&t->label_sets, words, n) : HASH_NONE, *n_of;
+
+	if (!n || i != HASH_NONE)
+		return i + 1; /* HASH_NONE + 1 is 0 */
+	n_of = labels_of_image(t, image);
+	if (!n_of || *n_of >= TOTALS_IMAGE_LABELS || t->label_sets.all.n >= TOTALS_MAX_LABELS) {
+		t->n_unlabelled++;
+		return 0;
+	}
+	i = stacks_intern(&t->label_sets, words, n);
+	*n_of += i != HASH_NONE;
+	return i + 1;
 }
 
 static bool row_equal(uint32_t item, const void *key, const void *context)
@@ -74,7 +107,7 @@ static bool is_crowded(const struct totals *t, uint32_t collector, const char na
 	       memcmp(name + LOCK, none, sizeof(none)) != 0;
 }
 
-/* name of a row of PP_WAIT and PP_CREATE: the hash of its stack comes first */
+/* name of a row of PP_WAIT, PP_CREATE and PP_CUSTOM: the hash of its stack comes first */
 static uint64_t stack_hash_of(const struct totals *t, const struct total *row)
 {
 	uint64_t h;
@@ -100,7 +133,7 @@ static int make_known(struct totals *t, uint32_t i)
 	const struct total *row = &t->rows.data[i];
 	uint64_t hash = stack_hash_of(t, row);
 
-	if ((row->collector != PP_WAIT && row->collector != PP_CREATE) || totals_known(t, hash) != HASH_NONE)
+	if ((row->collector != PP_WAIT && row->collector != PP_CREATE && row->collector != PP_CUSTOM) || totals_known(t, hash) != HASH_NONE)
 		return 0;
 	return hash_put(&t->known, hash_u64(HASH_SEED, hash), i);
 }
@@ -111,20 +144,20 @@ uint32_t totals_row(struct totals *t, uint32_t target, uint32_t collector, const
 	return totals_item_row(t, target, collector, 0, words, n, name);
 }
 
-uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, uint32_t item,
-			 const uint64_t *words, uint32_t n, const char name[TOTALS_NAME])
+uint32_t totals_labelled_row(struct totals *t, uint32_t target, uint32_t collector, uint32_t item,
+			     const uint64_t *words, uint32_t n, const char text[TOTALS_NAME],
+			     const uint64_t *labels, uint32_t n_labels)
 {
 	static const uint64_t other = PP_MARKER(PP_END_OTHER, 0);
-	static const char nobody[TOTALS_NAME] = "";
 	struct total key = { .target = target, .collector = collector & 0x3f,
 			     .item = item & 0x3ffffff };
-	bool is_full = full(t, n);
-	char plain[TOTALS_NAME];
+	struct total_name name = make_name(text, totals_labels(t, target, labels, n_labels));
+	bool is_full = full(t, n), is_labelled = name.labels && t->rows.n >= TOTALS_LABEL_ROWS;
 	uint32_t i;
 
-	if (is_full || is_crowded(t, collector, name)) {
+	if (is_full || is_labelled || is_crowded(t, collector, text)) {
 		key.stack = stacks_find(&t->stacks, words, n);
-		key.name = find_name(t, name);
+		key.name = find_name(t, &name);
 		i = find_row(t, &key);
 		if (i != HASH_NONE)
 			return i;
@@ -133,15 +166,17 @@ uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, 
 		t->n_other++;
 		words = &other;
 		n = 1;
-		name = nobody;
-	} else if (is_crowded(t, collector, name)) {
+		name = (struct total_name){ 0 };
+	} else if (is_crowded(t, collector, text)) {
 		t->n_plain++;
-		memset(plain, 0, sizeof(plain));
-		memcpy(plain, name, LOCK);
-		name = plain;
+		memset(name.text + LOCK, 0, TOTALS_NAME - LOCK);
+	}
+	if (!is_full && is_labelled) {
+		t->n_unlabelled++;
+		name.labels = 0;
 	}
 	key.stack = stacks_intern(&t->stacks, words, n);
-	key.name = intern_name(t, name);
+	key.name = intern_name(t, &name);
 	if (key.stack == HASH_NONE || key.name == HASH_NONE)
 		return HASH_NONE;
 	i = find_row(t, &key);
@@ -155,6 +190,12 @@ uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, 
 		return HASH_NONE;
 	}
 	return i;
+}
+
+uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, uint32_t item,
+			 const uint64_t *words, uint32_t n, const char name[TOTALS_NAME])
+{
+	return totals_labelled_row(t, target, collector, item, words, n, name, NULL, 0);
 }
 
 int totals_snapshot(const struct totals *t, struct totals_before *ret)
@@ -188,5 +229,7 @@ void totals_deinit(struct totals *t)
 	stacks_deinit(&t->stacks);
 	vec_deinit(&t->names);
 	hash_deinit(&t->name_index);
+	stacks_deinit(&t->label_sets);
+	vec_deinit(&t->labelled);
 	hash_deinit(&t->known);
 }

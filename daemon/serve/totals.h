@@ -2,11 +2,12 @@
 #pragma once
 
 /* totals.h - what was counted so far, in user space: one row for each (target image, collector,
- * item, stack, name: the thread's, or what else the collector says).
+ * item, stack, name: the thread's, or what else the collector says, and the thread's labels).
  *
  * Owns rows, stacks and names. Rows never move or go while anybody has a snapshot, and only
  * grow, so a window is "after minus before" by row number. Bounded: past TOTALS_MAX_* a
- * new row is added to [other], of no thread, counted. Guarded by the core lock. */
+ * new row is added to [other], of no thread, and where there is no room for labels to the row without, counted.
+ * Guarded by the core lock. */
 
 #include <stdint.h>
 
@@ -17,6 +18,9 @@
 #define TOTALS_LOCK_ROWS (1u << 18) /* from then on, locks get no new rows of their own */
 #define TOTALS_MAX_WORDS (16u << 20)
 #define TOTALS_NAME 16
+#define TOTALS_LABEL_ROWS (1u << 18)	/* from then on, sets of labels get no new rows of their own */
+#define TOTALS_MAX_LABELS (1u << 14)	/* sets */
+#define TOTALS_IMAGE_LABELS (1u << 12)	/* of one image */
 
 struct total {
 	uint32_t target;
@@ -30,6 +34,11 @@ _Static_assert(PP_N_COLLECTORS <= 1 << 6, "a collector fits its field");
 
 struct total_name {
 	char text[TOTALS_NAME]; /* as the kernel has it: any bytes, NUL-padded */
+	uint32_t labels;	/* of `label_sets`, + 1; 0: none */
+};
+
+struct totals_image {
+	uint32_t image, n;
 };
 
 struct totals {
@@ -38,9 +47,12 @@ struct totals {
 	struct stacks stacks;
 	VEC(struct total_name) names;
 	struct hash_index name_index;
-	struct hash_index known; /* rows of PP_WAIT and PP_CREATE, by the hash of their stack */
+	struct stacks label_sets; /* words as the kernel stores them */
+	VEC(struct totals_image) labelled; /* how many sets each image has */
+	struct hash_index known; /* rows of PP_WAIT, PP_CREATE and PP_CUSTOM, by the hash of their stack */
 	uint64_t n_other; /* events whose stack went to [other] */
 	uint64_t n_plain; /* that went to the row of no lock in particular */
+	uint64_t n_unlabelled; /* rows that went without their labels */
 };
 
 /* A snapshot: the values of rows [0, n). */
@@ -55,7 +67,13 @@ uint32_t totals_row(struct totals *t, uint32_t target, uint32_t collector, const
 /* The same, of an item. */
 uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, uint32_t item,
 			 const uint64_t *words, uint32_t n, const char name[TOTALS_NAME]);
-/* A row of PP_WAIT or PP_CREATE with the stack that has this hash, of whatever process and item; HASH_NONE: there is
+/* A set of labels of this image, kept: its number + 1, as in struct total_name; 0: none, or no room for one more. */
+uint32_t totals_labels(struct totals *t, uint32_t image, const uint64_t *words, uint32_t n);
+/* The same, of a thread with labels: n_labels words of bpf/event.h, 0: none. */
+uint32_t totals_labelled_row(struct totals *t, uint32_t target, uint32_t collector, uint32_t item,
+			     const uint64_t *words, uint32_t n, const char name[TOTALS_NAME],
+			     const uint64_t *labels, uint32_t n_labels);
+/* A row of PP_WAIT, PP_CREATE or PP_CUSTOM with the stack that has this hash, of whatever process and item; HASH_NONE: there is
  * none. */
 uint32_t totals_known(const struct totals *t, uint64_t stack_hash);
 int totals_snapshot(const struct totals *t, struct totals_before *ret);

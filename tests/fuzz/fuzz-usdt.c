@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/emulated_x86.h"
+#include "symbolizer/custom.h"
 #include "symbolizer/usdt.h"
 #include "tests/unit/elf_image.h"
 
@@ -47,16 +48,32 @@ static void check_probe(const struct elf_file *f, const struct symbolizer_probe 
 	assert(p->instruction != EMULATED_NOT && p->instruction != EMULATED_NOP5);
 }
 
+static void check_custom(const struct elf_file *f, const struct symbolizer_custom *c)
+{
+	assert(c->kind && c->kind < CUSTOM_N_KINDS && c->status < PROBE_N_STATUS);
+	assert(c->n_name < sizeof(c->name) && strlen(c->name) == c->n_name);
+	for (unsigned i = 0; i < SYMBOLIZER_N_ARGUMENTS; i++) {
+		bool wanted = !c->status && c->kind != CUSTOM_PROFILE && (i < 2 || !c->n_name);
+
+		assert((c->arguments[i].kind != SYMBOLIZER_NOTHING) == wanted);
+		if (wanted)
+			check_argument(&c->arguments[i]);
+	}
+	assert(c->offset < f->size);
+}
+
 static void notes(const uint8_t *data, size_t n)
 {
 	_cleanup_(elf_file_closep) struct elf_file *f = NULL;
 	struct probe_list l = { 0 };
+	struct custom_list own = { 0 };
 	struct image m = { 0 };
 	uint64_t base = n > 28 ? data[20] : 0;
 
 	memset(m.text, 0x90, sizeof(m.text));
 	memcpy(m.text + 16, "\x0f\x1f\x44\0\0\x48\x85\xff", 8);
 	image_section(&m, ".note.stapsdt", 0, data, n);
+	image_section(&m, ".note.pprofd", 0, data, n);
 	image_section(&m, ".stapsdt.base", base, "", 1);
 	image_finish(&m);
 	image_phdr(&m, 1)->p_flags |= PF_W;
@@ -65,6 +82,12 @@ static void notes(const uint8_t *data, size_t n)
 		for (size_t i = 0; i < l.probes.n; i++)
 			check_probe(f, &l.probes.data[i]);
 	}
+	if (f && custom_find(f, &own) == 0) {
+		assert(own.all.n <= SYMBOLIZER_MAX_CUSTOM);
+		for (size_t i = 0; i < own.all.n; i++)
+			check_custom(f, &own.all.data[i]);
+	}
+	custom_list_deinit(&own);
 	probe_list_deinit(&l);
 	elf_file_close(TAKE_PTR(f));
 	image_deinit(&m);

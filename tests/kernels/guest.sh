@@ -30,6 +30,15 @@ check "large ones too" grep -q 'site_d.*heap.cc:' /tmp/allocs
 head -n 2 /tmp/growth
 check "growth is seen" grep -q 'site_c\|one_round' /tmp/growth
 kill $heap
+./labels >/dev/null &
+labels=$!
+sleep 1
+for how in profile offcpu allocs; do
+	./pprofd record $how --pid $labels --seconds 5 --max-overhead none -o /tmp/labels.pb
+	gunzip -c /tmp/labels.pb >/tmp/labels
+	check "labels are seen, $how" grep -q allocating /tmp/labels
+done
+kill $labels
 ./threads deadlock 3 >/dev/null &
 threads=$!
 sleep 1

@@ -67,7 +67,7 @@ make_root() {
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$work/root/etc/passwd"
 	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
 	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes tests/targets/heap \
-		tests/targets/threads tests/targets/waits tests/targets/traced tests/trace-check; do
+		tests/targets/labels tests/targets/threads tests/targets/waits tests/targets/traced tests/trace-check; do
 		put "$build/$program"
 		cp "$build/$program" "$work/root/t/"
 	done

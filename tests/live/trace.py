@@ -357,6 +357,78 @@ def test_exec_in_the_middle():
     d.stop()
 
 
+# What the program says
+
+
+SAID = re.compile(r"^M=-?\d+ P=-?\d+ G=(\d+) (TaskBegin|TaskEnd|RegionBegin|RegionEnd|Log) Time=(\d+) (.*)$")
+
+
+def said(body):
+    """thread -> [(event, what, ns)], pprofd's own words left out"""
+    p = go_trace("-d=parsed", saved(body))
+    check(p.returncode == 0, "go tool trace: %s" % p.stderr.decode()[-300:])
+    found = {}
+    for m in filter(None, map(SAID.match, p.stdout.decode(errors="replace").splitlines())):
+        if int(m.group(1)) != OUTSIDE:
+            found.setdefault(int(m.group(1)), []).append(
+                (m.group(2), re.sub(" Parent=\\d+", "", m.group(4)), int(m.group(3))))
+    return found
+
+
+def turn(n):
+    """What a thread of said.c says about task n, in this order."""
+    return [("TaskBegin", 'ID=%d Type="request"' % n), ("RegionBegin", 'Task=%d Type="outer"' % n),
+            ("RegionBegin", 'Task=0 Type="at run time"'), ("Log", 'Task=%d Category="category" Message="message %d"' % (n, n)),
+            ("RegionEnd", 'Task=0 Type="at run time"'), ("RegionEnd", 'Task=%d Type="outer"' % n),
+            ("TaskEnd", 'ID=%d Type="request"' % n)]
+
+
+def check_turns(found):
+    """Turn after turn, but for the first and the last one. How many."""
+    first = next((i for i, (event, _, _) in enumerate(found) if event == "TaskBegin"), None)
+    lib.enough(first is not None and len(found) > first + 70, "a thread says only %d things" % len(found))
+    n = int(re.match(r"ID=(\d+)", found[first][1]).group(1))
+    rest = found[first:]
+    turns = [rest[k * 7:k * 7 + 7] for k in range(len(rest) // 7)]
+    for k, one in enumerate(turns):
+        check([x[:2] for x in one] == turn(n + k), "turn %d: %s" % (k, one))
+    short = sum(one[5][2] - one[1][2] < 1000000 for one in turns)  # it sleeps for a millisecond in there
+    check(short * 10 < len(turns), "%d of %d regions are too short" % (short, len(turns)))
+
+
+def text_is_changed(pid, name):
+    """Whether the program's code is not what its file has: probes stand in it."""
+    with open("/proc/%d/maps" % pid) as f:
+        line = next(x.split() for x in f if "r-xp" in x and x.rstrip().endswith("/" + name))
+    start, end = (int(x, 16) for x in line[0].split("-"))
+    with open("/proc/%d/mem" % pid, "rb") as memory, open(line[5], "rb") as file:
+        memory.seek(start)
+        file.seek(int(line[2], 16))
+        text = file.read(end - start)
+        return memory.read(len(text)) != text
+
+
+def test_what_the_program_says():
+    def look(seconds):
+        targets = [(lib.start(n, stdin=subprocess.PIPE), n) for n in ("said", "said-cxx")]
+        d = lib.Daemon(*[t for t, _ in targets])
+        for target, name in targets:
+            lib.eventually(lambda t=target: t.read() or len([x for x in t.lines if x.startswith("thread ")]) == 2, "no threads")
+            threads = {int(x.split()[1]) for x in target.lines if x.startswith("thread ")}
+            check(not text_is_changed(target.pid, name), "it is probed while nobody traces")
+            found = said(ask(d, "seconds=%s" % seconds, target.pid).body)
+            check(set(found) <= threads, "%s says something, not %s" % (set(found), threads))
+            for tid in threads:
+                check_turns(found.get(tid, []))
+            lib.eventually(lambda p=target.pid, n=name: not text_is_changed(p, n), "it is probed though nobody traces")
+        a = ask(d, "seconds=%s&format=perfetto" % seconds, targets[0][0].pid)
+        for word in (b"request", b"outer", b"at run time", b"message ", b"category"):
+            check(word in a.body, "perfetto: no %r" % word)
+        d.stop()
+
+    lib.patiently(look, 0.5, 3, 10)
+
+
 # Around it
 
 

@@ -210,16 +210,16 @@ static void test_ways_out(void **state)
 		"\xff\x25\xf0\xff\xff\xff"     /* jmp [rip - 0x10] */
 		"\xeb\xdb\xc3\xe9\0\0\0\0";    /* to the entry; ret; behind the end */
 	static const struct chooser_exit expected[] = {
-		{ EXIT_CALL, false, ADDRESS + 8 + 0x100 },
-		{ EXIT_CALL_SLOT, false, ADDRESS + 14 + 0x10 },
-		{ EXIT_BRANCH, false, ADDRESS + 20 + 0x100 },
-		{ EXIT_CALL_ANY, false, 0 },
-		{ EXIT_JUMP_ANY, false, 0 },
-		{ EXIT_JUMP_ANY, false, 0 },
-		{ EXIT_JUMP_SLOT, false, ADDRESS + 33 - 0x10 },
-		{ EXIT_JUMP, false, ADDRESS - 2 },
-		{ EXIT_RETURN, false, 0 },
-		{ EXIT_JUMP, false, ADDRESS + sizeof(code) - 1 },
+		{ EXIT_CALL, false, ADDRESS + 8 + 0x100, ADDRESS + 3 },
+		{ EXIT_CALL_SLOT, false, ADDRESS + 14 + 0x10, ADDRESS + 8 },
+		{ EXIT_BRANCH, false, ADDRESS + 20 + 0x100, ADDRESS + 14 },
+		{ EXIT_CALL_ANY, false, 0, ADDRESS + 20 },
+		{ EXIT_JUMP_ANY, false, 0, ADDRESS + 22 },
+		{ EXIT_JUMP_ANY, false, 0, ADDRESS + 25 },
+		{ EXIT_JUMP_SLOT, false, ADDRESS + 33 - 0x10, ADDRESS + 27 },
+		{ EXIT_JUMP, false, ADDRESS - 2, ADDRESS + 33 },
+		{ EXIT_RETURN, false, 0, ADDRESS + 35 },
+		{ EXIT_JUMP, false, ADDRESS + sizeof(code) - 1, ADDRESS + 36 },
 	};
 	struct chooser_code c = { code, sizeof(code) - 1, ADDRESS };
 	struct exits x = { .n = 0 };
@@ -230,6 +230,7 @@ static void test_ways_out(void **state)
 		assert_int_equal(x.e[i].kind, expected[i].kind);
 		assert_int_equal(x.e[i].thunk, expected[i].thunk);
 		assert_int_equal(x.e[i].target, expected[i].target);
+		assert_int_equal(x.e[i].address, expected[i].address);
 	}
 }
 

@@ -330,6 +330,45 @@ static void test_nothing_at_all_is_survived(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+static void test_what_is_tracked(void **state)
+{
+	static const char *const refused[] = { "nosuch", "a=b", "=b,c", "a=,c", "a=b,", "a=b:x,c", "a=b,c:ret", "a=b,c:fd",
+					       "a=b:arg 4,c", "a=b:arg 0,c", "a=b:arg  1,c", "a=b:,c", "a=b,c,d" };
+	struct fixture *x = *state;
+
+	RUN(x, "--pid", "1", "--track", "my things=new_one,delete_one", "--track", "x=a:arg 2,b:arg3", "--track", "y=c:fd,d");
+	good(x);
+	assert_int_equal(x->o->n_tracks, 6);
+	assert_string_equal(x->o->tracks[0].name, "my things");
+	assert_string_equal(x->o->tracks[0].function, "new_one");
+	assert_int_equal(x->o->tracks[0].kind, PP_CUSTOM_RESULT);
+	assert_string_equal(x->o->tracks[1].function, "delete_one");
+	assert_int_equal(x->o->tracks[1].kind, PP_CUSTOM_REMOVE);
+	assert_int_equal(x->o->tracks[1].argument, 1);
+	assert_int_equal(x->o->tracks[2].kind, PP_CUSTOM_ADD);
+	assert_int_equal(x->o->tracks[2].argument, 2);
+	assert_int_equal(x->o->tracks[3].argument, 3);
+	assert_int_equal(x->o->tracks[4].kind, PP_CUSTOM_DESCRIPTOR);
+	RUN(x, "--pid", "1", "--track", "fd", "--track=thread", "--track", "mmap");
+	good(x);
+	assert_true(x->o->n_tracks > 20);
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		RUN(x, "--pid", "1", "--track", refused[i]);
+		bad(x, "--track");
+	}
+}
+
+static void test_the_text_of_a_record(void **state)
+{
+	struct fixture *x = *state;
+
+	RUN(x, "record", "my things", "--pid", "1", "--debug", "2");
+	good(x);
+	assert_int_equal(x->o->debug, 2);
+	RUN(x, "record", "heap", "--pid", "1", "--debug", "3");
+	bad(x, "--debug");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +383,8 @@ int main(void)
 		TEST(test_host_name_longer_than_dns_allows_is_said),
 		TEST(test_help_and_version_are_no_errors),
 		TEST(test_nothing_at_all_is_survived),
+		TEST(test_what_is_tracked),
+		TEST(test_the_text_of_a_record),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,6 +50,7 @@ static int setup(void **state)
 	x->fds[PP_MAP_WORD] = file(2 * HALF_WORDS * 8ul);
 	x->fds[PP_MAP_COUNT] = file(2 * N_COUNTS * sizeof(struct pp_count));
 	x->fds[PP_MAP_STATE] = file(sizeof(struct pp_state));
+	x->fds[PP_MAP_LABELS] = file(PP_MAX_PROCESSES * sizeof(struct pp_labels));
 	x->keys = calloc(1u << PP_WAIT_BUCKET_BITS, sizeof(*x->keys));
 	x->waits = calloc(POOL_N_WAITS, sizeof(*x->waits));
 	if (!x->keys || !x->waits)

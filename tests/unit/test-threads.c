@@ -278,7 +278,7 @@ static void test_groups_are_as_go_writes_them(void **state)
 		assert_int_equal(vec_push(&d.threads, k), 0);
 		assert_int_equal(vec_push(&d.words, words[i & 1]), 0);
 	}
-	assert_int_equal(threads_add(&d, false, 1, w->t.capture), 0);
+	assert_int_equal(threads_add(NULL, NULL, &d, false, 1, w->t.capture), 0);
 	assert_int_equal(capture_merge(w->t.capture), 0);
 	assert_int_equal(count_text(w->t.capture, &w->t.names, NULL, NULL, &w->out), 0);
 	assert_string_equal(bytes_text(&w->out), "goroutine profile: total 3\n"

@@ -188,6 +188,32 @@ static void test_names_are_cut_and_kept(void **state)
 	feed_piece_free(p);
 }
 
+static void test_notes_go_with_their_events(void **state)
+{
+	struct fixture *x = *state;
+	struct pp_trace_note n = { .r = { .time = 2500, .tid = 1, .item = 9, .kind = PP_TRACE_LOG }, .task = 7, .parent = 8 };
+	struct feed_piece *p;
+
+	memset(n.name, 'n', sizeof(n.name));
+	strcpy(n.message, "said");
+	feed_add(&x->feed, &x->pool, EPOCH, &n.r, sizeof(n));
+	n.r.time = 1500;
+	n.r.kind = PP_TRACE_TASK_BEGIN;
+	feed_add(&x->feed, &x->pool, EPOCH, &n.r, PP_TRACE_NOTE_SHORT);
+	feed_add(&x->feed, &x->pool, EPOCH, &n.r, PP_TRACE_SHORT); /* that is none */
+	assert_int_equal(feed_cut(&x->feed, 2000, 7, &p), 0);
+	assert_int_equal(p->events.n, 2);
+	assert_int_equal(p->events.data[0].other, 2);
+	assert_true(p->notes.data[1].task == 7 && p->notes.data[1].site == 9 && !p->notes.data[1].name);
+	assert_int_equal(p->events.data[1].other, 0);
+	feed_piece_free(p);
+	assert_int_equal(feed_cut(&x->feed, 3000, 7, &p), 0);
+	assert_int_equal(p->events.data[0].other, 1);
+	assert_int_equal(strlen(p->texts.data[p->notes.data[0].name - 1].text), 63);
+	assert_string_equal(p->texts.data[p->notes.data[0].message - 1].text, "said");
+	feed_piece_free(p);
+}
+
 #define READ(file) ((file) << PP_WAIT_FILE_SHIFT) /* call 0 */
 
 static void test_why(void **state)
@@ -218,6 +244,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_epochs_are_told_by_their_low_bits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_losses_are_those_since_the_last_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_names_are_cut_and_kept, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_notes_go_with_their_events, setup, teardown),
 		cmocka_unit_test(test_why),
 	};
 

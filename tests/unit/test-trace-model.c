@@ -382,6 +382,130 @@ static void test_sizes(void **state)
 	assert_non_null(strstr(bytes_text(&s->text), "\"yield\" ([more frames]) on 101"));
 }
 
+static const struct trace_note notes[] = {
+	{ 7, 0, "request", "" }, { 8, 7, "part\t\xff", "" }, { 0, 0, "alone", "" },
+	{ 7, 0, "parsing", "" }, { 7, 0, "reading", "" },      { 7, 0, "category", "a message" },
+	{ 0, 0, "", "" },	 { UINT64_MAX, 0, "no task", "" },
+};
+
+static void said(struct script *s, uint8_t kind, uint32_t tid, uint32_t note)
+{
+	add(s, kind, tid, tid == 101 ? 0 : 1)->other = note + 1;
+}
+
+/* The script so far as a generation. */
+static void generate(struct script *s)
+{
+	struct trace_generation g = { .events = s->w.events.data,
+				      .n = (uint32_t)s->w.events.n,
+				      .began = s->w.events.data[0].time - 1,
+				      .ended = s->now + 1,
+				      .frames = trace_world_frames,
+				      .context = &s->w,
+				      .notes = notes,
+				      .n_notes = sizeof(notes) / sizeof(*notes) };
+
+	if (!s->m.g)
+		assert_int_equal(go_trace_new(&s->w.start, 26, &s->m.g), 0);
+	assert_int_equal(go_trace_generation(s->m.g, &g, &s->m.out), 0);
+	s->m.n_generations++;
+	s->w.events.n = 0;
+	s->now += 10;
+}
+
+static void check_script(struct script *s)
+{
+	assert_int_equal(go_trace_end(s->m.g, NULL, &s->m.out), 0);
+	s->c = (struct trace_check){ .event = watch, .context = s };
+	check(&s->m, &s->c);
+}
+
+static void test_what_the_program_says(void **state)
+{
+	struct script *s = *state;
+
+	said(s, TRACE_TASK_BEGIN, 101, 0);
+	said(s, TRACE_TASK_BEGIN, 101, 1);
+	said(s, TRACE_REGION_BEGIN, 101, 3);
+	said(s, TRACE_REGION_BEGIN, 101, 4);
+	said(s, TRACE_LOG, 101, 5);
+	generate(s);
+	said(s, TRACE_REGION_END, 101, 4);
+	said(s, TRACE_REGION_END, 101, 3);
+	said(s, TRACE_REGION_END, 101, 2); /* it began before the trace */
+	said(s, TRACE_TASK_END, 102, 1);
+	said(s, TRACE_TASK_END, 102, 0);
+	said(s, TRACE_TASK_BEGIN, 102, 0); /* its number may be used again */
+	generate(s);
+	check_script(s);
+	has(s, 2, "UserTaskBegin 7 \"request\"");
+	has(s, 1, "UserTaskBegin 8 \"part");
+	has(s, 1, "UserRegionBegin 7 \"parsing\"");
+	has(s, 1, "UserRegionEnd 7 \"parsing\"");
+	has(s, 1, "UserRegionEnd 7 \"reading\"");
+	has(s, 1, "UserRegionEnd 0 \"alone\"");
+	has(s, 1, "UserLog 7 \"a message\"");
+	assert_int_equal(s->c.n_type[GO_TASK_END], 2);
+	for (int i = GO_TASK_TWICE; i <= GO_UNKNOWN; i++)
+		repaired(s, (enum go_repair)i, 0);
+}
+
+/* Programs make mistakes, and events are lost. */
+static void test_what_the_program_says_wrongly(void **state)
+{
+	struct script *s = *state;
+
+	said(s, TRACE_TASK_BEGIN, 101, 0);
+	said(s, TRACE_TASK_BEGIN, 102, 0);
+	said(s, TRACE_TASK_BEGIN, 101, 2);
+	said(s, TRACE_TASK_BEGIN, 101, 7);
+	said(s, TRACE_TASK_END, 101, 1);
+	said(s, TRACE_REGION_BEGIN, 101, 3);
+	said(s, TRACE_REGION_BEGIN, 101, 4);
+	said(s, TRACE_REGION_END, 101, 2); /* within others */
+	said(s, TRACE_REGION_END, 101, 3); /* 4 is open */
+	for (int i = 0; i < GO_MAX_REGIONS + 5; i++)
+		said(s, TRACE_REGION_BEGIN, 102, 6);
+	for (int i = 0; i < GO_MAX_REGIONS + 5; i++)
+		said(s, TRACE_REGION_END, 102, 6);
+	said(s, TRACE_LOG, 101, sizeof(notes) / sizeof(*notes)); /* no such note */
+	generate(s);
+	check_script(s);
+	repaired(s, GO_TASK_TWICE, 3);
+	repaired(s, GO_REGION_END_ALONE, 1);
+	repaired(s, GO_REGION_OPEN, 1);
+	repaired(s, GO_SAID_TOO_MUCH, 5);
+	repaired(s, GO_UNKNOWN, 1);
+	has(s, GO_MAX_REGIONS, "UserRegionBegin 0");
+	assert_int_equal(s->c.n_type[GO_REGION_BEGIN], s->c.n_type[GO_REGION_END]);
+}
+
+static void test_what_any_program_says(void **state)
+{
+	struct script *s = *state;
+	uint64_t seed = 1;
+
+	for (int generation = 0; generation < 20; generation++) {
+		for (int i = 0; i < 2000; i++) {
+			uint32_t tid, kind;
+
+			seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+			tid = seed >> 40 & 1 ? 101 : 102;
+			kind = TRACE_TASK_BEGIN + (seed >> 33) % 5;
+			if ((seed >> 50) % 200 == 0) {
+				add(s, TRACE_EXIT, 102, 1);
+				out(s, 102, 1, TRACE_DEAD);
+				create(s, 102, 0, 101, "again");
+			} else {
+				said(s, (uint8_t)kind, tid, (seed >> 44) % (sizeof(notes) / sizeof(*notes)));
+			}
+		}
+		generate(s);
+	}
+	check_script(s);
+	assert_true(s->c.n_type[GO_REGION_END] > 1000);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, finish)
@@ -399,6 +523,9 @@ int main(void)
 		TEST(test_too_many_threads),
 		TEST(test_what_cannot_be),
 		TEST(test_sizes),
+		TEST(test_what_the_program_says),
+		TEST(test_what_the_program_says_wrongly),
+		TEST(test_what_any_program_says),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,6 +127,40 @@ static void test_losses_are_said(void **state)
 	assert_string_equal(c.note, want);
 }
 
+static void test_what_the_program_says(void **state)
+{
+	static const struct trace_note notes[] = { { 7, 0, "request", "" }, { 7, 0, "part\n\xff", "" }, { 0, 0, "", "a message" } };
+	struct trace_event e[8];
+	uint64_t t = small.start.monotonic;
+	struct perfetto_check c;
+	struct making m = { 0 };
+
+	for (uint32_t i = 0; i < 8; i++)
+		e[i] = (struct trace_event){ .time = t + 10 + i, .tid = 101, .call = -1 };
+	for (uint32_t i = 0; i < 5; i++) {
+		e[i].kind = (uint8_t)(TRACE_TASK_BEGIN + i);
+		e[i].other = i == 4 ? 3 : i < 2 ? 1 : 2;
+	}
+	e[5].kind = TRACE_LOG; /* without a note */
+	e[6].kind = TRACE_LOG;
+	e[6].other = 4;
+	e[7].kind = TRACE_IN;
+	assert_int_equal(perfetto_new(&small.start, &m.p), 0);
+	for (int i = 0; i < 2; i++) {
+		struct trace_generation g = { .events = e, .n = 8, .began = t, .ended = t + 20, .frames = trace_world_frames,
+					      .context = &small, .notes = notes, .n_notes = 3 };
+
+		assert_int_equal(perfetto_generation(m.p, &g, &m.out), 0);
+	}
+	assert_int_equal(perfetto_end(m.p, NULL, &m.out), 0);
+	if (!perfetto_check(m.out.data, m.out.n, &c))
+		fail_msg("%s", c.error);
+	assert_int_equal(c.n_notes, 2 * 5 + 1);
+	assert_string_equal(c.note, "in all: 16 events, 0 lost, 4 not understood, 0 of threads without a name");
+	perfetto_free(m.p);
+	bytes_deinit(&m.out);
+}
+
 /* More threads than names are kept for: their events are there all the same. */
 static void test_threads_past_the_bound(void **state)
 {
@@ -175,6 +209,7 @@ int main(void)
 		cmocka_unit_test(test_small),
 		cmocka_unit_test(test_recorded),
 		cmocka_unit_test(test_losses_are_said),
+		cmocka_unit_test(test_what_the_program_says),
 		cmocka_unit_test(test_threads_past_the_bound),
 		cmocka_unit_test(test_threads_come_and_go),
 	};

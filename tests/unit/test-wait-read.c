@@ -68,6 +68,7 @@ static int setup(void **state)
 	p->stacks = calloc(2 * N_STACKS, sizeof(*p->stacks));
 	p->words = calloc(2 * HALF_WORDS, sizeof(*p->words));
 	p->counts = calloc(2 * N_COUNTS, sizeof(*p->counts));
+	p->labels = calloc(PP_MAX_PROCESSES, sizeof(*p->labels));
 	for (int i = 0; i < 2; i++) {
 		p->halves[i].folded = calloc(N_COUNTS, sizeof(*p->halves[i].folded));
 		p->halves[i].row = calloc(N_COUNTS, sizeof(*p->halves[i].row));
@@ -93,6 +94,7 @@ static int teardown(void **state)
 	free(p->stacks);
 	free(p->words);
 	free(p->counts);
+	free(p->labels);
 	for (int i = 0; i < 2; i++) {
 		free(p->halves[i].folded);
 		free(p->halves[i].row);

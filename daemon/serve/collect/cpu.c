@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/serve/frame.h"
+#include "daemon/serve/label.h"
 
 /* How the stacks of a window ended, by reason and file. */
 #define MAX_REASONS 64
@@ -31,6 +32,7 @@ void cpu_figures(const struct session *s, struct cpu_figures *ret)
 	ret->n_events = __atomic_load_n(&p->n_events, __ATOMIC_RELAXED);
 	ret->n_stale = __atomic_load_n(&p->n_stale, __ATOMIC_RELAXED);
 	ret->n_other = c->totals.n_other;
+	ret->n_unlabelled = c->totals.n_unlabelled;
 	ret->n_not_kept = c->pool.n_not_kept + c->pool.n_bad;
 	ret->n_images = s->target->images.n;
 }
@@ -72,22 +74,22 @@ static int add_sample(const struct session *s, struct capture *to, const struct 
 	const char *name = totals->names.data[row->name].text;
 	int64_t ns = n_ticks * (int64_t)s->core->period_ns;
 	struct capture_sample sample = { .values = { n_ticks, ns } };
-	struct capture_label label = { 0 };
+	struct capture_label labels[CAPTURE_MAX_LABELS] = { 0 };
 	const uint64_t *words;
 	char shown[2 * TOTALS_NAME];
-	uint32_t n;
+	uint32_t n, n_labels;
 
 	words = stacks_words(&totals->stacks, row->stack, &n);
 	if (!s->kernel)
 		drop_kernel(&words, &n);
 	sample.stack = capture_stack(to, words, n);
 	utf8_copy(shown, sizeof(shown), name, strnlen(name, TOTALS_NAME));
-	label.key = capture_string(to, "thread", 6);
-	label.value = capture_string(to, shown, strlen(shown));
-	if (sample.stack == HASH_NONE || label.key == HASH_NONE || label.value == HASH_NONE)
+	labels->key = capture_string(to, "thread", 6);
+	labels->value = capture_string(to, shown, strlen(shown));
+	if (sample.stack == HASH_NONE || labels->key == HASH_NONE || labels->value == HASH_NONE)
 		return -ENOMEM;
-	if (*shown)
-		sample.labels = capture_label_set(to, &label, 1);
+	n_labels = label_list(to, totals, totals->names.data[row->name].labels, &s->target->labels, labels, 1);
+	sample.labels = n_labels == HASH_NONE ? HASH_NONE : capture_label_set(to, labels, n_labels);
 	return sample.labels == HASH_NONE ? -ENOMEM : capture_add(to, sample);
 }
 
@@ -122,6 +124,8 @@ static void say_losses(const struct session *s, struct capture *to, const struct
 		capture_comment(to, "mappings: %llu samples were taken while the process was "
 				"mapping or unmapping code",
 				(unsigned long long)(now.n_stale - then->n_stale));
+	label_say(to, a[PP_STAT_LABELS_FULL] - b[PP_STAT_LABELS_FULL] + now.n_unlabelled - then->n_unlabelled,
+		  a[PP_STAT_LABEL_IDS] - b[PP_STAT_LABEL_IDS], &s->target->labels);
 	if (s->target->n_left_out)
 		capture_comment(to, "mappings: %llu beyond the limit are not followed",
 				(unsigned long long)s->target->n_left_out);

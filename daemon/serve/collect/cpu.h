@@ -9,7 +9,7 @@
 /* Kernel-side figures at one moment, to tell what a window lost. */
 struct cpu_figures {
 	uint64_t statistics[PP_N_STATISTICS];
-	uint64_t n_events, n_stale, n_other, n_not_kept;
+	uint64_t n_events, n_stale, n_other, n_not_kept, n_unlabelled;
 	size_t n_images;
 };
 

@@ -36,9 +36,10 @@ struct tally {
 	int64_t n, n_broken;
 };
 
-static int add_row(struct core *c, const struct total *row, const int64_t v[2], struct tally *t,
-		   struct capture *to)
+static int add_row(struct core *c, const struct target *of, const struct total *row, const int64_t v[2],
+		   struct tally *t, struct capture *to)
 {
+	struct capture_label labels[CAPTURE_MAX_LABELS];
 	struct capture_sample s = { .values = { v[0], v[1] } };
 	const uint64_t *words;
 	uint32_t n;
@@ -47,7 +48,9 @@ static int add_row(struct core *c, const struct total *row, const int64_t v[2], 
 	t->n += v[0];
 	t->n_broken += n && frame_kind(words[n - 1]) == FRAME_MARKER ? v[0] : 0;
 	s.stack = capture_stack(to, words, n);
-	return s.stack == HASH_NONE ? -ENOMEM : capture_add(to, s);
+	n = label_list(to, &c->kept, c->kept.names.data[row->name].labels, &of->labels, labels, 0);
+	s.labels = n == HASH_NONE ? HASH_NONE : capture_label_set(to, labels, n);
+	return s.stack == HASH_NONE || s.labels == HASH_NONE ? -ENOMEM : capture_add(to, s);
 }
 
 static int add_rows(struct core *c, const struct target *t, const struct totals_before *before,
@@ -64,7 +67,7 @@ static int add_rows(struct core *c, const struct target *t, const struct totals_
 		for (int k = 0; k < 2 && i < before->n; k++)
 			v[k] -= before->v[i][k];
 		if (v[0] || v[1])
-			r = add_row(c, row, v, tally, to);
+			r = add_row(c, t, row, v, tally, to);
 	}
 	return r;
 }

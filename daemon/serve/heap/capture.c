@@ -64,20 +64,21 @@ static void fill(const struct heap_question *q, bool in_use, bool scaled, uint64
 }
 
 static int add_sample(struct capture *to, const struct totals *totals, const struct total *row,
-		      const int64_t values[CAPTURE_MAX_VALUES])
+		      const struct target_labels *t, const int64_t values[CAPTURE_MAX_VALUES])
 {
-	struct capture_label label = { .number = size_of(row, item_of(totals, row)) };
+	struct capture_label labels[CAPTURE_MAX_LABELS] = { { .number = size_of(row, item_of(totals, row)) } };
 	struct capture_sample s = { 0 };
 	const uint64_t *words;
-	uint32_t n;
+	uint32_t n, n_labels;
 
 	words = stacks_words(&totals->stacks, row->stack, &n);
 	memcpy(s.values, values, sizeof(s.values));
 	s.stack = capture_stack(to, words, n);
-	label.key = capture_string(to, "bytes", 5);
-	if (s.stack == HASH_NONE || label.key == HASH_NONE)
+	labels->key = capture_string(to, "bytes", 5);
+	if (s.stack == HASH_NONE || labels->key == HASH_NONE)
 		return -ENOMEM;
-	s.labels = capture_label_set(to, &label, 1);
+	n_labels = label_list(to, totals, totals->names.data[row->name].labels, t, labels, 1);
+	s.labels = n_labels == HASH_NONE ? HASH_NONE : capture_label_set(to, labels, n_labels);
 	return s.labels == HASH_NONE ? -ENOMEM : capture_add(to, s);
 }
 
@@ -228,7 +229,7 @@ static int add_rows(struct core *c, const struct target *t, const struct heap_qu
 		words = stacks_words(&totals->stacks, row->stack, &n);
 		if ((values[0] || values[1] || values[2] || values[3]) &&
 		    !(n && inside_allocator(&t->heap, words[0])))
-			r = add_sample(to, totals, row, values);
+			r = add_sample(to, totals, row, &t->labels, values);
 	}
 	return r;
 }
@@ -239,6 +240,7 @@ int heap_capture(struct core *c, struct target *t, const struct heap_question *q
 {
 	int r;
 
+	label_refresh(c, t);
 	pthread_mutex_lock(&c->scan_lock);
 	say_source(c, t, to);
 	say_level(c, t, to);

@@ -324,6 +324,8 @@ int dump_read(struct core *c, struct target *t, enum broker_threads_what what, s
 	vec_deinit(&r.raw.at);
 	vec_deinit(&r.wants);
 	pthread_mutex_unlock(&c->dump_lock);
+	if (err == 0 && what == BROKER_THREADS_STACKS)
+		dump_add_labels(c, t, &d);
 	if (err < 0)
 		dump_deinit(&d);
 	else

@@ -20,6 +20,7 @@ struct target;
 
 struct dump_thread {
 	struct pp_thread t;
+	uint32_t labels; /* a set of core.kept + 1; 0: none, or not known */
 	uint32_t first, n; /* words of its stack; none: it runs, or has executed another program */
 };
 
@@ -29,10 +30,13 @@ struct dump {
 	int64_t began_ns, took_ns; /* monotonic: from the first look to the last */
 	uint64_t n_left_out;
 	uint64_t n_late; /* readings that its memory did not answer */
+	uint64_t n_unlabelled; /* threads whose labels are not known: they have run since, or could not be read */
 	uint64_t n_deep; /* threads whose stacks were too much to be read whole */
 	uint32_t image; /* that the words are of */
 };
 
 /* Stacks are walked. 0 or -errno; -ESRCH: it has ended. Takes the dump lock and the scan lock. */
 int dump_read(struct core *c, struct target *t, enum broker_threads_what what, struct dump *ret);
+/* Labels of the threads that have not run since; the others' stay unknown, and are counted. */
+void dump_add_labels(struct core *c, struct target *t, struct dump *d);
 void dump_deinit(struct dump *d);

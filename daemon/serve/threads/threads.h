@@ -45,8 +45,10 @@ struct threads {
 
 struct profile;
 
-/* Adds the threads of the dump to the capture, each `value` times. tid: a label for each. 0 or -ENOMEM. */
-int threads_add(const struct dump *d, bool tid, int64_t value, struct capture *to);
+/* Adds the threads of the dump to the capture, each `value` times. tid: a label for each. 0 or -ENOMEM. Takes the
+ * core's lock for threads with labels. */
+int threads_add(struct core *c, const struct target *t, const struct dump *d, bool tid, int64_t value,
+		struct capture *to);
 /* Everything that debug=2 needs; without `whole` only the capture and its names. Takes the locks in turn.
  * 0; -ESRCH: it has ended; or -errno. */
 int threads_read(struct core *c, struct target *t, const struct profile *p, bool tid, bool whole,

@@ -26,10 +26,12 @@ static int add_label(struct capture *to, struct capture_label *l, const char *ke
 	return l->key == HASH_NONE || l->value == HASH_NONE ? -ENOMEM : 0;
 }
 
-static uint32_t label_set(const struct pp_thread *t, bool tid, struct capture *to)
+static uint32_t label_set(struct core *c, const struct target *of, const struct dump_thread *k, bool tid,
+			  struct capture *to)
 {
+	const struct pp_thread *t = &k->t;
 	char name[sizeof(t->comm) + 1] = "", number[16];
-	struct capture_label l[2] = { 0 };
+	struct capture_label l[CAPTURE_MAX_LABELS] = { 0 };
 	uint32_t n = 0;
 	int r = 0;
 
@@ -39,10 +41,16 @@ static uint32_t label_set(const struct pp_thread *t, bool tid, struct capture *t
 	snprintf(number, sizeof(number), "%u", t->tid);
 	if (tid && r == 0)
 		r = add_label(to, &l[n++], "tid", number);
-	return r < 0 ? HASH_NONE : n ? capture_label_set(to, l, n) : 0;
+	if (r == 0 && k->labels) {
+		pthread_mutex_lock(&c->lock);
+		n = label_list(to, &c->kept, k->labels, &of->labels, l, n);
+		pthread_mutex_unlock(&c->lock);
+	}
+	return r < 0 || n == HASH_NONE ? HASH_NONE : n ? capture_label_set(to, l, n) : 0;
 }
 
-int threads_add(const struct dump *d, bool tid, int64_t value, struct capture *to)
+int threads_add(struct core *c, const struct target *t, const struct dump *d, bool tid, int64_t value,
+		struct capture *to)
 {
 	int r = 0;
 
@@ -57,7 +65,7 @@ int threads_add(const struct dump *d, bool tid, int64_t value, struct capture *t
 			continue;
 		words = threads_words(d, k, &marker, &n);
 		s.stack = capture_stack(to, words, n);
-		s.labels = label_set(&k->t, tid, to);
+		s.labels = label_set(c, t, k, tid, to);
 		r = s.stack == HASH_NONE || s.labels == HASH_NONE ? -ENOMEM : capture_add(to, s);
 	}
 	return r;
@@ -202,6 +210,9 @@ static void say(const struct target *t, const struct threads *from, struct captu
 	if (d->n_deep)
 		capture_comment(to, "stacks of %llu threads are not complete: all together they are too deep",
 				(unsigned long long)d->n_deep);
+	if (d->n_unlabelled)
+		capture_comment(to, "labels of %llu threads are not known: they have run since their stacks were read",
+				(unsigned long long)d->n_unlabelled);
 	if (d->n_left_out)
 		capture_comment(to, "left out: %llu threads past the first %d", (unsigned long long)d->n_left_out,
 				DUMP_MAX_THREADS);
@@ -220,9 +231,11 @@ static int read_threads(struct core *c, struct target *t, const struct profile *
 	if (r == 0)
 		r = dump_read(c, t, BROKER_THREADS_STACKS, &to.dump);
 	if (r == 0)
-		r = threads_add(&to.dump, tid, 1, to.capture);
+		label_refresh(c, t);
+	if (r == 0)
+		r = threads_add(c, t, &to.dump, tid, 1, to.capture);
 	if (r == 0 && before)
-		r = threads_add(before, tid, -1, to.capture);
+		r = threads_add(c, t, before, tid, -1, to.capture);
 	if (r == 0 && whole)
 		r = view_all(c, t, &to);
 	if (r == 0 && whole)

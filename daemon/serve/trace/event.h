@@ -21,6 +21,12 @@ enum trace_kind {
 	TRACE_ENTER,   /* tid enters system call `call`, with its stack (only ?syscalls=1) */
 	TRACE_LEAVE,   /* it returns */
 	TRACE_SAMPLE,  /* a tick of the CPU clock found tid at `stack` */
+	/* what tid says of itself: `other` is the number of the note, + 1 */
+	TRACE_TASK_BEGIN,
+	TRACE_TASK_END,
+	TRACE_REGION_BEGIN,
+	TRACE_REGION_END,
+	TRACE_LOG,
 };
 
 enum trace_why { /* of TRACE_OUT: how it left, and if it blocks, what for (go-trace.md section 3's table) */
@@ -70,6 +76,12 @@ struct trace_frame {
 	bool inlined; /* into the frame that follows */
 };
 
+/* What a program says. Texts are any bytes, ended by a NUL. */
+struct trace_note {
+	uint64_t task, parent; /* its own numbers; 0: none */
+	const char *name, *message; /* of TRACE_LOG: the category, and what it says; else message is "" */
+};
+
 /* One generation: what happened in [began, ended), sorted by time. They follow each other without a gap. */
 struct trace_generation {
 	const struct trace_event *events;
@@ -79,6 +91,8 @@ struct trace_generation {
 	/* The frames of stack `id`, leaf first; borrowed until the next call. How many, 0 for an unknown id. */
 	uint32_t (*frames)(void *context, uint32_t id, const struct trace_frame **ret);
 	void *context;
+	const struct trace_note *notes;
+	uint32_t n_notes;
 };
 
 /* A thread that was there when the recording began. */

@@ -11,6 +11,8 @@ void feed_piece_free(struct feed_piece *p)
 		return;
 	vec_deinit(&p->events);
 	vec_deinit(&p->names);
+	vec_deinit(&p->notes);
+	vec_deinit(&p->texts);
 	capture_free(p->stacks);
 	free(p);
 }
@@ -18,6 +20,7 @@ void feed_piece_free(struct feed_piece *p)
 size_t feed_piece_size(const struct feed_piece *p)
 {
 	return p->events.n * sizeof(*p->events.data) + p->names.n * sizeof(*p->names.data) +
+	       p->notes.n * sizeof(*p->notes.data) + p->texts.n * sizeof(*p->texts.data) +
 	       p->stacks->words.n * sizeof(uint64_t);
 }
 
@@ -99,6 +102,34 @@ static uint32_t name_of(struct feed *f, const char text[16])
 	return vec_push(&f->open->names, n) < 0 ? 0 : (uint32_t)f->open->names.n;
 }
 
+static bool is_note(uint8_t kind)
+{
+	return kind >= PP_TRACE_TASK_BEGIN && kind <= PP_TRACE_LOG;
+}
+
+static uint32_t text_of(struct feed *f, const char text[PP_TRACE_TEXT])
+{
+	struct feed_text t;
+
+	if (!*text)
+		return 0;
+	memcpy(t.text, text, sizeof(t.text));
+	t.text[sizeof(t.text) - 1] = '\0';
+	return vec_push(&f->open->texts, t) < 0 ? 0 : (uint32_t)f->open->texts.n;
+}
+
+/* What a program says, kept; its number + 1. */
+static uint32_t note_of(struct feed *f, const struct pp_trace_note *from, size_t n)
+{
+	struct feed_note note = { .task = from->task, .parent = from->parent, .site = from->r.item };
+
+	if (n == sizeof(*from)) {
+		note.name = text_of(f, from->name);
+		note.message = text_of(f, from->message);
+	}
+	return vec_push(&f->open->notes, note) < 0 ? 0 : (uint32_t)f->open->notes.n;
+}
+
 void feed_add(struct feed *f, const struct pool *p, uint64_t oldest, const struct pp_trace_record *r, size_t n)
 {
 	struct feed_event e = { .time = r->time < f->began ? f->began : r->time,
@@ -111,6 +142,8 @@ void feed_add(struct feed *f, const struct pool *p, uint64_t oldest, const struc
 	e.stack = stack_of(f, p, oldest, r);
 	if (n == sizeof(*r) && is_named(r->kind))
 		e.name = name_of(f, r->name);
+	if (is_note(r->kind))
+		e.other = n >= PP_TRACE_NOTE_SHORT ? note_of(f, (const void *)r, n) : 0;
 	if (vec_push(&f->open->events, e) < 0)
 		f->open->n_lost++;
 }
@@ -131,6 +164,15 @@ static void sort(struct feed_event *e, size_t n)
 	}
 }
 
+static uint32_t move_note(struct feed *f, const struct feed_piece *from, struct feed_note n)
+{
+	if (n.name)
+		n.name = text_of(f, from->texts.data[n.name - 1].text);
+	if (n.message)
+		n.message = text_of(f, from->texts.data[n.message - 1].text);
+	return vec_push(&f->open->notes, n) < 0 ? 0 : (uint32_t)f->open->notes.n;
+}
+
 /* The event, with its stack and its name, goes to the open piece. */
 static int move(struct feed *f, const struct feed_piece *from, struct feed_event e)
 {
@@ -142,6 +184,8 @@ static int move(struct feed *f, const struct feed_piece *from, struct feed_event
 	}
 	if (e.name)
 		e.name = name_of(f, from->names.data[e.name - 1].text);
+	if (is_note(e.kind) && e.other)
+		e.other = move_note(f, from, from->notes.data[e.other - 1]);
 	return vec_push(&f->open->events, e);
 }
 

@@ -31,11 +31,24 @@ struct feed_name {
 	char text[16];
 };
 
+struct feed_text {
+	char text[PP_TRACE_TEXT];
+};
+
+struct feed_note { /* what a program said */
+	uint64_t task, parent;
+	uint32_t site;		/* whose name it is, + 1; 0: */
+	uint32_t name, message; /* texts of the piece, + 1; 0: none */
+	uint32_t pad;
+};
+
 struct feed_piece {
 	unsigned n_users; /* the owner's lock */
 	uint64_t began, ended;
 	VEC(struct feed_event) events; /* sorted */
 	VEC(struct feed_name) names;
+	VEC(struct feed_note) notes; /* an event has its number + 1 in `other` */
+	VEC(struct feed_text) texts;
 	struct capture *stacks;
 	uint64_t n_lost;     /* events: no room in the ring, or in memory */
 	uint64_t n_no_stack; /* stacks that could not be had */
@@ -58,7 +71,7 @@ struct feed {
 int feed_open(struct feed *f, const struct pool *p, uint64_t now, uint64_t n_lost);
 void feed_close(struct feed *f);
 
-/* Adds a record of n bytes. `oldest`: the epoch of the stack table before which nothing is there any more. The core's lock
+/* Adds a record of n bytes, or a struct pp_trace_note. `oldest`: the epoch of the stack table before which nothing is there any more. The core's lock
  * is held as well. */
 void feed_add(struct feed *f, const struct pool *p, uint64_t oldest, const struct pp_trace_record *r, size_t n);
 /* A half of the stack table is emptied: its rows mean other stacks from now on. */

@@ -21,6 +21,10 @@ static const char *const texts[] = {
 	[GO_LATE_NEW] = "a creation came after the thread's first event",
 	[GO_AFTER_END] = "a sample of an ending thread was left out",
 	[GO_TOO_MANY] = "more than 65536 threads: an event was left out",
+	[GO_TASK_TWICE] = "a task began twice, or had no number",
+	[GO_REGION_OPEN] = "a region was not ended",
+	[GO_REGION_END_ALONE] = "a region ended that was not open",
+	[GO_SAID_TOO_MUCH] = "more than 4096 open tasks, or 32 regions in each other: left out",
 	[GO_UNKNOWN] = "an event was not understood",
 };
 _Static_assert(sizeof(texts) / sizeof(*texts) == GO_N_REPAIRS, "a text each");
@@ -82,6 +86,7 @@ void go_trace_free(struct go_trace *g)
 	bytes_deinit(&g->outside.b);
 	bytes_deinit(&g->header);
 	vec_deinit(&g->stacks);
+	vec_deinit(&g->tasks);
 	hash_deinit(&g->stack_index);
 	free(g);
 }

@@ -11,9 +11,8 @@
  *
  * Bounded: GO_MAX_THREADS threads at a time, whose further events are counted; the rest goes with a generation.
  *
- * Tasks, regions and log messages of the target belong into go_switch.c, as kinds of events like the others. They need
- * their thread on a CPU (running()); an end must match the innermost open region of its thread, and a task must not
- * begin twice: either is fatal to a reader. */
+ * Tasks, regions and log messages of the target are in go_say.c. They need their thread on a CPU; an end must match the
+ * innermost open region of its thread, and a task must not begin twice: either is fatal to a reader. */
 
 #include "base/cleanup.h"
 #include "daemon/serve/trace/go_wire.h"
@@ -21,6 +20,8 @@
 #define GO_OUTSIDE 4194304ull /* PID_MAX_LIMIT: no thread has this number */
 #define GO_MAX_THREADS 65536
 #define GO_MAX_CPUS 8192
+#define GO_MAX_TASKS 4096 /* open at a time */
+#define GO_MAX_REGIONS 32 /* of a thread, one within the other */
 
 enum go_repair {
 	GO_LOST_OUT,	/* a switch out was not seen: the CPU or the thread was found elsewhere */
@@ -35,6 +36,10 @@ enum go_repair {
 	GO_LATE_NEW,	/* created after it was seen */
 	GO_AFTER_END,	/* a sample of a thread that has ended */
 	GO_TOO_MANY,	/* of a thread past GO_MAX_THREADS: left out */
+	GO_TASK_TWICE,	/* a task that is open began again, or one without a number: left out */
+	GO_REGION_OPEN, /* a region was open when the one around it ended */
+	GO_REGION_END_ALONE, /* one ended that was not open, within another: left out */
+	GO_SAID_TOO_MUCH, /* past GO_MAX_TASKS or GO_MAX_REGIONS: left out */
 	GO_UNKNOWN,	/* not understood: left out */
 	GO_N_REPAIRS,
 };

@@ -4,6 +4,7 @@
 /* go_state.h - the shadow of the reader's state: threads, CPUs, and the steps between their states.
  *
  * Private to go_*.c. go_threads.c finds and declares threads, go_step.c makes the steps, go_switch.c reads events,
+ * go_say.c those that the program has made itself,
  * go_stacks.c has the stacks of a generation, go_model.c the generations. */
 
 #include "daemon/serve/trace/go_model.h"
@@ -11,6 +12,13 @@
 struct go_wake { /* seen while its thread was still running */
 	uint64_t time, generation; /* time 0: none */
 	uint32_t waker, stack;	   /* 0: from outside; as in the file */
+};
+
+#define GO_REGION_NAME 64
+
+struct go_region {
+	uint64_t task;
+	char name[GO_REGION_NAME];
 };
 
 struct go_thread {
@@ -32,6 +40,8 @@ struct go_thread {
 	uint8_t last_kind;
 	uint32_t name_stack; /* in this generation; written at its end, when the name is known best */
 	struct go_wake wake;
+	struct go_region *regions; /* open, the innermost last; NULL, or GO_MAX_REGIONS */
+	uint32_t n_regions, n_deeper; /* deeper ones that are left out */
 	char name[16 + 1];
 	struct go_stream stream;
 };
@@ -64,6 +74,7 @@ struct go_trace {
 	uint32_t n_by_tid, n_slots;
 	VEC(struct go_cpu) cpus;
 	VEC(struct go_stack) stacks;
+	VEC(uint64_t) tasks; /* open */
 	struct hash_index stack_index;
 	const struct trace_generation *generation;
 	uint64_t ended;	 /* the last generation */
@@ -124,6 +135,14 @@ void go_cpu_free(struct go_trace *g, uint64_t t, uint32_t cpu);
 
 /* go_switch.c */
 void go_switch_event(struct go_trace *g, const struct trace_event *e);
+
+/* The event proves that tid is on the CPU. NULL: none to speak of. */
+struct go_thread *go_running(struct go_trace *g, uint64_t t, uint32_t tid, uint32_t cpu);
+
+/* go_say.c */
+void go_say(struct go_trace *g, const struct trace_event *e, uint64_t t);
+/* Its goroutine is gone, and with it its regions. */
+void go_regions_forget(struct go_thread *th);
 
 /* go_stacks.c */
 /* As in the file; call: the system call that stands above it, or -1. */

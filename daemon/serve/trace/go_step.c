@@ -235,6 +235,7 @@ void go_destroy(struct go_trace *g, uint64_t t, struct go_thread *th)
 	}
 	th->status = 0;
 	th->call = -1;
+	go_regions_forget(th);
 }
 
 void go_cpu_free(struct go_trace *g, uint64_t t, uint32_t cpu)

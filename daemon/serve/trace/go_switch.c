@@ -51,8 +51,7 @@ static void come(struct go_trace *g, uint64_t t, struct go_thread *th, uint32_t 
 	go_start(g, t, th, cpu);
 }
 
-/* The event proves that tid is on the CPU. */
-static struct go_thread *running(struct go_trace *g, uint64_t t, uint32_t tid, uint32_t cpu)
+struct go_thread *go_running(struct go_trace *g, uint64_t t, uint32_t tid, uint32_t cpu)
 {
 	struct go_thread *th = known(g, t, tid, GO_RUNNING, cpu);
 
@@ -84,7 +83,7 @@ static void on_dead(struct go_trace *g, const struct trace_event *e, uint64_t t)
 	struct go_thread *th = go_thread_find(g, e->tid);
 
 	if (!th || !th->gone) {
-		th = running(g, t, e->tid, e->cpu);
+		th = go_running(g, t, e->tid, e->cpu);
 		if (!th)
 			return;
 		go_destroy(g, t, th);
@@ -127,7 +126,7 @@ static void on_out(struct go_trace *g, const struct trace_event *e, uint64_t t)
 		go_repair(g, GO_UNKNOWN);
 		return;
 	}
-	th = running(g, t, e->tid, e->cpu);
+	th = go_running(g, t, e->tid, e->cpu);
 	if (!th)
 		return;
 	if (e->why <= TRACE_YIELDED)
@@ -156,7 +155,7 @@ static void on_waking(struct go_trace *g, const struct trace_event *e, uint64_t 
 	uint32_t stack;
 
 	if (e->other && e->other != e->tid)
-		waker = running(g, t, e->other, e->cpu);
+		waker = go_running(g, t, e->other, e->cpu);
 	th = known(g, t, e->tid, GO_WAITING, e->cpu);
 	if (!th || th->status == GO_RUNNABLE)
 		return;
@@ -182,7 +181,7 @@ static void on_new(struct go_trace *g, const struct trace_event *e, uint64_t t)
 	if (th)
 		go_thread_release(g, th);
 	if (e->other && e->other != e->tid)
-		creator = running(g, t, e->other, e->cpu);
+		creator = go_running(g, t, e->other, e->cpu);
 	th = go_thread_get(g, e->tid);
 	if (!th)
 		return;
@@ -192,7 +191,7 @@ static void on_new(struct go_trace *g, const struct trace_event *e, uint64_t t)
 
 static void on_end(struct go_trace *g, const struct trace_event *e, uint64_t t)
 {
-	struct go_thread *th = running(g, t, e->tid, e->cpu);
+	struct go_thread *th = go_running(g, t, e->tid, e->cpu);
 
 	if (th)
 		finish(g, t, th);
@@ -214,7 +213,7 @@ static bool never_left(int16_t call)
 
 static void on_enter(struct go_trace *g, const struct trace_event *e, uint64_t t)
 {
-	struct go_thread *th = running(g, t, e->tid, e->cpu);
+	struct go_thread *th = go_running(g, t, e->tid, e->cpu);
 
 	if (!th)
 		return;
@@ -233,7 +232,7 @@ static void on_enter(struct go_trace *g, const struct trace_event *e, uint64_t t
 
 static void on_leave(struct go_trace *g, const struct trace_event *e, uint64_t t)
 {
-	struct go_thread *th = running(g, t, e->tid, e->cpu);
+	struct go_thread *th = go_running(g, t, e->tid, e->cpu);
 
 	if (!th)
 		return;
@@ -246,7 +245,7 @@ static void on_leave(struct go_trace *g, const struct trace_event *e, uint64_t t
 
 static void on_sample(struct go_trace *g, const struct trace_event *e, uint64_t t)
 {
-	struct go_thread *th = running(g, t, e->tid, e->cpu);
+	struct go_thread *th = go_running(g, t, e->tid, e->cpu);
 
 	if (!th)
 		go_repair(g, GO_AFTER_END);
@@ -258,6 +257,8 @@ static void (*const handlers[])(struct go_trace *g, const struct trace_event *e,
 	[TRACE_IN] = on_in,	  [TRACE_OUT] = on_out,	    [TRACE_WAKING] = on_waking,
 	[TRACE_NEW] = on_new,	  [TRACE_EXIT] = on_end,   [TRACE_NAME] = on_name,
 	[TRACE_ENTER] = on_enter, [TRACE_LEAVE] = on_leave, [TRACE_SAMPLE] = on_sample,
+	[TRACE_TASK_BEGIN] = go_say,   [TRACE_TASK_END] = go_say, [TRACE_REGION_BEGIN] = go_say,
+	[TRACE_REGION_END] = go_say,   [TRACE_LOG] = go_say,
 };
 
 /* Within its generation: what came far too late (or early) must not move the clock. */

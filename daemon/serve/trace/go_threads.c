@@ -109,6 +109,7 @@ void go_thread_release(struct go_trace *g, struct go_thread *th)
 	go_thread_write_name(g, th);
 	go_wire_flush(&g->wire, &th->stream, th->tid);
 	bytes_deinit(&th->stream.b);
+	go_regions_forget(th);
 	unlink_tid(g, th->tid);
 	th->tid = 0;
 	vec_push(&g->places, th); /* has room */
@@ -143,8 +144,10 @@ void go_thread_write_name(struct go_trace *g, struct go_thread *th)
 
 void go_threads_deinit(struct go_trace *g)
 {
-	for (uint32_t i = 0; i < g->n_threads; i++)
+	for (uint32_t i = 0; i < g->n_threads; i++) {
 		bytes_deinit(&go_thread_at(g, i)->stream.b);
+		go_regions_forget(go_thread_at(g, i));
+	}
 	for (size_t i = 0; i < GO_MAX_THREADS / GO_BLOCK_THREADS; i++)
 		free(g->blocks[i]);
 	vec_deinit(&g->places);

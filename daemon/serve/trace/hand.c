@@ -52,6 +52,24 @@ static int16_t call_number(uint32_t call)
 	return call <= INT16_MAX ? (int16_t)call : -1;
 }
 
+static const char *text_of(const struct feed_piece *p, uint32_t text)
+{
+	return text ? p->texts.data[text - 1].text : "";
+}
+
+static void add_note(struct trace_given *g, const struct feed_event *e, enum trace_kind kind)
+{
+	const struct feed_piece *p = g->piece;
+	const struct feed_note *n = e->other ? &p->notes.data[e->other - 1] : NULL;
+	struct trace_note *to = &g->notes[g->generation.n_notes];
+
+	if (!n)
+		return;
+	*to = (struct trace_note){ .task = n->task, .parent = n->parent, .message = text_of(p, n->message) };
+	to->name = n->site && n->site <= g->n_sites ? g->sites[n->site - 1].text : text_of(p, n->name);
+	add(g, e, kind)->other = ++g->generation.n_notes;
+}
+
 static void add_switch(struct trace_given *g, const struct feed_event *e)
 {
 	struct trace_event *to = add(g, e, TRACE_OUT);
@@ -121,6 +139,13 @@ static void add_event(struct trace_given *g, const struct feed_event *e)
 	case PP_TRACE_TICK:
 		add(g, e, TRACE_SAMPLE);
 		break;
+	case PP_TRACE_TASK_BEGIN:
+	case PP_TRACE_TASK_END:
+	case PP_TRACE_REGION_BEGIN:
+	case PP_TRACE_REGION_END:
+	case PP_TRACE_LOG:
+		add_note(g, e, TRACE_TASK_BEGIN + (e->kind - PP_TRACE_TASK_BEGIN));
+		break;
 	}
 }
 
@@ -133,12 +158,14 @@ static int add_events(struct trace_given *g, uint64_t until)
 	for (size_t i = 0; i < p->events.n; i++)
 		room += p->events.data[i].kind == PP_TRACE_EXEC ? MOST : p->events.data[i].other ? 2 : 1;
 	g->events = malloc((room + 1) * sizeof(*g->events));
-	if (!g->events)
+	g->notes = malloc((p->notes.n + 1) * sizeof(*g->notes));
+	if (!g->events || !g->notes)
 		return -ENOMEM;
 	for (size_t i = 0; i < p->events.n; i++)
 		if (p->events.data[i].time >= from && p->events.data[i].time < until)
 			add_event(g, &p->events.data[i]);
 	g->generation.events = g->events;
+	g->generation.notes = g->notes;
 	g->generation.began = p->began > from ? p->began : from;
 	g->generation.ended = p->ended < until ? p->ended : until;
 	return 0;
@@ -180,6 +207,23 @@ static uint32_t frames(void *context, uint32_t id, const struct trace_frame **re
 	return (uint32_t)g->frames.n;
 }
 
+/* More may come meanwhile. */
+static int copy_sites(struct trace_given *g)
+{
+	struct traces *t = &g->window->core->traces;
+	int r = 0;
+
+	pthread_mutex_lock(&t->lock);
+	g->n_sites = (uint32_t)t->recording->sites.n;
+	g->sites = g->n_sites ? malloc(g->n_sites * sizeof(*g->sites)) : NULL;
+	if (g->sites)
+		memcpy(g->sites, t->recording->sites.data, g->n_sites * sizeof(*g->sites));
+	else if (g->n_sites)
+		r = -ENOMEM;
+	pthread_mutex_unlock(&t->lock);
+	return r;
+}
+
 int trace_next(struct trace_window *w, struct trace_given *ret)
 {
 	uint64_t until = 0, n_lost = 0;
@@ -194,7 +238,9 @@ int trace_next(struct trace_window *w, struct trace_given *ret)
 	ret->n_no_stack = ret->piece->n_no_stack;
 	ret->generation.frames = frames;
 	ret->generation.context = ret;
-	r = add_events(ret, until);
+	r = copy_sites(ret);
+	if (r == 0)
+		r = add_events(ret, until);
 	if (r == 0)
 		r = namer_run(w->core, w->target, ret->piece->stacks, &ret->names);
 	if (r == 0)
@@ -209,6 +255,8 @@ void trace_done(struct trace_given *g)
 
 	naming_free(&g->names);
 	free(g->events);
+	free(g->notes);
+	free(g->sites);
 	vec_deinit(&g->frames);
 	pthread_mutex_lock(&t->lock);
 	recording_release(t->recording, g->piece);

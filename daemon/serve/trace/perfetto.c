@@ -15,6 +15,9 @@
 #define HARDIRQ 8
 #define SEQUENCE 1
 #define OUR_TRACK 1
+#define PROCESS_TRACK 2
+#define THREAD_TRACK(tid) (1ull << 32 | (tid))
+#define TASK_TRACK(task) (1ull << 63 | (task))
 
 enum { PACKET = 1 }; /* Trace */
 enum {		     /* TracePacket */
@@ -63,6 +66,7 @@ struct perfetto {
 	struct bytes *out;
 	const struct trace_generation *generation;
 	bool began, bad;
+	bool tracked; /* the process is a track, for those of its tasks */
 	uint64_t n_events, n_lost, n_unknown;
 };
 
@@ -71,6 +75,15 @@ static void put_packet(struct perfetto *p)
 {
 	pb_number(&p->packet, SEQUENCE_ID, SEQUENCE);
 	pb_message(p->out, PACKET, &p->packet);
+}
+
+/* Of the target's own words: UTF-8, without control characters. */
+static void put_clean(struct perfetto *p, uint32_t field, const char *text)
+{
+	char clean[256];
+
+	utf8_copy(clean, sizeof(clean), text, strlen(text));
+	pb_text(&p->message, field, clean);
 }
 
 static uint64_t on_boottime(const struct perfetto *p, uint64_t t)
@@ -247,10 +260,91 @@ static void on_sample(struct perfetto *p, const struct trace_event *e)
 	put_packet(p);
 }
 
+enum { SLICE_BEGIN = 1, SLICE_END, INSTANT };
+
+static void put_said(struct perfetto *p, const struct trace_event *e, uint32_t type, uint64_t track, const char *name)
+{
+	const struct trace_note *n = &p->generation->notes[e->other - 1];
+
+	pb_number(&p->packet, TIMESTAMP, on_boottime(p, e->time));
+	pb_number(&p->packet, SEQUENCE_FLAGS, NEEDS_STATE);
+	if (n->task && type != SLICE_END) {
+		pb_text(&p->inner, 10, "task");
+		pb_number(&p->inner, 3, n->task);
+		pb_message(&p->message, 4, &p->inner); /* debug_annotations */
+	}
+	pb_number(&p->message, 9, type);
+	pb_number(&p->message, 11, track);
+	if (e->kind == TRACE_LOG && *n->name)
+		put_clean(p, 22, n->name); /* categories */
+	if (name)
+		put_clean(p, 23, name);
+	pb_message(&p->packet, TRACK_EVENT, &p->message);
+	put_packet(p);
+}
+
+/* A thread has a track of its own for what it says, from when it first says something. */
+static uint64_t thread_track(struct perfetto *p, uint32_t tid)
+{
+	struct perfetto_thread *th = perfetto_thread(&p->threads, tid);
+
+	if (!th || th->tracked)
+		return THREAD_TRACK(tid);
+	th->tracked = true;
+	pb_number(&p->inner, 1, p->pid);
+	pb_number(&p->inner, 2, tid);
+	pb_number(&p->message, 1, THREAD_TRACK(tid));
+	pb_message(&p->message, 4, &p->inner);
+	pb_message(&p->packet, TRACK_DESCRIPTOR, &p->message);
+	put_packet(p);
+	return THREAD_TRACK(tid);
+}
+
+static uint64_t task_track(struct perfetto *p, uint64_t task, const char *name)
+{
+	if (!p->tracked) {
+		pb_number(&p->inner, 1, p->pid);
+		pb_number(&p->message, 1, PROCESS_TRACK);
+		pb_message(&p->message, 3, &p->inner);
+		pb_message(&p->packet, TRACK_DESCRIPTOR, &p->message);
+		put_packet(p);
+	}
+	p->tracked = true;
+	pb_number(&p->message, 1, TASK_TRACK(task));
+	put_clean(p, 2, name);
+	pb_number(&p->message, 5, PROCESS_TRACK);
+	pb_message(&p->packet, TRACK_DESCRIPTOR, &p->message);
+	put_packet(p);
+	return TASK_TRACK(task);
+}
+
+static void on_said(struct perfetto *p, const struct trace_event *e)
+{
+	const struct trace_note *n;
+
+	if (!e->other || e->other > p->generation->n_notes) {
+		p->n_unknown++;
+		return;
+	}
+	n = &p->generation->notes[e->other - 1];
+	if (e->kind == TRACE_TASK_BEGIN)
+		put_said(p, e, SLICE_BEGIN, task_track(p, n->task, n->name), n->name);
+	else if (e->kind == TRACE_TASK_END)
+		put_said(p, e, SLICE_END, TASK_TRACK(n->task), NULL);
+	else if (e->kind == TRACE_REGION_BEGIN)
+		put_said(p, e, SLICE_BEGIN, thread_track(p, e->tid), n->name);
+	else if (e->kind == TRACE_REGION_END)
+		put_said(p, e, SLICE_END, thread_track(p, e->tid), NULL);
+	else
+		put_said(p, e, INSTANT, thread_track(p, e->tid), n->message);
+}
+
 static void (*const handlers[])(struct perfetto *p, const struct trace_event *e) = {
 	[TRACE_IN] = on_in,	  [TRACE_OUT] = on_out,	    [TRACE_WAKING] = on_waking,
 	[TRACE_NEW] = on_new,	  [TRACE_EXIT] = on_exited, [TRACE_NAME] = on_name,
 	[TRACE_ENTER] = on_enter, [TRACE_LEAVE] = on_leave, [TRACE_SAMPLE] = on_sample,
+	[TRACE_TASK_BEGIN] = on_said,   [TRACE_TASK_END] = on_said, [TRACE_REGION_BEGIN] = on_said,
+	[TRACE_REGION_END] = on_said,   [TRACE_LOG] = on_said,
 };
 
 static void on_event(struct perfetto *p, const struct trace_event *from)
@@ -270,7 +364,7 @@ static void on_event(struct perfetto *p, const struct trace_event *from)
 			p->bad = true;
 			return;
 		}
-	if (e.kind != TRACE_IN && e.kind != TRACE_SAMPLE)
+	if (e.kind != TRACE_IN && e.kind < TRACE_SAMPLE)
 		settle(p, e.cpu);
 	perfetto_thread(&p->threads, e.tid);
 	handlers[e.kind](p, &e);

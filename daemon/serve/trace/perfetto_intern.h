@@ -33,7 +33,7 @@ uint32_t perfetto_intern_stack(struct perfetto_intern *in, const struct trace_ge
 
 struct perfetto_thread {
 	uint32_t tid;
-	bool said, gone;
+	bool said, gone, tracked; /* it has a track for what it says */
 	char name[16 + 1];
 };
 

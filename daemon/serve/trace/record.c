@@ -45,6 +45,7 @@ static void recording_free(struct trace_recording *r)
 	unmap((void *)r->producer, page + PP_TRACE_RING);
 	unmap(r->states, sizeof(*r->states) * PP_MAX_PROCESSES);
 	unmap(r->filter, sizeof(*r->filter));
+	vec_deinit(&r->sites);
 	free(r);
 }
 DEFINE_CLEANUP(struct trace_recording, recording_free)
@@ -99,7 +100,7 @@ static void add(struct core *c, struct trace_recording *r, uint64_t oldest, cons
 	if (!f || !f->n_windows)
 		return;
 	/* only what is being collected counts besides: it is bounded by the time between two looks */
-	if (f->feed.open->events.n * sizeof(*f->feed.open->events.data) < 4 * PIECE_SIZE)
+	if (feed_piece_size(f->feed.open) < 4 * PIECE_SIZE)
 		feed_add(&f->feed, &c->pool, oldest, from, n);
 	else
 		f->feed.open->n_lost++;
@@ -109,7 +110,7 @@ static void add(struct core *c, struct trace_recording *r, uint64_t oldest, cons
 static bool drain(struct core *c, struct trace_recording *r, uint64_t oldest, uint64_t end)
 {
 	uint64_t at = __atomic_load_n(r->consumer, __ATOMIC_RELAXED);
-	struct pp_trace_record copy;
+	struct pp_trace_note copy;
 
 	while (at < end) {
 		const uint8_t *record = r->records + (at & (PP_TRACE_RING - 1)); /* its head never wraps */
@@ -118,9 +119,9 @@ static bool drain(struct core *c, struct trace_recording *r, uint64_t oldest, ui
 
 		if (head & BPF_RINGBUF_BUSY_BIT)
 			return false;
-		if (!(head & BPF_RINGBUF_DISCARD_BIT) && (n == PP_TRACE_SHORT || n == sizeof(copy))) {
+		if (!(head & BPF_RINGBUF_DISCARD_BIT) && (n == PP_TRACE_SHORT || n == sizeof(copy.r) || n == PP_TRACE_NOTE_SHORT || n == sizeof(copy))) {
 			copy_from_ring(r, at + BPF_RINGBUF_HDR_SZ, &copy, n);
-			add(c, r, oldest, &copy, n);
+			add(c, r, oldest, &copy.r, n);
 		}
 		at += (n + BPF_RINGBUF_HDR_SZ + 7) & ~7u;
 		__atomic_store_n(r->consumer, at, __ATOMIC_RELEASE);

@@ -25,6 +25,7 @@
 struct core;
 struct target;
 struct feed_piece;
+struct feed_text;
 struct trace_recording;
 struct trace_window;
 
@@ -68,6 +69,9 @@ struct trace_given {
 	struct trace_generation generation;
 	uint64_t n_no_stack; /* stacks that could not be had */
 	struct trace_event *events;
+	struct trace_note *notes;
+	struct feed_text *sites; /* names */
+	uint32_t n_sites;
 	struct naming names;
 	struct feed_piece *piece;
 	VEC(struct trace_frame) frames;

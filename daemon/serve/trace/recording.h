@@ -31,6 +31,7 @@ struct trace_feed {
 	uint32_t host_tgid;
 	unsigned n_windows; /* 0: the rest is not there */
 	struct feed feed;
+	uint64_t probed; /* whose sites are: exec_id + 1 of the program */
 };
 
 struct trace_recording {
@@ -43,8 +44,13 @@ struct trace_recording {
 	struct pp_trace_filter *filter;
 	struct trace_feed feeds[BROKER_MAX_TARGETS];
 	struct trace_window *windows;
+	VEC(struct feed_text) sites; /* names; control is held to add one, and the lock */
 	size_t held; /* bytes of pieces that windows wait for */
 };
+
+/* What the target's program says (preload/pprofd.h) is seen from now on; without it a trace has less. The scan lock
+ * and control are held. sites.c */
+void recording_probe(struct core *c, struct target *t);
 
 /* The first window, and after the last. Control is held. 0 or -errno, with `error`. */
 int recording_start(struct core *c, char *error);

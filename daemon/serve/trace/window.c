@@ -119,7 +119,10 @@ static int begin(struct trace_window *w, char *error)
 
 	pthread_mutex_lock(&c->traces.control);
 	r = arm(w, error);
-	if (r == TRACE_OPEN) {
+	if (r == TRACE_OPEN) { /* probed before it begins, so that it has all or nothing */
+		pthread_mutex_lock(&c->scan_lock);
+		recording_probe(c, w->target);
+		pthread_mutex_unlock(&c->scan_lock);
 		pthread_mutex_lock(&c->lock);
 		pthread_mutex_lock(&c->traces.lock);
 		r = recording_add(c, w);

@@ -18,6 +18,7 @@ struct waiting {
 	uint64_t lock;	 /* an address with a name, or 0 */
 	uint32_t image;	 /* that has it there */
 	uint32_t object; /* the name: a string of the capture; 0: none */
+	uint32_t labels; /* of the thread: a set of core.kept */
 	int64_t v[2];
 };
 
@@ -53,6 +54,7 @@ static int add_row(struct core *c, size_t i, struct waiting w, struct capture *t
 	w.item = row->item; /* of a release: what the waiter does */
 	w.lock = name[1];
 	w.image = row->target;
+	w.labels = c->kept.names.data[row->name].labels;
 	w.stack = w.waiter = add_stack(c, (uint32_t)i, to);
 	if (row->collector == PP_RELEASE) {
 		known = totals_known(&c->kept, name[0]);
@@ -178,10 +180,21 @@ static bool belongs(const struct profile *p, enum wait_kind k, const struct wait
 	return false;
 }
 
-static int add_sample(struct capture *to, const struct waiting *w, enum wait_kind k)
+/* Behind the n of our own, those of the thread. */
+static uint32_t all_labels(struct core *c, const struct target *t, const struct waiting *w, struct capture *to,
+			   struct capture_label l[CAPTURE_MAX_LABELS], uint32_t n)
+{
+	pthread_mutex_lock(&c->lock);
+	n = label_list(to, &c->kept, w->labels, &t->labels, l, n);
+	pthread_mutex_unlock(&c->lock);
+	return n == HASH_NONE ? HASH_NONE : capture_label_set(to, l, n);
+}
+
+static int add_sample(struct core *c, const struct target *t, struct capture *to, const struct waiting *w,
+		      enum wait_kind k)
 {
 	struct capture_sample s = { .stack = w->stack, .values = { w->v[0], w->v[1] } };
-	struct capture_label l[2] = { 0 };
+	struct capture_label l[CAPTURE_MAX_LABELS] = { 0 };
 	int r;
 
 	if (to->profile->n_values == 1) { /* offcpu */
@@ -196,7 +209,7 @@ static int add_sample(struct capture *to, const struct waiting *w, enum wait_kin
 		l[1].value = w->object;
 		r = l[1].key == HASH_NONE ? -ENOMEM : 0;
 	}
-	s.labels = r == 0 ? capture_label_set(to, l, w->object ? 2 : 1) : HASH_NONE;
+	s.labels = r == 0 ? all_labels(c, t, w, to, l, w->object ? 2 : 1) : HASH_NONE;
 	return s.labels == HASH_NONE ? -ENOMEM : capture_add(to, s);
 }
 
@@ -290,7 +303,8 @@ static void say_objects(struct core *c, const struct target *t, struct capture *
 	pthread_mutex_unlock(&c->lock);
 }
 
-static int add_samples(struct capture *to, const struct naming *n, struct rows *rows)
+static int add_samples(struct core *c, const struct target *t, struct capture *to, const struct naming *n,
+		       struct rows *rows)
 {
 	int r = 0;
 
@@ -299,9 +313,16 @@ static int add_samples(struct capture *to, const struct naming *n, struct rows *
 		enum wait_kind k = to->profile->n_values == 1 ? WAIT_FUTEX : kind_of(to, w, n);
 
 		if (to->profile->n_values == 1 || belongs(to->profile, k, w, rows))
-			r = add_sample(to, w, k);
+			r = add_sample(c, t, to, w, k);
 	}
 	return r;
+}
+
+static void say_labels(struct core *c, const struct target *t, struct capture *to)
+{
+	pthread_mutex_lock(&c->lock);
+	label_say(to, pool_statistic(&c->pool, PP_STAT_LABELS_FULL) + c->kept.n_unlabelled, 0, &t->labels);
+	pthread_mutex_unlock(&c->lock);
 }
 
 int wait_capture(struct core *c, const struct target *t, const struct wait_reading *before,
@@ -319,9 +340,11 @@ int wait_capture(struct core *c, const struct target *t, const struct wait_readi
 	if (r == 0 && to->profile->n_values > 1)
 		r = name_callees(c, to, &rows, &n);
 	if (r == 0)
-		r = add_samples(to, &n, &rows);
+		r = add_samples(c, t, to, &n, &rows);
 	if (r == 0)
 		say(c, t, &rows, after->n_open, to);
+	if (r == 0)
+		say_labels(c, t, to);
 	if (r == 0 && objects)
 		say_objects(c, t, to);
 	if (r == 0)
@@ -357,7 +380,7 @@ int wait_words(struct core *c, const struct target *t, const struct wait_reading
 int wait_add_wall(struct core *c, const struct target *t, const struct wait_reading *before,
 		  const struct wait_reading *after, int64_t period, struct capture *to)
 {
-	struct capture_label l = { 0 };
+	struct capture_label l[CAPTURE_MAX_LABELS] = { 0 };
 	struct rows rows = { 0 };
 	int r = 0;
 
@@ -375,8 +398,8 @@ int wait_add_wall(struct core *c, const struct target *t, const struct wait_read
 		struct capture_sample s = { .stack = w->stack,
 					    .values = { (w->v[1] + period / 2) / period, w->v[1] } };
 
-		r = put_label(to, &l, "state", wait_reason(w->item));
-		s.labels = r == 0 ? capture_label_set(to, &l, 1) : HASH_NONE;
+		r = put_label(to, &l[0], "state", wait_reason(w->item));
+		s.labels = r == 0 ? all_labels(c, t, w, to, l, 1) : HASH_NONE;
 		r = s.labels == HASH_NONE ? -ENOMEM : capture_add(to, s);
 	}
 	if (r == 0)

@@ -83,7 +83,8 @@ static bool put(struct core *c, const struct target *target, const struct dump *
 {
 	struct pp_wait w = { .began = (uint64_t)d->began_ns, .row = PP_NO_STACK(PP_END_BY_HASH),
 			     .item = wait_item(&t->t), .target = d->image, .weight = 1, .slot = target->index,
-			     .tid = t->t.host_tid, .ran = t->t.ran };
+			     .tid = t->t.host_tid, .ran = t->t.ran,
+			     .labels = t->labels ? PP_LABELS_KEPT | (t->labels - 1) : 0 };
 	struct pp_wait *to;
 	uint32_t slot;
 

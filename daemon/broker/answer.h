@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* answer.h - what an answer to serve is, for broker.c and answer_files.c, which has those that open
+ * files of a process, or read its memory. */
+
+#include "daemon/broker/broker.h"
+
+/* Each answer sets r->status; descriptors it puts into r->fds are ours unless it says `give`. */
+struct answer {
+	struct record *r;
+	bool give; /* close r->fds once they are sent */
+};
+
+/* A descriptor that is given away, or -errno. */
+void answer_fd(struct answer *a, int fd);
+
+void answer_debug(struct broker *b, struct answer *a);
+void answer_fetch(struct broker *b, struct answer *a);
+void answer_dwo(struct broker *b, struct answer *a);
+void answer_perf_map(struct broker *b, struct answer *a);
+void answer_context(struct broker *b, struct answer *a);
+void answer_labels(struct broker *b, struct answer *a);

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* uprobe_link.h - uprobes of one file in one link (BPF_LINK_CREATE with uprobe_multi), which libbpf 1.1 does
+ * not know. Owns nothing. */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* linux/bpf.h of 6.13: newer than the headers that we build with. */
+#define TRACE_UPROBE_MULTI 48
+#define TRACE_UPROBE_SESSION 57
+
+struct uprobe_place {
+	uint64_t offset, semaphore, cookie; /* in the file; 0: none; what bpf_get_attach_cookie gives */
+};
+
+#define UPROBE_LINK_MAX 128
+
+/* For one process, or 0: any. A descriptor, or -errno. */
+int uprobe_link(int program, int type, const char *path, const struct uprobe_place *places, uint32_t n,
+		pid_t pid);
