@@ -43,8 +43,9 @@ LIBRARIES = {
     r"lzma\.h|libiberty/.*": ["symbolizer/"],
     r"zstd\.h": ["symbolizer/sections.c"],
     r"Zydis/.*": ["symbolizer/chooser.c", "symbolizer/flow_x86.c"],
+    r"yaml\.h": ["daemon/broker/config.c"],
     r"cap-ng\.h": ["daemon/broker/"],
-    r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/serve/sandbox.c", "daemon/fetch/sandbox.c", "daemon/serve/trace/call.c"],
+    r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/broker/confine.c", "daemon/serve/sandbox.c", "daemon/fetch/sandbox.c", "daemon/serve/trace/call.c"],
     r"zlib\.h": ["daemon/serve/encode.c", "symbolizer/"],
     r"protobuf-c/.*": ["daemon/serve/encode.c", "proto/"],
 }

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "daemon/broker/broker.h"
+#include "daemon/broker/confine.h"
 #include "daemon/broker/diagnose.h"
 #include "daemon/broker/remote.h"
 
@@ -159,6 +160,19 @@ static int check_namespace(void)
 	return complain("not permitted: this is a user namespace, and BPF needs rights outside of it");
 }
 
+/* From here on we open nothing that needs more than profiling does. */
+static int confine(struct broker *b)
+{
+	int r = child_begin();
+
+	if (r < 0)
+		return complain("cannot start the process that starts the others");
+	confine_capabilities();
+	if (b->keep >= 0 && faccessat(b->keep, ".", W_OK | X_OK, AT_EACCESS) < 0)
+		return complain("--keep-dir: it must be a directory of our own user, whose mode lets us write there");
+	return confine_calls() < 0 ? complain("cannot shut ourselves in: seccomp is missing") : 0;
+}
+
 static int load(struct broker *b)
 {
 	struct kernel_clock clock = { .hz = b->options->hz };
@@ -263,6 +277,7 @@ static void end(struct broker *b)
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
 	fetches_deinit(&b->fetches);
+	child_end();
 	for (size_t i = 0; i < b->n_listeners; i++)
 		if (!strncmp(b->listeners[i].shown, "unix:", 5))
 			unlink(b->listeners[i].shown + 5);
@@ -309,10 +324,10 @@ int main(int argc, char **argv)
 		r = open_fetches(&b);
 	if (!r)
 		r = check_namespace();
-	if (!r) {
-		privilege_drop();
+	if (!r)
+		r = confine(&b);
+	if (!r)
 		r = broker_start_serve(&b) < 0 ? complain("cannot start pprofd-serve") : 0;
-	}
 	if (!r)
 		r = load(&b);
 	if (!r)
