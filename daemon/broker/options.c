@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/broker/settings.h"
 #include "daemon/broker/track.h"
 #include "version.h"
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
        KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE, KEY_DEBUG,
-       KEY_TRACK, KEY_REMOTE };
+       KEY_TRACK, KEY_REMOTE, KEY_CONFIG, KEY_CHECK, KEY_CHECK_CONFIG };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -58,6 +59,12 @@ static const struct argp_option serving[] = {
 	  "where to write the heap profile of a process that has ended", 0 },
 	{ "allow-host", KEY_ALLOW_HOST, "NAME", 0,
 	  "a name by which clients reach this server, for its Host check; * for any", 0 },
+	{ "config", KEY_CONFIG, "FILE", 0,
+	  "more options, from a YAML file of lines like \"listen: [:6060, unix:/run/pprofd.sock]\" (default: "
+	  OPTIONS_CONFIG " where there is one; none: no file). What is given here adds to lists and goes before single values", 0 },
+	{ "check-config", KEY_CHECK_CONFIG, NULL, 0, "say what the file means, or what is wrong with it, and end", 0 },
+	{ "check", KEY_CHECK, NULL, 0,
+	  "say what of all this works here, for the processes PID..., or what is missing for it, and end", 0 },
 	{ 0 },
 };
 
@@ -73,17 +80,31 @@ static const struct argp_option recording[] = {
 	{ 0 },
 };
 
+/* "FILE:LINE: " while an option is a file's. */
+static char where[BROKER_MAX_PATH + 16];
+static int bad_status = EXIT_BAD_USAGE;
+
+const char *options_where(void)
+{
+	return where;
+}
+
+int options_bad_status(void)
+{
+	return bad_status;
+}
+
 /* Not argp_error, which adds a line that says where help is. */
 static void __attribute__((format(printf, 1, 2), noreturn)) bad_usage(const char *format, ...)
 {
 	va_list ap;
 
 	va_start(ap, format);
-	fputs("pprofd: ", stderr);
+	fprintf(stderr, "pprofd: %s", where);
 	vfprintf(stderr, format, ap);
 	fputc('\n', stderr);
 	va_end(ap);
-	exit(EXIT_BAD_USAGE);
+	exit(bad_status);
 }
 
 static unsigned number(const char *arg, const char *what, unsigned max)
@@ -193,7 +214,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		o->btf = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->n_pids && !o->remote)
+		if (!o->n_pids && !o->remote && !o->check)
 			bad_usage("which process? Give --pid PID");
 		return 0;
 	}
@@ -231,7 +252,18 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 			bad_usage("--allow-host %s: too long, or too many", arg);
 		o->hosts[o->n_hosts++] = arg;
 		return 0;
+	case KEY_CONFIG: /* taken before */
+		if (!o->config || strcmp(arg, o->config) != 0)
+			bad_usage("--config %s: one file, and the option in full, is wanted", arg);
+		return 0;
+	case KEY_CHECK_CONFIG:
+		return 0;
+	case KEY_CHECK:
+		o->check = true;
+		return 0;
 	case ARGP_KEY_ARG:
+		if (o->check)
+			return parse_common('p', arg, state);
 		bad_usage("%s: not understood (pprofd record PROFILE writes one profile)", arg);
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -319,6 +351,70 @@ static const struct argp recording_argp = {
 	       "An interrupt (Ctrl-C) ends the window early; what was seen so far is written.",
 };
 
+/* Which file, before anything else is parsed: what stands in it comes first. NULL: none is to be read. */
+static const char *find_config(int argc, char **argv, bool *ret_check)
+{
+	static const char *const no_run[] = { "--help", "-?", "--usage", "--version", "-V" };
+	const char *path = OPTIONS_CONFIG;
+
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		for (size_t k = 0; k < sizeof(no_run) / sizeof(no_run[0]); k++)
+			if (!strcmp(argv[i], no_run[k]))
+				return NULL;
+		if (!strcmp(argv[i], "--check-config"))
+			*ret_check = true;
+		else if (!strcmp(argv[i], "--config") && i + 1 < argc)
+			path = argv[++i];
+		else if (!strncmp(argv[i], "--config=", 9))
+			path = argv[i] + 9;
+	}
+	return path;
+}
+
+static void say_config(const struct config *c)
+{
+	argp_parser_t parser;
+
+	for (size_t i = 0; i < c->n; i++) {
+		const struct argp_option *o = settings_find(&serving_argp, c->items[i].key, &parser);
+
+		if (o && o->arg && c->items[i].value)
+			printf("--%s=%s\n", c->items[i].key, c->items[i].value);
+		else if (o && !settings_is_off(o, &c->items[i]))
+			printf("--%s\n", c->items[i].key);
+	}
+}
+
+/* The options point into it for as long as we run. */
+static void read_config(int argc, char **argv, struct options *o)
+{
+	static struct config c;
+	char error[CONFIG_MAX_TEXT];
+	bool check = false;
+	int r;
+
+	o->config = find_config(argc, argv, &check);
+	if (!o->config)
+		return;
+	bad_status = check ? 1 : EXIT_BAD_USAGE;
+	r = strcmp(o->config, "none") ? config_read(o->config, &c, error) : 0;
+	if (r == -ENOENT && !strcmp(o->config, OPTIONS_CONFIG))
+		r = 0;
+	if (r < 0)
+		bad_usage("%s:%s%s", o->config, *error ? "" : " ", *error ? error : r == -EFBIG ? "larger than 64 KiB" : strerror(-r));
+	for (size_t i = 0; i < c.n; i++) {
+		snprintf(where, sizeof(where), "%.*s:%u: ", BROKER_MAX_PATH - 1, o->config, c.items[i].line);
+		if (settings_apply(&serving_argp, o, &c.items[i], error) < 0)
+			bad_usage("%s", error);
+	}
+	*where = '\0';
+	bad_status = EXIT_BAD_USAGE;
+	if (!check)
+		return;
+	say_config(&c);
+	exit(0);
+}
+
 void options_parse(int argc, char **argv, struct options *ret)
 {
 	struct options o = { .hz = 100, .seconds = 10, .now = true, .max_overhead = 20000 };
@@ -331,6 +427,8 @@ void options_parse(int argc, char **argv, struct options *ret)
 		argv++, argc--;
 		argv[0] = (char *)"pprofd record";
 	}
+	if (!o.record)
+		read_config(argc, argv, &o);
 	if (argp_parse(argp, argc, argv, 0, NULL, &o))
 		exit(EXIT_BAD_USAGE);
 	if (!o.record && !o.n_listeners)
