@@ -18,7 +18,7 @@ ROOMS = {
     "proto": [],
     "preload": ["preload/"],
     "daemon/broker": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "bpf/identity.h", "daemon/broker/", "daemon/protocol.h", "daemon/fetch_protocol.h",
-                      "bpf_objects.h", "version.h"],
+                      "daemon/endpoints.h", "bpf_objects.h", "version.h"],
     "daemon/fetch": ["base/", "daemon/fetch/", "daemon/fetch_protocol.h"],
     "daemon/serve": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "daemon/serve/", "daemon/protocol.h", "proto/",
                      "symbolizer/client.h", "symbolizer/probes.h", "symbolizer/protocol.h",

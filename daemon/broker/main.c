@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "daemon/broker/broker.h"
+#include "daemon/broker/check.h"
 #include "daemon/broker/confine.h"
 #include "daemon/broker/diagnose.h"
 #include "daemon/broker/remote.h"
@@ -163,14 +164,18 @@ static int check_namespace(void)
 /* From here on we open nothing that needs more than profiling does. */
 static int confine(struct broker *b)
 {
-	int r = child_begin();
-
-	if (r < 0)
+	if (!b->options->check && child_begin() < 0)
 		return complain("cannot start the process that starts the others");
 	confine_capabilities();
 	if (b->keep >= 0 && faccessat(b->keep, ".", W_OK | X_OK, AT_EACCESS) < 0)
 		return complain("--keep-dir: it must be a directory of our own user, whose mode lets us write there");
 	return confine_calls() < 0 ? complain("cannot shut ourselves in: seccomp is missing") : 0;
+}
+
+static int check(struct broker *b)
+{
+	b->keep = -1;
+	return check_namespace() || confine(b) ? 1 : check_run(b->options);
 }
 
 static int load(struct broker *b)
@@ -311,6 +316,8 @@ int main(int argc, char **argv)
 	options_parse(argc, argv, &o);
 	if (o.remote)
 		return remote_record(&o, error) < 0 ? complain(error) : 0;
+	if (o.check)
+		return check(&b);
 	signals = block_signals();
 	debug_file_cache(b.debug_cache);
 	r = open_processes(&b, processes);

@@ -253,7 +253,7 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 		o->hosts[o->n_hosts++] = arg;
 		return 0;
 	case KEY_CONFIG: /* taken before */
-		if (!o->config || strcmp(arg, o->config) != 0)
+		if (o->config && strcmp(arg, o->config) != 0)
 			bad_usage("--config %s: one file, and the option in full, is wanted", arg);
 		return 0;
 	case KEY_CHECK_CONFIG:

@@ -122,6 +122,7 @@ static void __attribute__((noreturn)) run_child(const struct starter *s, unsigne
 	int r;
 
 	sigemptyset(&none);
+	signal(SIGUSR1, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (dup2(socket, CHILD_SOCKET) < 0 || (socket == CHILD_SOCKET &&
 					       fcntl(socket, F_SETFD, 0) < 0))
@@ -244,24 +245,50 @@ static int settle(struct starter *s, int socket)
 	return syscall(SYS_close_range, first, ~0u, 0) < 0 ? -errno : 0;
 }
 
+static struct starter s;
+
+static void __attribute__((noreturn)) end_all(int signal)
+{
+	(void)signal;
+	for (int i = 0; i < MAX_STARTED; i++)
+		if (s.started[i].pid)
+			syscall(SYS_pidfd_send_signal, s.started[i].pidfd, SIGKILL, NULL, 0);
+	_exit(0);
+}
+
+/* The kernel signals children at their parent's death as that one might: ours may not signal another user's. So we do,
+ * and do not rely on the end of our socket alone: a process of the broker's that hangs in an open shares its descriptors. */
+static void end_with_broker(void)
+{
+	struct sigaction a = { .sa_handler = end_all };
+	sigset_t set;
+
+	sigaction(SIGUSR1, &a, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGUSR1);
+}
+
 static void __attribute__((noreturn)) run(pid_t broker, int socket)
 {
-	static struct starter s;
 	static struct record r;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	end_with_broker();
 	prctl(PR_SET_NAME, "pprofd-starter");
 	s.broker = broker;
 	s.user = unprivileged_user();
-	if (getppid() != broker || settle(&s, socket) < 0)
+	if (settle(&s, socket) < 0)
 		_exit(1);
 	keep_little(&s);
+	if (getppid() != broker)
+		_exit(1);
 	while (record_receive(CHILD_SOCKET, &r, -1) == 0) {
 		answer(&s, &r);
 		if (record_send(CHILD_SOCKET, &r) < 0)
 			break;
 	}
-	_exit(0);
+	end_all(0);
 }
 
 int starter_program(const char *name)
