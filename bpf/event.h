@@ -279,6 +279,7 @@ enum pp_notice_type {
 	PP_NOTICE_FORK,		/* a child has inherited the probes; value = process slot */
 	PP_NOTICE_PEAK,		/* more is live than ever before; value = process slot */
 	PP_NOTICE_CUSTOM_FORK,	/* as PP_NOTICE_FORK, of the probes of custom profiles */
+	PP_NOTICE_CUSTOM,	/* what these probes cost has come to the mark; value = process slot */
 };
 
 struct pp_notice {
