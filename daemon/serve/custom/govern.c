@@ -10,7 +10,7 @@
  * more than the former. */
 #define ACCOUNT_NS (5 * NS_PER_S) /* how long nothing must be spent until the account is full */
 #define FLOOR 0.01
-#define FULL 0.9 /* enough to begin again */
+#define FULL 0.5 /* enough to begin again */
 #define LEAST_PAUSE_NS NS_PER_S
 #define MOST_PAUSE_NS (10 * NS_PER_S)
 #define NO_MARK UINT64_MAX
