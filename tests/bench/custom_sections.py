@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -46,7 +47,26 @@ def watch(o, pid):
                     break
             time.sleep(0.02)
     time.sleep(1)
-    return d
+    return d, url
+
+
+BURST = 2000  # what the ring holds, many times
+
+
+def in_a_trace(url, t, runs):
+    """ns of a region and of a log message while they are recorded, and those that were lost; in bursts."""
+    found, answers = {"region": [], "log": []}, []
+    thread = threading.Thread(target=lambda: answers.append(urllib.request.urlopen(url + "trace?maxbytes=1000000000&seconds=%d" % (
+        4 + runs // 5)).read()))
+    thread.start()
+    time.sleep(3)  # programs are loaded with the first
+    for _ in range(runs):
+        for kind, of in found.items():
+            of.append(t.ns(kind, BURST))
+            time.sleep(0.05)
+    thread.join()
+    lost = re.search(rb"in all: (\d+) events, (\d+) lost", answers[0])
+    return found, lost and lost.groups()
 
 
 def sites_of(path, function):
@@ -79,7 +99,7 @@ def section_custom(o):
         os.mkdir(directory + "/other")
         other = Pair(directory + "/other")
         links = empty(directory + "/other", other)
-        d = watch(o, t.p.pid)
+        d, url = watch(o, t.p.pid)
         try:
             turns = [(other.ns("idle", 100000), t.ns("idle", 100000)) for _ in range(2 * o.runs)]  # the machine drifts
             for of, what in ((lambda x: x[0], "two empty programs on the same two sites, by turns with the next"),
@@ -91,6 +111,13 @@ def section_custom(o):
                 for depth in (0, 10, 30):
                     print("| %s, %d functions deeper | %.0f |" % (
                         what, depth, median(lambda k=kind, n=depth: t.ns(k, 200000, n), o.runs)))
+            for kind, what in (("region", "a region (begin and end), nobody records"), ("log", "a log message, nobody records")):
+                print("| %s | %.2f |" % (what, median(lambda k=kind: t.ns(k, 10000000), o.runs)))
+            found, lost = in_a_trace(url, t, o.runs)
+            for kind, what in (("region", "a region, recorded"), ("log", "a log message, recorded")):
+                v = sorted(found[kind])
+                print("| %s | %.0f (a tenth is below %.0f) |" % (what, v[len(v) // 2], v[len(v) // 10]))
+            print("\nevents of that trace, lost: %s" % (tuple(int(x) for x in lost) if lost else "not told",))
         finally:
             d.terminate()
             d.wait()
