@@ -58,15 +58,19 @@ def in_a_trace(url, t, runs):
     found, answers = {"region": [], "log": []}, []
     thread = threading.Thread(target=lambda: answers.append(urllib.request.urlopen(url + "trace?maxbytes=1000000000&seconds=%d" % (
         4 + runs // 5)).read()))
+    urllib.request.urlopen(url + "trace?seconds=0.1").read()  # programs are loaded with the first
     thread.start()
-    time.sleep(3)  # programs are loaded with the first
-    for _ in range(runs):
+    for _ in range(300):
+        if t.ns("region", 100) > 100:
+            break
+        time.sleep(0.02)
+    for _ in range(runs):  # each burst is over before the window is
         for kind, of in found.items():
             of.append(t.ns(kind, BURST))
             time.sleep(0.05)
     thread.join()
     lost = re.search(rb"in all: (\d+) events, (\d+) lost", answers[0])
-    return found, lost and lost.groups()
+    return found, lost and [int(x) for x in lost.groups()]
 
 
 def sites_of(path, function):
@@ -117,7 +121,7 @@ def section_custom(o):
             for kind, what in (("region", "a region, recorded"), ("log", "a log message, recorded")):
                 v = sorted(found[kind])
                 print("| %s | %.0f (a tenth is below %.0f) |" % (what, v[len(v) // 2], v[len(v) // 10]))
-            print("\nevents of that trace, lost: %s" % (tuple(int(x) for x in lost) if lost else "not told",))
+            print("\nevents of that trace, lost: %s" % ("%d, %d" % tuple(lost) if lost else "not told"))
         finally:
             d.terminate()
             d.wait()

@@ -393,7 +393,7 @@ def functions(p):
 def test_track():
     """Functions of a program that says nothing: results, arguments, what is stored where an argument points."""
     t = Target("track")
-    d = lib.Daemon(t.p, arguments=TRACKS)
+    d = lib.Daemon(t.p, arguments=(*TRACKS, *EXACT))
     for name in ("fd", "mmap", "thread", "own things"):
         ready(d, name)
     before = len(os.listdir("/proc/%d/fd" % t.pid))
@@ -419,7 +419,7 @@ def test_track_spares_cancelled_threads():
     t.step("cancel")
     without = t.p.line(r"^cleaned (\d+ \d)").group(1)
     check(without == "3 1", "without us: %s" % without)
-    d = lib.Daemon(t.p, arguments=TRACKS)
+    d = lib.Daemon(t.p, arguments=(*TRACKS, *EXACT))
     ready(d, "fd")
     t.p.lines = []
     for _ in range(5):
