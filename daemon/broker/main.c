@@ -111,6 +111,33 @@ static int open_keep(struct broker *b)
 	return complain(text);
 }
 
+/* Without a directory of its own choice a pprofd does without one. */
+static int open_carry(struct broker *b)
+{
+	const struct options *o = b->options;
+	char text[LISTEN_MAX_TEXT + sizeof(b->carry.path)];
+	int r = carry_dir_open(o->record ? "none" : o->state, &b->carry);
+
+	if (r == 0)
+		return 0;
+	snprintf(text, sizeof(text), "--state-dir %s: %s", b->carry.path,
+		 r == -EPERM ? "it is not ours, or others may write there" : strerror(-r));
+	return complain(text);
+}
+
+/* --cleanup: programs and probes go with the process that made them, so files are all that there is. */
+static int clean_up(struct broker *b)
+{
+	unsigned n;
+
+	if (open_carry(b))
+		return 1;
+	n = carry_clean(&b->carry, true);
+	fprintf(stderr, "pprofd: %u files of counts removed%s%s; programs and probes end with the pprofd that made them\n", n,
+		b->carry.fd < 0 ? "" : " from ", b->carry.fd < 0 ? "" : b->carry.path);
+	return 0;
+}
+
 static int open_fetches(struct broker *b)
 {
 	const struct options *o = b->options;
@@ -247,7 +274,7 @@ static int run(struct broker *b, int signals)
 			uint64_t one = 1;
 
 			if (read(signals, &info, sizeof(info)) != sizeof(info) ||
-			    !b->options->record || info.ssi_signo != SIGINT)
+			    !b->options->record || info.ssi_signo == SIGHUP)
 				return 0;
 			if (write(b->finish, &one, sizeof(one)) < 0)
 				return 0;
@@ -281,6 +308,7 @@ static void end(struct broker *b)
 
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
+	carry_dir_close(&b->carry, b->processes, b->n_processes);
 	fetches_deinit(&b->fetches);
 	child_end();
 	for (size_t i = 0; i < b->n_listeners; i++)
@@ -307,6 +335,7 @@ int main(int argc, char **argv)
 				   .processes = processes,
 				   .output = -1,
 				   .finish = -1,
+				   .carry = { .fd = -1 },
 				   .serve = CHILD_NONE,
 				   .symbolizer = CHILD_NONE,
 				   .status = -1 };
@@ -318,6 +347,8 @@ int main(int argc, char **argv)
 		return remote_record(&o, error) < 0 ? complain(error) : 0;
 	if (o.check)
 		return check(&b);
+	if (o.cleanup)
+		return clean_up(&b);
 	signals = block_signals();
 	debug_file_cache(b.debug_cache);
 	r = open_processes(&b, processes);
@@ -328,6 +359,8 @@ int main(int argc, char **argv)
 	if (!r)
 		r = open_keep(&b);
 	if (!r)
+		r = open_carry(&b);
+	if (!r)
 		r = open_fetches(&b);
 	if (!r)
 		r = check_namespace();
@@ -337,6 +370,8 @@ int main(int argc, char **argv)
 		r = broker_start_serve(&b) < 0 ? complain("cannot start pprofd-serve") : 0;
 	if (!r)
 		r = load(&b);
+	if (!r && o.record && !o.now && !o.seconds_given)
+		fprintf(stderr, "pprofd: recording until Ctrl-C, %d minutes at most\n", OPTIONS_MAX_SECONDS / 60);
 	if (!r)
 		r = run(&b, signals);
 	end(&b);

@@ -14,7 +14,7 @@
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
        KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE, KEY_DEBUG,
-       KEY_TRACK, KEY_REMOTE, KEY_CONFIG, KEY_CHECK, KEY_CHECK_CONFIG };
+       KEY_TRACK, KEY_REMOTE, KEY_CONFIG, KEY_CHECK, KEY_CHECK_CONFIG, KEY_STATE, KEY_CLEANUP };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -57,6 +57,10 @@ static const struct argp_option serving[] = {
 	  "serve addresses other than loopback although there is no authentication", 0 },
 	{ "keep-dir", KEY_KEEP, "DIR", 0,
 	  "where to write the heap profile of a process that has ended", 0 },
+	{ "state-dir", KEY_STATE, "DIR", 0,
+	  "where counts outlive a pprofd that is killed, for the next one to go on from; given here, one that is stopped, too "
+	  "(default, for root: /run/pprofd; none: nowhere)", 0 },
+	{ "cleanup", KEY_CLEANUP, NULL, 0, "remove what a pprofd that was killed has left there, and end", 0 },
 	{ "allow-host", KEY_ALLOW_HOST, "NAME", 0,
 	  "a name by which clients reach this server, for its Host check; * for any", 0 },
 	{ "config", KEY_CONFIG, "FILE", 0,
@@ -69,7 +73,9 @@ static const struct argp_option serving[] = {
 };
 
 static const struct argp_option recording[] = {
-	{ "seconds", 's', "N", 0, "length of the window, 1 to 3600 (default 10; of goroutine none: as it is now)", 0 },
+	{ "seconds", 's', "N", 0,
+	  "length of the window, 1 to 3600 (default: until Ctrl-C, an hour at most; of goroutine none: as it is now; "
+	  "with --remote 10 of profile and wall, else what the server has)", 0 },
 	{ "output", 'o', "FILE", 0, "write the profile there", 0 },
 	{ "remote", KEY_REMOTE, "URL", 0,
 	  "instead of --pid: ask a running pprofd, http://HOST:PORT, http://HOST:PORT/pid/PID or unix:/PATH", 0 },
@@ -214,7 +220,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		o->btf = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->n_pids && !o->remote && !o->check)
+		if (!o->n_pids && !o->remote && !o->check && !o->cleanup)
 			bad_usage("which process? Give --pid PID");
 		return 0;
 	}
@@ -243,6 +249,12 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_KEEP:
 		o->keep = arg;
+		return 0;
+	case KEY_STATE:
+		o->state = arg;
+		return 0;
+	case KEY_CLEANUP:
+		o->cleanup = true;
 		return 0;
 	case KEY_INSECURE:
 		o->insecure = true;
@@ -348,7 +360,7 @@ static const struct argp recording_argp = {
 	.children = children,
 	.args_doc = "PROFILE",
 	.doc = "Write one profile of a running process and end.\v"
-	       "An interrupt (Ctrl-C) ends the window early; what was seen so far is written.",
+	       "An interrupt (Ctrl-C) or SIGTERM ends the window; what was seen so far is written.",
 };
 
 /* Which file, before anything else is parsed: what stands in it comes first. NULL: none is to be read. */
@@ -417,7 +429,7 @@ static void read_config(int argc, char **argv, struct options *o)
 
 void options_parse(int argc, char **argv, struct options *ret)
 {
-	struct options o = { .hz = 100, .seconds = 10, .now = true, .max_overhead = 20000 };
+	struct options o = { .hz = 100, .seconds = OPTIONS_MAX_SECONDS, .now = true, .max_overhead = 20000 };
 	const struct argp *argp = &serving_argp;
 
 	argv[0] = (char *)"pprofd";

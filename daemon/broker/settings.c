@@ -7,7 +7,7 @@
 #define MAX_SHOWN 60
 
 /* What names a file, or another way to be run, stands on the command line. */
-static const char *const not_in_files[] = { "config", "check-config", "check" };
+static const char *const not_in_files[] = { "config", "check-config", "check", "cleanup" };
 
 const struct argp_option *settings_find(const struct argp *argp, const char *name, argp_parser_t *ret)
 {

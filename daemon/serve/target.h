@@ -11,6 +11,7 @@
 
 #include "base/vec.h"
 #include "bpf/event.h"
+#include "daemon/serve/carry.h"
 #include "daemon/serve/custom/custom.h"
 #include "daemon/serve/heap/heap.h"
 #include "daemon/serve/label.h"
@@ -48,6 +49,7 @@ struct target {
 	VEC(uint32_t) images;	    /* lock: ids in counts, the newest last */
 	uint64_t n_left_out;	    /* lock: mappings past our bounds */
 	struct target_labels labels; /* lock */
+	struct carry carry;
 	struct target_heap heap;    /* scan_lock */
 	struct target_custom custom; /* likewise */
 	struct wait_data wait_data; /* scan_lock and lock to write */
@@ -56,6 +58,8 @@ struct target {
 enum target_result { TARGET_OK, TARGET_GONE };
 
 bool target_alive(const struct target *t);
+/* CPU time of the process, all its threads, in ns; 0: it has ended. */
+int64_t target_cpu_ns(const struct target *t);
 /* What has ended is remembered for a while. Takes the core's lock. */
 #define TARGET_KEPT_NS (600ll * 1000000000)
 bool target_kept(struct core *c, const struct target *t);
