@@ -14,7 +14,7 @@
 
 #include "base/cleanup.h"
 
-#define BACKLOG 128
+#define BACKLOG 1024 /* bursts of scrapers; the kernel's somaxconn holds */
 
 static bool is_loopback(const struct sockaddr *a)
 {
