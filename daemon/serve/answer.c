@@ -481,6 +481,8 @@ static void answer_profile(struct asking *s, const char *name)
 		return;
 	s->ret->capture = !p || p->arm != PROFILE_SYMBOL;
 	s->ret->pid = s->target->pid;
+	if (p && p->arm == PROFILE_CUMULATIVE)
+		carry_wait(s->a->core, s->target);
 	if (!p)
 		answer_custom(s, name);
 	else if (p->arm == PROFILE_WINDOWED || p->arm == PROFILE_WALL)
@@ -497,6 +499,8 @@ static void answer_profile(struct asking *s, const char *name)
 		answer_kept(s, p);
 	else
 		answer_cmdline(s);
+	if (p && p->arm == PROFILE_CUMULATIVE && s->ret->status == 200)
+		carry_save(s->a->core, s->target);
 }
 
 /* Rows that the profile has, as in Go; 0 of cmdline and profile. */
