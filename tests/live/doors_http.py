@@ -34,9 +34,9 @@ def authority(where, name):
             "-subj", "/CN=" + name)
 
 
-def certificate(where, name, alternative, ca="ca"):
+def certificate(where, name, alternative, more="", ca="ca"):
     openssl("req", *EC, "-keyout", where / (name + ".key"), "-out", where / "csr", "-subj", "/CN=" + name)
-    (where / "extensions").write_text("subjectAltName=" + alternative)
+    (where / "extensions").write_text("subjectAltName=" + alternative + "\n" + more)
     openssl("x509", "-req", "-in", where / "csr", "-CA", where / (ca + ".pem"), "-CAkey", where / (ca + ".key"),
             "-CAcreateserial", "-days", "2", "-extfile", where / "extensions", "-out", where / (name + ".pem"))
 
@@ -133,6 +133,7 @@ def test_clients_with_certificates():
     where = place()
     certificate(where, "alice", "DNS:alice.example,URI:spiffe://alice")
     certificate(where, "mallory", "DNS:mallory.example")
+    certificate(where, "purpose", "URI:spiffe://alice", "extendedKeyUsage=serverAuth")
     authority(where, "other")
 
     def tls(policy, more="  client_ca_file: ca.pem\n"):
@@ -142,7 +143,7 @@ def test_clients_with_certificates():
         return () if not name else ("--cert", str(where / (name + ".pem")), "--key", str(where / (name + ".key")))
 
     d = Door(where, tls("RequireAndVerifyClientCert", "  client_ca_file: ca.pem\n  client_allowed_sans: [bob, spiffe://alice]\n"))
-    for name, served in (("alice", True), ("mallory", False), ("other", False), (None, False)):
+    for name, served in (("alice", True), ("mallory", False), ("purpose", False), ("other", False), (None, False)):
         check((d.status(*of(name)) == 200) == served, "allowed names: %s" % name)
     check(d.said('user="CN=alice" pid='), "%s" % d.lines)
     for policy, more, marks in (

@@ -124,6 +124,9 @@ static bool is_allowed(const struct tls *t, gnutls_x509_crt_t crt)
 /* In the handshake, once the client's certificate has come, or not. 0: it may go on. */
 static int verify(gnutls_session_t session)
 {
+	/* a server's certificate is no client's, as in Go */
+	gnutls_typed_vdata_st purpose = { .type = GNUTLS_DT_KEY_PURPOSE_OID,
+					  .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT };
 	const struct tls *t = gnutls_session_get_ptr(session);
 	gnutls_x509_crt_t crt;
 	unsigned status = ~0u, n = 0;
@@ -133,7 +136,7 @@ static int verify(gnutls_session_t session)
 		return 0; /* where one is needed, GnuTLS itself ends it */
 	if (t->client_auth < BROKER_CLIENT_VERIFY)
 		return 0;
-	if (gnutls_certificate_verify_peers3(session, NULL, &status) < 0 || status)
+	if (gnutls_certificate_verify_peers(session, &purpose, 1, &status) < 0 || status)
 		return -1;
 	if (!t->n_sans)
 		return 0;
