@@ -270,7 +270,6 @@ def test_redact():
         check(a.status == 200, "%s: %d" % (path, a.status))
         found = re.search(rb"[\w.-]*/(rungs|lib[\w.+-]*\.so).*", a.body)
         check(not found, "%s: %s" % (path, found))
-    check("rungs.c:" in answers[0].text(), answers[0].text())
     d.stop()
 
 
