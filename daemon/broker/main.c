@@ -277,7 +277,7 @@ static int run(struct broker *b, int signals)
 				return 0;
 			if (info.ssi_signo == SIGHUP && b->web.path)
 				broker_look_web(b, true);
-			else if (!b->options->record || info.ssi_signo != SIGINT ||
+			else if (!b->options->record || info.ssi_signo == SIGHUP ||
 				 write(b->finish, &one, sizeof(one)) < 0)
 				return 0;
 		}
@@ -373,6 +373,8 @@ int main(int argc, char **argv)
 	}
 	if (!r)
 		r = load(&b);
+	if (!r && o.record && !o.now && !o.seconds_given)
+		fprintf(stderr, "pprofd: recording until Ctrl-C, %d minutes at most\n", OPTIONS_MAX_SECONDS / 60);
 	if (!r)
 		r = run(&b, signals);
 	end(&b);
