@@ -43,9 +43,11 @@ LIBRARIES = {
     r"lzma\.h|libiberty/.*": ["symbolizer/"],
     r"zstd\.h": ["symbolizer/sections.c"],
     r"Zydis/.*": ["symbolizer/chooser.c", "symbolizer/flow_x86.c"],
-    r"yaml\.h": ["daemon/broker/config.c"],
+    r"yaml\.h": ["daemon/broker/config.c", "daemon/broker/web_file.c"],
     r"cap-ng\.h": ["daemon/broker/"],
     r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/broker/confine.c", "daemon/serve/sandbox.c", "daemon/fetch/sandbox.c", "daemon/serve/trace/call.c"],
+    r"gnutls/.*": ["daemon/serve/door/tls.c", "daemon/serve/door/password.c"],
+    r"crypt\.h": ["daemon/serve/door/password.c"],
     r"zlib\.h": ["daemon/serve/encode.c", "symbolizer/"],
     r"protobuf-c/.*": ["daemon/serve/encode.c", "proto/"],
 }

@@ -73,6 +73,10 @@ static int send_start(const struct broker *b, struct record *r)
 				  .max_overhead = o->max_overhead,
 				  .n_tracks = o->n_tracks,
 				  .debuginfod = o->n_debuginfod > 0,
+				  .has_web = b->web.path != NULL,
+				  .max_rate = o->max_rate,
+				  .redact = o->redact,
+				  .audit = o->audit,
 				  .one_shot = o->record };
 
 	s.n_text = start_text(o, (char *)r->data + sizeof(s), RECORD_MAX - sizeof(s));
@@ -110,7 +114,7 @@ int broker_start_serve(struct broker *b)
 		memcpy(r.data, b->options->tracks, r.n);
 		err = record_send(b->serve.socket, &r);
 	}
-	return err;
+	return b->web.path && err == 0 ? broker_send_web(b) : err;
 }
 
 static void answer_maps(struct broker *b, struct answer *a)
@@ -508,6 +512,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_LABELS:
 		answer_labels(b, &a);
+		break;
+	case BROKER_WEB:
+		answer_web(b, &a);
 		break;
 	case BROKER_KALLSYMS:
 		r.n = 0;

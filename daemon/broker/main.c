@@ -83,18 +83,35 @@ static int open_processes(struct broker *b, struct process *processes)
 static int open_listeners(struct broker *b)
 {
 	char error[LISTEN_MAX_TEXT];
+	bool open = b->options->insecure || web_file_authenticates(&b->web.file);
 	size_t max = sizeof(b->listeners) / sizeof(b->listeners[0]);
 
 	for (unsigned i = 0; i < b->options->n_listeners; i++) {
-		int r = listen_bind(b->options->listeners[i], b->options->insecure, b->listeners,
-				    max, &b->n_listeners, error);
+		int r = listen_bind(b->options->listeners[i], open, b->listeners, max, &b->n_listeners, error);
 
 		if (r != LISTEN_BOUND) {
 			complain(error);
 			return r > 0 ? EXIT_BAD_USAGE : 1;
 		}
 	}
+	for (size_t i = 0; i < b->n_listeners; i++) {
+		b->web.open_listeners |= b->listeners[i].open && !b->options->insecure;
+		if (b->listeners[i].open && b->web.file.n_users && !b->web.file.tls)
+			fprintf(stderr, "pprofd: %s: passwords are not encrypted on their way: tls_server_config is missing\n",
+				b->options->web_config);
+	}
 	return 0;
+}
+
+static int open_web(struct broker *b)
+{
+	char error[WEB_MAX_TEXT];
+	int r = b->options->web_config ? web_open(&b->web, b->options->web_config, error) : 0;
+
+	if (r == 0)
+		return 0;
+	complain(error);
+	return r == -EINVAL ? EXIT_BAD_USAGE : 1;
 }
 
 static int open_keep(struct broker *b)
@@ -221,9 +238,11 @@ static void say_ready(struct broker *b)
 	for (size_t i = 0; i < b->n_listeners; i++) {
 		const struct listener *l = &b->listeners[i];
 
-		fprintf(stderr, "pprofd: serving %s%s%s\n", l->shown,
+		bool tls = b->web.file.tls && !strncmp(l->shown, "http:", 5);
+
+		fprintf(stderr, "pprofd: serving %s%s%s%s\n", tls ? "https" : "", l->shown + (tls ? 4 : 0),
 			strncmp(l->shown, "unix:", 5) ? "/debug/pprof/" : "",
-			l->assumed_loopback ? " (loopback only; --insecure serves every address)" :
+			l->assumed_loopback ? " (loopback only; with authentication or --insecure: every address)" :
 					      "");
 	}
 }
@@ -273,10 +292,12 @@ static int run(struct broker *b, int signals)
 			struct signalfd_siginfo info;
 			uint64_t one = 1;
 
-			if (read(signals, &info, sizeof(info)) != sizeof(info) ||
-			    !b->options->record || info.ssi_signo == SIGHUP)
+			if (read(signals, &info, sizeof(info)) != sizeof(info))
 				return 0;
-			if (write(b->finish, &one, sizeof(one)) < 0)
+			if (info.ssi_signo == SIGHUP && b->web.path)
+				broker_look_web(b, true);
+			else if (!b->options->record || info.ssi_signo == SIGHUP ||
+				 write(b->finish, &one, sizeof(one)) < 0)
 				return 0;
 		}
 		if (f[1].revents && broker_answer(b) < 0 &&
@@ -311,6 +332,7 @@ static void end(struct broker *b)
 	carry_dir_close(&b->carry, b->processes, b->n_processes);
 	fetches_deinit(&b->fetches);
 	child_end();
+	web_close(&b->web);
 	for (size_t i = 0; i < b->n_listeners; i++)
 		if (!strncmp(b->listeners[i].shown, "unix:", 5))
 			unlink(b->listeners[i].shown + 5);
@@ -335,6 +357,7 @@ int main(int argc, char **argv)
 				   .processes = processes,
 				   .output = -1,
 				   .finish = -1,
+				   .web = WEB_NONE,
 				   .carry = { .fd = -1 },
 				   .serve = CHILD_NONE,
 				   .symbolizer = CHILD_NONE,
@@ -352,6 +375,8 @@ int main(int argc, char **argv)
 	signals = block_signals();
 	debug_file_cache(b.debug_cache);
 	r = open_processes(&b, processes);
+	if (!r)
+		r = open_web(&b);
 	if (!r)
 		r = open_listeners(&b);
 	if (!r)

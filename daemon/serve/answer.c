@@ -11,6 +11,7 @@
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/kept.h"
 #include "daemon/serve/contention.h"
+#include "daemon/serve/door/redact.h"
 #include "daemon/serve/encode.h"
 #include "daemon/serve/gperftools.h"
 #include "daemon/serve/index.h"
@@ -60,6 +61,8 @@ static void answer_cmdline(const struct asking *s)
 	}
 	while (b->n < MAX_CMDLINE && (n = read(fd, buffer, sizeof(buffer))) > 0)
 		bytes_add(b, buffer, (size_t)n);
+	if (c->redact & BROKER_REDACT_CMDLINE)
+		redact_cmdline(b);
 	for (size_t i = 0; s->gperftools && i < b->n; i++) /* there, each has a line */
 		if (b->data[i] == '\0')
 			b->data[i] = '\n';
@@ -476,6 +479,8 @@ static void answer_profile(struct asking *s, const char *name)
 	}
 	if (!take_demangle(s))
 		return;
+	s->ret->capture = !p || p->arm != PROFILE_SYMBOL;
+	s->ret->pid = s->target->pid;
 	if (p && p->arm == PROFILE_CUMULATIVE)
 		carry_wait(s->a->core, s->target);
 	if (!p)

@@ -16,6 +16,7 @@
 
 #include "daemon/serve/answer.h"
 #include "daemon/serve/clock.h"
+#include "daemon/serve/door/web.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/profile.h"
 #include "daemon/serve/sandbox.h"
@@ -30,6 +31,8 @@ struct orders {
 	char text[RECORD_MAX]; /* NUL-terminated strings */
 	int fds[MAX_LISTENERS];
 	size_t n_fds;
+	struct web *web; /* NULL: there is none */
+	char web_error[WEB_MAX_ERROR + 32];
 };
 
 static int hear_start(struct core *c, struct record *r, struct orders *ret)
@@ -49,6 +52,7 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	memcpy(ret->fds, r->fds, r->n_fds * sizeof(int));
 	ret->n_fds = r->n_fds;
 	c->hz = ret->start.hz;
+	c->redact = ret->start.redact;
 	c->period_ns = ret->start.period_ns;
 	c->waits.mode = (enum broker_wait_mode)ret->start.wait;
 	c->sources.servers = ret->start.debuginfod;
@@ -96,6 +100,22 @@ static int hear_tracks(struct core *c, struct record *r, uint32_t n)
 	return 0;
 }
 
+/* What is wrong with the files of the operator's choice is his to know, and the end. */
+static int hear_web(struct core *c, struct record *r, struct orders *ret)
+{
+	char error[WEB_MAX_ERROR];
+	struct web_config *first;
+	int err = broker_hear(&c->broker, BROKER_WEB, r);
+
+	if (err < 0)
+		return err;
+	err = web_config_new(r, error, &first);
+	if (err == 0)
+		return web_new(&c->broker, first, &ret->web);
+	snprintf(ret->web_error, sizeof(ret->web_error), "--web.config.file: %s", error);
+	return 0;
+}
+
 static int hear_orders(struct core *c, struct orders *ret)
 {
 	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
@@ -105,6 +125,8 @@ static int hear_orders(struct core *c, struct orders *ret)
 		err = hear_target(c, r);
 	if (err == 0 && ret->start.n_tracks)
 		err = hear_tracks(c, r, ret->start.n_tracks);
+	if (err == 0 && ret->start.has_web)
+		err = hear_web(c, r, ret);
 	return err;
 }
 
@@ -253,7 +275,14 @@ static int serve(struct core *c, struct orders *o)
 	pthread_t watcher;
 	int err;
 
+	if (*o->web_error) {
+		broker_tell(&c->broker, BROKER_RESULT, -EINVAL, o->web_error);
+		return -EINVAL;
+	}
 	peers.n_hosts = host_list(o, hosts);
+	peers.web = o->web;
+	peers.max_rate = o->start.max_rate;
+	peers.audit = o->start.audit;
 	for (uint32_t i = 0; i < c->n_targets && c->n_targets == 1; i++)
 		uids[peers.n_uids++] = c->targets[i].uid; /* one's own process is one's own business */
 	err = http_new(o->fds, o->n_fds, &http_default_limits, &peers, answer, &a, &h);
@@ -268,6 +297,7 @@ static int serve(struct core *c, struct orders *o)
 	scan_targets(c);
 	pthread_join(watcher, NULL);
 	http_free(TAKE_PTR(h)); /* nobody asks any more */
+	web_free(o->web);
 	for (uint32_t i = 0; i < c->n_targets; i++)
 		carry_save(c, &c->targets[i]);
 	cursors_deinit(&a.cursors);
