@@ -83,7 +83,15 @@ static int open_listeners(struct broker *b)
 	char error[LISTEN_MAX_TEXT];
 	size_t max = sizeof(b->listeners) / sizeof(b->listeners[0]);
 
-	for (unsigned i = 0; i < b->options->n_listeners; i++) {
+	for (unsigned i = 0; i < b->notify.n_sockets && !b->options->record; i++) {
+		int r = listen_adopt(NOTIFY_FIRST_FD + (int)i, b->options->insecure, b->listeners, max, &b->n_listeners, error);
+
+		if (r != LISTEN_BOUND) {
+			complain(error);
+			return r > 0 ? EXIT_BAD_USAGE : 1;
+		}
+	}
+	for (unsigned i = 0; i < b->options->n_listeners && !(b->n_listeners && b->options->default_listener); i++) {
 		int r = listen_bind(b->options->listeners[i], b->options->insecure, b->listeners,
 				    max, &b->n_listeners, error);
 
@@ -171,6 +179,8 @@ static int load(struct broker *b)
 
 static void say_ready(struct broker *b)
 {
+	char lines[LISTEN_MAX_TEXT + 100];
+
 	b->ready = false;
 	for (size_t i = 0; i < b->n_listeners; i++) {
 		const struct listener *l = &b->listeners[i];
@@ -180,6 +190,19 @@ static void say_ready(struct broker *b)
 			l->assumed_loopback ? " (loopback only; --insecure serves every address)" :
 					      "");
 	}
+	snprintf(lines, sizeof(lines), "READY=1\nSTATUS=serving %s", b->n_listeners ? b->listeners[0].shown : "nobody");
+	notify_say(&b->notify, lines);
+}
+
+static int take_systemd(struct broker *b)
+{
+	char text[LISTEN_MAX_TEXT];
+	int r = notify_init(&b->notify);
+
+	if (r == 0)
+		return 0;
+	snprintf(text, sizeof(text), "what systemd gave us (LISTEN_FDS, NOTIFY_SOCKET): %s", strerror(-r));
+	return complain(text);
 }
 
 /* Serve has ended: everything that it had armed is taken off; it starts afresh. */
@@ -260,11 +283,12 @@ static void end(struct broker *b)
 {
 	struct stat st;
 
+	notify_say(&b->notify, "STOPPING=1");
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
 	fetches_deinit(&b->fetches);
 	for (size_t i = 0; i < b->n_listeners; i++)
-		if (!strncmp(b->listeners[i].shown, "unix:", 5))
+		if (!strncmp(b->listeners[i].shown, "unix:", 5) && !b->listeners[i].adopted)
 			unlink(b->listeners[i].shown + 5);
 	if (b->options->output && b->status && fstat(b->output, &st) == 0 && st.st_size == 0)
 		unlink(b->options->output);
@@ -285,6 +309,7 @@ int main(int argc, char **argv)
 	static struct options o;
 	static struct broker b = { .options = &o,
 				   .processes = processes,
+				   .notify = NOTIFY_NONE,
 				   .output = -1,
 				   .finish = -1,
 				   .serve = CHILD_NONE,
@@ -298,7 +323,9 @@ int main(int argc, char **argv)
 		return remote_record(&o, error) < 0 ? complain(error) : 0;
 	signals = block_signals();
 	debug_file_cache(b.debug_cache);
-	r = open_processes(&b, processes);
+	r = take_systemd(&b);
+	if (!r)
+		r = open_processes(&b, processes);
 	if (!r)
 		r = open_listeners(&b);
 	if (!r)
