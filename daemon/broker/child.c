@@ -57,6 +57,9 @@ static int find_program(const char *name, char *to, size_t n)
 		*slash = '\0';
 		if ((size_t)snprintf(to, n, "%s/%s", self, name) < n && access(to, X_OK) == 0)
 			return 0;
+		/* a tree that was put elsewhere as a whole */
+		if ((size_t)snprintf(to, n, "%s/../libexec/pprofd/%s", self, name) < n && access(to, X_OK) == 0)
+			return 0;
 	}
 	if ((size_t)snprintf(to, n, "%s/pprofd/%s", PPROFD_LIBEXECDIR, name) >= n)
 		return -ENAMETOOLONG;
