@@ -428,6 +428,20 @@ static void answer_keep(struct broker *b, struct answer *a)
 	a->r->n = 0;
 }
 
+static void answer_carry(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+	int fds[2] = { -1, -1 };
+
+	a->r->status = -EINVAL;
+	if (target && *target < b->n_processes)
+		a->r->status = carry_open(&b->carry, &b->processes[*target], fds);
+	a->r->n = 0;
+	a->give = true;
+	for (int i = 0; i < 2 && a->r->status == 0; i++)
+		a->r->fds[a->r->n_fds++] = fds[i];
+}
+
 static void answer_slab(struct broker *b, struct answer *a)
 {
 	const uint32_t *index = record_payload(a->r, uint32_t);
@@ -550,6 +564,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_KEEP:
 		answer_keep(b, &a);
+		break;
+	case BROKER_CARRY:
+		answer_carry(b, &a);
 		break;
 	case BROKER_SYMBOLIZER:
 		answer_symbolizer(b, &a);

@@ -476,6 +476,8 @@ static void answer_profile(struct asking *s, const char *name)
 	}
 	if (!take_demangle(s))
 		return;
+	if (p && p->arm == PROFILE_CUMULATIVE)
+		carry_wait(s->a->core, s->target);
 	if (!p)
 		answer_custom(s, name);
 	else if (p->arm == PROFILE_WINDOWED || p->arm == PROFILE_WALL)
@@ -492,6 +494,8 @@ static void answer_profile(struct asking *s, const char *name)
 		answer_kept(s, p);
 	else
 		answer_cmdline(s);
+	if (p && p->arm == PROFILE_CUMULATIVE && s->ret->status == 200)
+		carry_save(s->a->core, s->target);
 }
 
 /* Rows that the profile has, as in Go; 0 of cmdline and profile. */

@@ -271,6 +271,8 @@ static int serve(struct core *c, struct orders *o)
 	scan_targets(c);
 	pthread_join(watcher, NULL);
 	http_free(TAKE_PTR(h)); /* nobody asks any more */
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		carry_save(c, &c->targets[i]);
 	cursors_deinit(&a.cursors);
 	return 0;
 }

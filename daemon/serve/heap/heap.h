@@ -112,6 +112,7 @@ int heap_load(struct core *c);
 void heap_follow(struct core *c, struct target *t, bool new_image);
 /* A notice, or a time that has come. The scan lock is held. */
 void heap_govern(struct core *c, struct target *t);
+/* Those of an earlier pprofd among them. */
 void heap_count(const struct core *c, const struct target *t, struct heap_counters *ret);
 /* More is live than ever: that is kept. The scan lock is held. */
 void heap_peak(struct core *c, struct target *t);
