@@ -169,6 +169,7 @@ void privilege_drop(void)
 	bool had[sizeof(keep) / sizeof(keep[0])];
 	FILE *f = fopen("/proc/sys/kernel/perf_event_paranoid", "re");
 	int paranoid = 2;
+	bool had_setpcap;
 
 	if (f) {
 		if (fscanf(f, "%d", &paranoid) != 1)
@@ -179,13 +180,14 @@ void privilege_drop(void)
 	for (size_t i = 0; i < n; i++)
 		had[i] = capng_have_capability(CAPNG_PERMITTED, keep[i]) &&
 			 (keep[i] != CAP_SYS_ADMIN || paranoid > 2);
+	had_setpcap = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
 	capng_clear(CAPNG_SELECT_BOTH);
 	for (size_t i = 0; i < n; i++)
 		if (had[i])
 			capng_update(CAPNG_ADD,
 				     CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
 				     keep[i]);
-	if (capng_apply(CAPNG_SELECT_BOTH) < 0)
-		capng_apply(CAPNG_SELECT_CAPS);
+	/* the bounding set takes CAP_SETPCAP; libcap-ng tells the system's log where it is missing */
+	capng_apply(had_setpcap ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }

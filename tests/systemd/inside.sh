@@ -50,10 +50,10 @@ home=$(show MainPID busy-home) tmp=$(show MainPID busy-tmp)
 describe() {
 	mkdir -p /run/systemd/system/pprofd.service.d "/run/systemd/system/pprofd@.service.d"
 	if ! pprofd --help | grep -q -e --config; then
-		printf '[Service]\nExecStart=\nExecStart=/usr/bin/pprofd --pid %s --pid %s\n' "$home" "$tmp" >/run/systemd/system/pprofd.service.d/what.conf
+		printf '[Service]\nExecStart=\nExecStart=/usr/bin/pprofd --pid %s --pid %s --state-dir /run/pprofd/counts\n' "$home" "$tmp" >/run/systemd/system/pprofd.service.d/what.conf
 	fi
 	if ! pprofd --help | grep -q -e --unit; then
-		printf '[Service]\nExecStart=\nExecStart=/usr/bin/pprofd --pid %s --listen unix:/run/pprofd/%%i.sock\n' "$home" \
+		printf '[Service]\nExecStart=\nExecStart=/usr/bin/pprofd --pid %s --listen unix:/run/pprofd@%%i/http.sock --state-dir /run/pprofd@%%i/counts\n' "$home" \
 			>"/run/systemd/system/pprofd@.service.d/what.conf"
 	fi
 	# so that the watchdog need not be waited for so long
@@ -120,7 +120,12 @@ kill -KILL "$(serve)"
 claim "serve is killed: the broker starts another" eventually base
 claim "without the service being restarted" is MainPID "$main"
 
+counts() { [ -n "$(ls /run/pprofd/counts)" ]; }
+claim "there are counts that outlive a restart" eventually counts
+claim "restart" systemctl restart pprofd
+claim "they are still there" counts
 claim "stop" systemctl stop pprofd
+claim "and they went with it" test ! -e /run/pprofd
 claim "and nothing is left of it" bash -c '! pgrep pprofd'
 claim "and it did not fail" is ActiveState inactive
 claim "the result is success" is Result success
@@ -138,8 +143,8 @@ claim "the socket's file goes with the socket unit" bash -c '[ ! -e /run/pprofd.
 
 # One description.
 claim "an instance starts" systemctl start pprofd@busy-home
-claim "and answers on its own socket" bash -c 'eventually() { for i in $(seq 60); do "$@" && return; sleep 1; done; return 1; }; eventually curl -sS --max-time 100 --unix-socket /run/pprofd/busy-home.sock -o /tmp/x http://localhost/debug/pprof/ && grep -q profile /tmp/x'
-claim "a stranger is not let in" bash -c '[ "$(setpriv --reuid=65534 --clear-groups curl -sS -o /dev/null -w "%{http_code}" --unix-socket /run/pprofd/busy-home.sock http://localhost/debug/pprof/)" = 403 ]'
+claim "and answers on its own socket" bash -c 'eventually() { for i in $(seq 60); do "$@" && return; sleep 1; done; return 1; }; eventually curl -sS --max-time 100 --unix-socket /run/pprofd@busy-home/http.sock -o /tmp/x http://localhost/debug/pprof/ && grep -q profile /tmp/x'
+claim "a stranger is not let in" bash -c '[ "$(setpriv --reuid=65534 --clear-groups curl -sS -o /dev/null -w "%{http_code}" --unix-socket /run/pprofd@busy-home/http.sock http://localhost/debug/pprof/)" = 403 ]'
 claim "the instance stops" systemctl stop pprofd@busy-home
 
 # Bad configuration is not retried.
