@@ -14,7 +14,7 @@ OPTION = re.compile(r"^ +(?:(-\S), )?(--[\w.-]+)(?:\[?=([^\s\]]+)\]?)? +(.*)$")
 
 def help_of(program, *command):
     """Each option of it on one line: [(short, long, argument, text)]."""
-    env = dict(os.environ, ARGP_HELP_FMT="rmargin=20000", LC_ALL="C")
+    env = dict(os.environ, ARGP_HELP_FMT="rmargin=20000", LC_ALL="C", ASAN_OPTIONS="detect_leaks=0")
     text = subprocess.run([program, *command, "--help"], env=env, stdout=subprocess.PIPE, check=True).stdout.decode()
     return [m.groups() for m in map(OPTION.match, text.splitlines()) if m]
 

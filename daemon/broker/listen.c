@@ -247,7 +247,7 @@ int listen_adopt(int fd, bool insecure, struct listener *to, size_t max, size_t 
 		show(&l);
 	if (a.ss_family != AF_UNIX && !insecure && !is_loopback((struct sockaddr *)&a)) {
 		snprintf(error, LISTEN_MAX_TEXT,
-			 "%s, of the .socket unit, is not loopback and there is no authentication: add --insecure to serve it "
+			 "%.150s, of the .socket unit, is not loopback and there is no authentication: add --insecure to serve it "
 			 "all the same",
 			 l.shown);
 		return LISTEN_INSECURE;
