@@ -278,7 +278,7 @@ static int run(struct broker *b, int signals)
 			uint64_t one = 1;
 
 			if (read(signals, &info, sizeof(info)) != sizeof(info) ||
-			    !b->options->record || info.ssi_signo != SIGINT)
+			    !b->options->record || info.ssi_signo == SIGHUP)
 				return 0;
 			if (write(b->finish, &one, sizeof(one)) < 0)
 				return 0;
@@ -375,6 +375,8 @@ int main(int argc, char **argv)
 	}
 	if (!r)
 		r = load(&b);
+	if (!r && o.record && !o.now && !o.seconds_given)
+		fprintf(stderr, "pprofd: recording until Ctrl-C, %d minutes at most\n", OPTIONS_MAX_SECONDS / 60);
 	if (!r)
 		r = run(&b, signals);
 	end(&b);

@@ -143,6 +143,8 @@ static void on_notice(void *context, const struct pp_notice *n)
 		heap_forked(c, t);
 	else if (n->type == PP_NOTICE_CUSTOM_FORK)
 		custom_forked(c, t);
+	else if (n->type == PP_NOTICE_CUSTOM)
+		custom_govern(c, t);
 	else if (n->type == PP_NOTICE_PEAK)
 		heap_peak(c, t);
 	else
@@ -170,7 +172,10 @@ static int run_due(struct core *c)
 			heap_govern(c, t);
 		if (t->custom.clean_ns && t->custom.clean_ns <= now)
 			custom_clean(c, t);
-		next = sooner(sooner(sooner(next, t->due_ns), heap_due(t)), t->custom.clean_ns);
+		if (t->custom.account.due_ns && t->custom.account.due_ns <= now)
+			custom_govern(c, t);
+		next = sooner(sooner(sooner(next, t->due_ns), heap_due(t)),
+			      sooner(t->custom.clean_ns, t->custom.account.due_ns));
 	}
 	pthread_mutex_unlock(&c->scan_lock);
 	return !next ? -1 : next < now ? 0 : (int)((next - now) / NS_PER_MS) + 1;
