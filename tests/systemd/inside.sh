@@ -26,6 +26,7 @@ eventually() { # COMMAND...: within two minutes
 }
 get() { curl -sS --max-time 100 "$@"; }
 show() { systemctl show -P "$1" "${2:-pprofd.service}"; }
+has() { pprofd --help | grep -q -e "$1"; }
 is() { [ "$(show "$1" "${3:-pprofd.service}")" = "$2" ]; }
 children() { pgrep -P "$(show MainPID)"; }
 serve() { pgrep -P "$(show MainPID)" pprofd-serve; }
@@ -46,15 +47,18 @@ done
 systemctl daemon-reload
 systemctl start busy-home busy-tmp
 home=$(show MainPID busy-home) tmp=$(show MainPID busy-tmp)
-# Until there are descriptions and a configuration, by number.
+# Whose profiles: what this pprofd understands (without descriptions of processes, by number).
 describe() {
 	mkdir -p /run/systemd/system/pprofd.service.d "/run/systemd/system/pprofd@.service.d"
-	if ! pprofd --help | grep -q -e --config; then
-		printf '[Service]\nExecStart=\nExecStart=/usr/bin/pprofd --pid %s --pid %s --state-dir /run/pprofd/counts\n' "$home" "$tmp" >/run/systemd/system/pprofd.service.d/what.conf
+	if ! has --config; then
+		printf '[Service]\nExecStart=\nExecStart=/usr/bin/pprofd --pid %s --pid %s --state-dir /run/pprofd/counts\n' "$home" "$tmp" \
+			>/run/systemd/system/pprofd.service.d/what.conf
+	elif ! has --all; then
+		printf 'pid: [%s, %s]\n' "$home" "$tmp" >/etc/pprofd.conf
 	fi
-	if ! pprofd --help | grep -q -e --unit; then
-		printf '[Service]\nExecStart=\nExecStart=/usr/bin/pprofd --pid %s --listen unix:/run/pprofd@%%i/http.sock --state-dir /run/pprofd@%%i/counts\n' "$home" \
-			>"/run/systemd/system/pprofd@.service.d/what.conf"
+	if ! has --unit; then
+		printf '[Service]\nExecStart=\nExecStart=/usr/bin/pprofd %s --pid %s --listen unix:/run/pprofd@%%i/http.sock --state-dir /run/pprofd@%%i/counts\n' \
+			"$(has --config && echo --config none)" "$home" >"/run/systemd/system/pprofd@.service.d/what.conf"
 	fi
 	# so that the watchdog need not be waited for so long
 	printf '[Service]\nWatchdogSec=15\n' >/run/systemd/system/pprofd.service.d/watchdog.conf
@@ -158,7 +162,7 @@ systemctl daemon-reload
 systemctl reset-failed pprofd
 
 systemctl start pprofd
-claim "upgrade to the same version, while it runs" dpkg -i /test/pprofd.deb
+claim "upgrade to the same version, while it runs" dpkg --force-confold -i /test/pprofd.deb
 claim "it is active after it" eventually is ActiveState active
 claim "remove" dpkg -r pprofd
 claim "nothing runs after it" bash -c '! pgrep pprofd'
