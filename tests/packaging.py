@@ -119,6 +119,15 @@ def test_fish():
             same([line.split("\t")[0].rstrip("=") for line in text.splitlines()], names(*command), "fish")
 
 
+def test_the_deb_is_built_from_what_we_are_built_from():
+    text = (SOURCE / "tools" / "install-packages").read_text()
+    wanted = set(re.search(r'^build="(.*?)"', text, re.S | re.M).group(1).split())
+    control = (SOURCE / "debian" / "control").read_text().split("\n\n")[0]
+    here = set(re.findall(r"[a-z0-9.+-]+", control.split("Build-Depends:")[1]))
+    missing = wanted - here - {"build-essential", "ninja-build"}  # of every build; of meson
+    assert not missing, missing
+
+
 def units(where):
     """The units as they would be, but for a program that is there."""
     for unit in BUILD.joinpath("systemd").glob("pprofd*.service"):
