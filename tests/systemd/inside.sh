@@ -26,7 +26,7 @@ eventually() { # COMMAND...: within two minutes
 }
 get() { curl -sS --max-time 100 "$@"; }
 show() { systemctl show -P "$1" "${2:-pprofd.service}"; }
-has() { pprofd --help | grep -q -e "$1"; }
+has() { pprofd --help | grep -qE -e "$1( |=)"; }
 is() { [ "$(show "$1" "${3:-pprofd.service}")" = "$2" ]; }
 children() { pgrep -P "$(show MainPID)"; }
 serve() { pgrep -P "$(show MainPID)" pprofd-serve; }
