@@ -73,6 +73,7 @@ enum broker_request {
 			    * the words of its labels */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
+	BROKER_ALIVE,	  /* serve -> broker, no answer: it runs, and its innermost lock comes free */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
 };
 
@@ -100,7 +101,7 @@ struct broker_start {
 	uint32_t n_targets;
 	uint32_t hz;
 	uint64_t period_ns;
-	uint32_t pad;
+	uint32_t alive_ms;  /* BROKER_ALIVE is wanted this often; 0: never */
 	uint32_t owner_uid; /* who started pprofd: may use its Unix sockets */
 	uint32_t n_uids;
 	uint32_t insecure;

@@ -72,6 +72,7 @@ static int send_start(const struct broker *b, struct record *r)
 				  .wait = o->wait,
 				  .max_overhead = o->max_overhead,
 				  .n_tracks = o->n_tracks,
+				  .alive_ms = b->notify.watchdog_ms / 3,
 				  .debuginfod = o->n_debuginfod > 0,
 				  .has_web = b->web.path != NULL,
 				  .max_rate = o->max_rate,
@@ -482,6 +483,9 @@ int broker_answer(struct broker *b)
 		return 0;
 	case BROKER_RESULT:
 		take_result(b, &r);
+		return 0;
+	case BROKER_ALIVE:
+		notify_say(&b->notify, "WATCHDOG=1");
 		return 0;
 	case BROKER_MAPS:
 		answer_maps(b, &a);

@@ -13,6 +13,7 @@
 #include "daemon/broker/fetches.h"
 #include "daemon/broker/uprobes.h"
 #include "daemon/broker/kernel.h"
+#include "daemon/broker/notify.h"
 #include "daemon/broker/options.h"
 #include "daemon/broker/traces.h"
 #include "daemon/broker/waits.h"
@@ -22,6 +23,7 @@ struct broker {
 	const struct options *options;
 	struct process *processes;
 	unsigned n_processes;
+	struct notify notify; /* systemd */
 	struct listener listeners[OPTIONS_MAX_LISTENERS * 2];
 	size_t n_listeners;
 	char debug_cache[BROKER_MAX_PATH]; /* debuginfod's; "": none */

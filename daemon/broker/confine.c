@@ -43,19 +43,20 @@ void confine_capabilities(void)
 	static const unsigned keep[] = { CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH,
 					 CAP_CHECKPOINT_RESTORE, CAP_SYSLOG, CAP_SYS_ADMIN };
 	size_t n = sizeof(keep) / sizeof(keep[0]);
-	bool had[sizeof(keep) / sizeof(keep[0])];
+	bool had[sizeof(keep) / sizeof(keep[0])], had_setpcap;
 	bool admin;
 
 	capng_get_caps_process();
 	admin = capng_have_capability(CAPNG_PERMITTED, CAP_SYS_ADMIN) && needs_admin();
 	for (size_t i = 0; i < n; i++)
 		had[i] = capng_have_capability(CAPNG_PERMITTED, keep[i]) && (keep[i] != CAP_SYS_ADMIN || admin);
+	had_setpcap = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
 	capng_clear(CAPNG_SELECT_BOTH);
 	for (size_t i = 0; i < n; i++)
 		if (had[i])
 			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, keep[i]);
-	if (capng_apply(CAPNG_SELECT_BOTH) < 0) /* the bounding set takes CAP_SETPCAP */
-		capng_apply(CAPNG_SELECT_CAPS);
+	/* the bounding set takes CAP_SETPCAP; libcap-ng tells the system's log where it is missing */
+	capng_apply(had_setpcap ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 

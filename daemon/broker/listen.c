@@ -213,3 +213,49 @@ int listen_bind(const char *address, bool open, struct listener *to, size_t max,
 		to[i].assumed_loopback = true;
 	return r;
 }
+
+/* A socket that listens for streams, of a family that we know. */
+static int check_listens(int fd, struct sockaddr_storage *ret)
+{
+	socklen_t n = sizeof(int), n_address = sizeof(*ret);
+	int type = 0, listens = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) < 0 ||
+	    getsockname(fd, (struct sockaddr *)ret, &n_address) < 0)
+		return -errno;
+	if (type != SOCK_STREAM || !listens)
+		return -EINVAL;
+	return ret->ss_family == AF_UNIX || ret->ss_family == AF_INET || ret->ss_family == AF_INET6 ? 0 : -EAFNOSUPPORT;
+}
+
+int listen_adopt(int fd, bool open, struct listener *to, size_t max, size_t *n, char *error)
+{
+	_cleanup_(closep) int own = fd;
+	struct sockaddr_storage a = { 0 };
+	struct listener l = { .fd = fd, .adopted = true };
+	int r = *n < max ? check_listens(fd, &a) : -E2BIG;
+	const char *path = ((struct sockaddr_un *)&a)->sun_path;
+
+	if (r < 0) {
+		snprintf(error, LISTEN_MAX_TEXT, "descriptor %d, which is said to be a socket to serve: %s", fd, strerror(-r));
+		return r;
+	}
+	if (a.ss_family == AF_UNIX)
+		snprintf(l.shown, sizeof(l.shown), "unix:%.*s", (int)sizeof(((struct sockaddr_un *)&a)->sun_path),
+			 *path ? path : "(a name in no file system)");
+	else
+		show(&l);
+	l.open = a.ss_family != AF_UNIX && !is_loopback((struct sockaddr *)&a);
+	if (l.open && !open) {
+		snprintf(error, LISTEN_MAX_TEXT,
+			 "%.150s, of the .socket unit, is not loopback and there is no authentication: give --web.config.file "
+			 "with users or client certificates, or --insecure to serve it all the same",
+			 l.shown);
+		return LISTEN_INSECURE;
+	}
+	to[*n] = l;
+	to[*n].fd = TAKE_FD(own);
+	++*n;
+	return LISTEN_BOUND;
+}

@@ -16,6 +16,7 @@ struct listener {
 	char shown[LISTEN_MAX_TEXT]; /* for people: http://127.0.0.1:6060, unix:/run/x */
 	bool assumed_loopback;	     /* ":6060" was taken for loopback */
 	bool open;		     /* others than this machine can reach it */
+	bool adopted;		     /* somebody else's: a file of it is not ours to remove */
 };
 
 enum listen_result {
@@ -30,3 +31,6 @@ enum listen_result {
  * -errno of bind(2); `error` (LISTEN_MAX_TEXT) says in one line what is wrong. */
 int listen_bind(const char *address, bool open, struct listener *to, size_t max, size_t *n,
 		char *error);
+/* The same for a socket that we were started with (socket activation), under the same rules. Takes `fd`
+ * in any case. Answers enum listen_result, -ENOTSOCK among what is broken. */
+int listen_adopt(int fd, bool open, struct listener *to, size_t max, size_t *n, char *error);

@@ -86,8 +86,17 @@ static int open_listeners(struct broker *b)
 	bool open = b->options->insecure || web_file_authenticates(&b->web.file);
 	size_t max = sizeof(b->listeners) / sizeof(b->listeners[0]);
 
-	for (unsigned i = 0; i < b->options->n_listeners; i++) {
-		int r = listen_bind(b->options->listeners[i], open, b->listeners, max, &b->n_listeners, error);
+	for (unsigned i = 0; i < b->notify.n_sockets && !b->options->record; i++) {
+		int r = listen_adopt(NOTIFY_FIRST_FD + (int)i, open, b->listeners, max, &b->n_listeners, error);
+
+		if (r != LISTEN_BOUND) {
+			complain(error);
+			return r > 0 ? EXIT_BAD_USAGE : 1;
+		}
+	}
+	for (unsigned i = 0; i < b->options->n_listeners && !(b->n_listeners && b->options->default_listener); i++) {
+		int r = listen_bind(b->options->listeners[i], open, b->listeners,
+				    max, &b->n_listeners, error);
 
 		if (r != LISTEN_BOUND) {
 			complain(error);
@@ -234,6 +243,8 @@ static int load(struct broker *b)
 
 static void say_ready(struct broker *b)
 {
+	char lines[LISTEN_MAX_TEXT + 100];
+
 	b->ready = false;
 	for (size_t i = 0; i < b->n_listeners; i++) {
 		const struct listener *l = &b->listeners[i];
@@ -245,6 +256,19 @@ static void say_ready(struct broker *b)
 			l->assumed_loopback ? " (loopback only; with authentication or --insecure: every address)" :
 					      "");
 	}
+	snprintf(lines, sizeof(lines), "READY=1\nSTATUS=serving %s", b->n_listeners ? b->listeners[0].shown : "nobody");
+	notify_say(&b->notify, lines);
+}
+
+static int take_systemd(struct broker *b)
+{
+	char text[LISTEN_MAX_TEXT];
+	int r = notify_init(&b->notify);
+
+	if (r == 0)
+		return 0;
+	snprintf(text, sizeof(text), "what systemd gave us (LISTEN_FDS, NOTIFY_SOCKET): %s", strerror(-r));
+	return complain(text);
 }
 
 /* Serve has ended: everything that it had armed is taken off; it starts afresh. */
@@ -327,6 +351,7 @@ static void end(struct broker *b)
 {
 	struct stat st;
 
+	notify_say(&b->notify, "STOPPING=1");
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
 	carry_dir_close(&b->carry, b->processes, b->n_processes);
@@ -334,7 +359,7 @@ static void end(struct broker *b)
 	child_end();
 	web_close(&b->web);
 	for (size_t i = 0; i < b->n_listeners; i++)
-		if (!strncmp(b->listeners[i].shown, "unix:", 5))
+		if (!strncmp(b->listeners[i].shown, "unix:", 5) && !b->listeners[i].adopted)
 			unlink(b->listeners[i].shown + 5);
 	if (b->options->output && b->status && fstat(b->output, &st) == 0 && st.st_size == 0)
 		unlink(b->options->output);
@@ -355,6 +380,7 @@ int main(int argc, char **argv)
 	static struct options o;
 	static struct broker b = { .options = &o,
 				   .processes = processes,
+				   .notify = NOTIFY_NONE,
 				   .output = -1,
 				   .finish = -1,
 				   .web = WEB_NONE,
@@ -374,7 +400,9 @@ int main(int argc, char **argv)
 		return clean_up(&b);
 	signals = block_signals();
 	debug_file_cache(b.debug_cache);
-	r = open_processes(&b, processes);
+	r = take_systemd(&b);
+	if (!r)
+		r = open_processes(&b, processes);
 	if (!r)
 		r = open_web(&b);
 	if (!r)

@@ -498,7 +498,8 @@ void options_parse(int argc, char **argv, struct options *ret)
 		read_config(argc, argv, &o);
 	if (argp_parse(argp, argc, argv, 0, NULL, &o))
 		exit(EXIT_BAD_USAGE);
-	if (!o.record && !o.n_listeners)
+	o.default_listener = !o.record && !o.n_listeners;
+	if (o.default_listener)
 		o.listeners[o.n_listeners++] = "localhost:6060";
 	*ret = o;
 }

@@ -27,6 +27,7 @@ struct options {
 	unsigned n_pids;
 	const char *listeners[OPTIONS_MAX_LISTENERS];
 	unsigned n_listeners;
+	bool default_listener; /* none was named: this is where one would be */
 	const char *hosts[OPTIONS_MAX_HOSTS];
 	unsigned n_hosts;
 	unsigned hz;

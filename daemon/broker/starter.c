@@ -71,6 +71,9 @@ static int find_program(const char *name, char *to, size_t n)
 		*slash = '\0';
 		if ((size_t)snprintf(to, n, "%s/%s", self, name) < n && access(to, X_OK) == 0)
 			return 0;
+		/* a tree that was put elsewhere as a whole */
+		if ((size_t)snprintf(to, n, "%s/../libexec/pprofd/%s", self, name) < n && access(to, X_OK) == 0)
+			return 0;
 	}
 	if ((size_t)snprintf(to, n, "%s/pprofd/%s", PPROFD_LIBEXECDIR, name) >= n)
 		return -ENAMETOOLONG;
@@ -205,17 +208,18 @@ static void keep_little(struct starter *s)
 {
 	static const unsigned keep[] = { CAP_SETUID, CAP_SETGID, CAP_KILL, CAP_SETPCAP };
 	size_t n = sizeof(keep) / sizeof(keep[0]);
-	bool had[sizeof(keep) / sizeof(keep[0])];
+	bool had[sizeof(keep) / sizeof(keep[0])], had_setpcap;
 
 	capng_get_caps_process();
 	for (size_t i = 0; i < n; i++)
 		had[i] = capng_have_capability(CAPNG_PERMITTED, keep[i]);
+	had_setpcap = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
 	capng_clear(CAPNG_SELECT_BOTH);
 	for (size_t i = 0; i < n; i++)
 		if (had[i])
 			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, keep[i]);
-	if (capng_apply(CAPNG_SELECT_BOTH) < 0)
-		capng_apply(CAPNG_SELECT_CAPS);
+	/* the bounding set takes CAP_SETPCAP; libcap-ng tells the system's log where it is missing */
+	capng_apply(had_setpcap ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	s->other_user = had[0];
 }

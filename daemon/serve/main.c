@@ -19,6 +19,7 @@
 #include "daemon/serve/door/web.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/profile.h"
+#include "daemon/serve/pulse.h"
 #include "daemon/serve/sandbox.h"
 
 #define SOCKET_FD 3
@@ -292,6 +293,8 @@ static int serve(struct core *c, struct orders *o)
 	}
 	broker_tell(&c->broker, BROKER_READY, 0, "");
 	err = start_watching(c, &watcher);
+	if (err == 0)
+		err = pulse_start(c, o->start.alive_ms);
 	if (err < 0)
 		return err;
 	scan_targets(c);
