@@ -66,6 +66,7 @@ enum broker_request {
 	BROKER_CONTEXT,	   /* uint32_t target -> fd of a copy of what it has published about itself as OTEL_CTX; -ENOENT */
 	BROKER_LABELS,	   /* struct broker_labels, uint64_t thread_pointers[n] -> fd: for each uint64_t n_words, and
 			    * the words of its labels */
+	BROKER_USAGE,	   /* what pprofd itself takes -> struct broker_usage */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
@@ -267,6 +268,23 @@ struct broker_more {
 #define BROKER_MAX_MORE (8u << 20) /* bytes in one question */
 #define BROKER_MAX_QUESTIONS 1024  /* threads in it */
 #define BROKER_MAX_THREADS 65536
+
+/* pprofd's processes. */
+enum broker_process { BROKER_PROCESS_BROKER, BROKER_PROCESS_SERVE, BROKER_PROCESS_SYMBOLIZER, BROKER_N_PROCESSES };
+
+struct broker_process_usage { /* all 0: it does not run */
+	uint64_t cpu_ns, resident_bytes, virtual_bytes;
+	int64_t started_ns; /* realtime */
+	uint32_t n_fds, n_threads;
+};
+
+struct broker_usage {
+	struct broker_process_usage processes[BROKER_N_PROCESSES];
+	uint64_t maps_bytes, programs_bytes; /* in the kernel; without the slabs of unwind rows */
+	uint32_t n_maps, n_programs;
+	uint64_t n_symbolizers; /* that were started */
+	char version[32];
+};
 
 struct broker_wait {
 	uint32_t n_cpus; /* rows of PP_WAIT_MAP_CPU / PP_MAX_PROCESSES */

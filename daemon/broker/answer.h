@@ -21,3 +21,4 @@ void answer_dwo(struct broker *b, struct answer *a);
 void answer_perf_map(struct broker *b, struct answer *a);
 void answer_context(struct broker *b, struct answer *a);
 void answer_labels(struct broker *b, struct answer *a);
+void answer_usage(struct broker *b, struct answer *a);

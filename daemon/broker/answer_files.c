@@ -6,6 +6,7 @@
 #include "daemon/broker/context.h"
 #include "daemon/broker/dwo_file.h"
 #include "daemon/broker/labels.h"
+#include "daemon/broker/usage.h"
 
 void answer_fd(struct answer *a, int fd)
 {
@@ -97,4 +98,13 @@ void answer_labels(struct broker *b, struct answer *a)
 			  labels_read(&b->processes[q.target], &q.labels,
 				      (const uint64_t *)(const void *)(r->data + sizeof(q)), q.n));
 	a->r->n = 0;
+}
+
+void answer_usage(struct broker *b, struct answer *a)
+{
+	struct broker_usage u;
+
+	usage_read(b, &u);
+	memcpy(a->r->data, &u, sizeof(u));
+	a->r->n = sizeof(u);
 }

@@ -171,6 +171,7 @@ static void answer_symbolizer(struct broker *b, struct answer *a)
 	child_stop(&b->symbolizer);
 	a->r->n = 0;
 	a->r->status = child_start("pprofd-symbolizer", &b->symbolizer);
+	b->n_symbolizers++;
 	if (a->r->status == 0)
 		answer_fd(a, TAKE_FD(b->symbolizer.socket));
 }
@@ -546,6 +547,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_KEEP:
 		answer_keep(b, &a);
+		break;
+	case BROKER_USAGE:
+		answer_usage(b, &a);
 		break;
 	case BROKER_SYMBOLIZER:
 		answer_symbolizer(b, &a);

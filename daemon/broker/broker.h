@@ -33,6 +33,7 @@ struct broker {
 	struct customs *customs;	 /* likewise */
 	struct traces *traces;		 /* NULL: nobody traces */
 	struct child serve, symbolizer;
+	uint64_t n_symbolizers; /* that were started */
 	bool ready, done;
 	int status; /* of the one-shot run */
 	char error[BROKER_MAX_TEXT];

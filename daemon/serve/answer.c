@@ -85,10 +85,8 @@ static enum session_wait wait_alone(const struct asking *s, int64_t until_ns, in
 	return SESSION_WAITED;
 }
 
-static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd)
+static enum session_wait wait_one(const struct asking *s, int64_t until_ns, int target_fd)
 {
-	const struct asking *s = context;
-
 	if (s->a->finish_fd >= 0)
 		return wait_alone(s, until_ns, target_fd);
 	switch (http_wait(s->q, until_ns, target_fd)) {
@@ -104,6 +102,16 @@ static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd
 	return SESSION_WAITED;
 }
 
+static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd)
+{
+	const struct asking *s = context;
+	int64_t began = monotonic_ns();
+	enum session_wait r = wait_one(s, until_ns, target_fd);
+
+	*s->waited_ns += monotonic_ns() - began;
+	return r;
+}
+
 /* Go: an int64 in base 10, else 30; ours is at most an hour. */
 static int64_t window_seconds(const struct query *q)
 {
@@ -113,31 +121,6 @@ static int64_t window_seconds(const struct query *q)
 	if (!text || !query_int(text, &v) || v <= 0)
 		return ANSWER_DEFAULT_SECONDS;
 	return v < ANSWER_MAX_SECONDS ? v : ANSWER_MAX_SECONDS;
-}
-
-int asking_spell(const struct asking *s, struct naming *n)
-{
-	return namer_spell(s->a->core, s->demangle, n);
-}
-
-/* False: it has been answered. */
-static bool take_demangle(struct asking *s)
-{
-	static const char *const names[] = { [DEMANGLE_NONE] = "none",
-					     [DEMANGLE_SIMPLE] = "simple",
-					     [DEMANGLE_FULL] = "full" };
-	const char *text = query_get(&s->q->query, "demangle");
-
-	s->demangle = DEMANGLE_SIMPLE;
-	for (unsigned i = 0; text && i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(text, names[i]))
-			continue;
-		s->demangle = (enum symbolizer_demangle)i;
-		text = NULL;
-	}
-	if (text)
-		http_error(s->ret, 400, "unknown demangle: none, simple and full are known");
-	return !text;
 }
 
 static int encode_gperftools(const struct asking *s, const struct capture *capture, const struct naming *n)
@@ -465,17 +448,8 @@ static void answer_symbol(const struct asking *s)
 		http_error(s->ret, 500, "cannot look up symbols: %s", strerror(-r));
 }
 
-static void answer_profile(struct asking *s, const char *name)
+static void run_profile(struct asking *s, const struct profile *p, const char *name)
 {
-	const char *alias = s->gperftools ? NULL : asking_godeltaprof(s, name);
-	const struct profile *p = profile_find(alias ? alias : name);
-
-	if (s->q->post && (!p || p->arm != PROFILE_SYMBOL)) {
-		method_not_allowed(s->ret);
-		return;
-	}
-	if (!take_demangle(s))
-		return;
 	if (!p)
 		answer_custom(s, name);
 	else if (p->arm == PROFILE_WINDOWED || p->arm == PROFILE_WALL)
@@ -492,6 +466,25 @@ static void answer_profile(struct asking *s, const char *name)
 		answer_kept(s, p);
 	else
 		answer_cmdline(s);
+}
+
+static void answer_profile(struct asking *s, const char *name)
+{
+	const char *alias = s->gperftools ? NULL : asking_godeltaprof(s, name);
+	const struct profile *p = profile_find(alias ? alias : name);
+	size_t row = p ? (size_t)(p - profiles) : n_profiles;
+	int64_t began = monotonic_ns(), waited = 0;
+
+	if (s->q->post && (!p || p->arm != PROFILE_SYMBOL)) {
+		method_not_allowed(s->ret);
+		return;
+	}
+	if (!asking_demangle(s))
+		return;
+	s->waited_ns = &waited;
+	tally_begin(&s->a->core->tally, row);
+	run_profile(s, p, name);
+	tally_end(&s->a->core->tally, row, monotonic_ns() - began - waited);
 }
 
 /* Rows that the profile has, as in Go; 0 of cmdline and profile. */
@@ -571,6 +564,8 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 		method_not_allowed(ret);
 	else if (!strcmp(q->path, "/"))
 		answer_targets(&s);
+	else if (answer_service(&s))
+		return;
 	else if (!s.target && (name || old) && rest == q->path)
 		http_error(ret, 404, "there are several processes: / lists them");
 	else if (s.target && !strcmp(rest, "/debug/fgprof"))

@@ -153,6 +153,21 @@ int broker_fetch(struct broker_client *b, const struct broker_fetch *q, struct b
 	return err;
 }
 
+int broker_usage(struct broker_client *b, struct broker_usage *ret)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_USAGE, NULL, 0);
+	if (err == 0 && b->record.n != sizeof(*ret))
+		err = -EBADMSG;
+	if (err == 0)
+		memcpy(ret, b->record.data, sizeof(*ret));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uint32_t *ret_place)
 {
 	return open_in_place(b, BROKER_DEBUG, q, sizeof(*q), ret_place);

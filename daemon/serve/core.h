@@ -27,6 +27,7 @@
 #include "daemon/serve/ring.h"
 #include "daemon/serve/sources.h"
 #include "daemon/serve/table.h"
+#include "daemon/serve/tally.h"
 #include "daemon/serve/target.h"
 #include "daemon/serve/threads/created.h"
 #include "daemon/serve/totals.h"
@@ -81,6 +82,7 @@ struct core {
 	struct traces traces;
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;
+	struct tallies tally; /* atomic */
 	int wake_fd; /* eventfd: the watcher looks again */
 };
 

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* answer_service.c - what a machine asks that looks after pprofd: /metrics, /sd, /-/healthy, /-/ready. */
+
+#include <string.h>
+
+#include "daemon/serve/asking.h"
+#include "daemon/serve/metrics/page.h"
+#include "daemon/serve/sd.h"
+
+static void answer_metrics(const struct asking *s)
+{
+	struct metrics_text t = { .to = &s->ret->body, .open = metrics_wants_open(s->q->accept) };
+	struct facts f;
+	int r = facts_read(s->a, &f);
+
+	s->ret->status = 200;
+	s->ret->kind = t.open ? HTTP_OPENMETRICS : HTTP_METRICS;
+	if (r == 0)
+		metrics_page(&t, &f, &s->a->core->tally, s->q->tally);
+	else
+		http_error(s->ret, 500, "out of memory");
+	facts_deinit(&f);
+}
+
+static void answer_sd(const struct asking *s)
+{
+	struct core *c = s->a->core;
+	const char *host = s->q->host && *s->q->host ? s->q->host : "localhost";
+	size_t n = 0;
+
+	sd_begin(&s->ret->body);
+	for (uint32_t i = 0; i < c->n_targets; i++) {
+		struct sd_target t = { .pid = c->targets[i].pid, .comm = c->targets[i].comm };
+
+		if (target_alive(&c->targets[i]))
+			sd_add(&s->ret->body, host, NULL, &t, n++);
+	}
+	sd_end(&s->ret->body);
+	s->ret->status = 200;
+	s->ret->kind = HTTP_JSON;
+}
+
+static void answer_healthy(const struct asking *s)
+{
+	s->ret->status = 200;
+	s->ret->kind = HTTP_TEXT;
+	bytes_puts(&s->ret->body, "pprofd is healthy\n");
+}
+
+static void answer_ready(const struct asking *s)
+{
+	struct core *c = s->a->core;
+	enum core_kernel kernel;
+
+	pthread_mutex_lock(&c->lock);
+	kernel = c->kernel;
+	pthread_mutex_unlock(&c->lock);
+	if (kernel == CORE_READY) {
+		s->ret->status = 200;
+		s->ret->kind = HTTP_TEXT;
+		bytes_puts(&s->ret->body, "pprofd is ready\n");
+		return;
+	}
+	http_error(s->ret, 503, kernel == CORE_LOADING ? "BPF programs are being loaded" : "BPF programs could not be loaded");
+}
+
+bool answer_service(const struct asking *s)
+{
+	static const struct {
+		const char *path;
+		void (*answer)(const struct asking *s);
+	} all[] = { { "/metrics", answer_metrics },
+		    { "/sd", answer_sd },
+		    { "/-/healthy", answer_healthy },
+		    { "/-/ready", answer_ready } };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (strcmp(s->q->path, all[i].path))
+			continue;
+		all[i].answer(s);
+		return true;
+	}
+	return false;
+}
