@@ -8,7 +8,8 @@
  * process that was named to it on its command line. No path ever crosses: files are named by
  * target and address range, /proc files by an enum, files split off others by build-id or a name without directories;
  * .dwo files alone by what a compiler wrote, which leads nowhere but below the target's root (broker/dwo_file.h).
- * Unasked records come only at the start, so that afterwards every record has its answer. */
+ * Unasked records come only at the start, so that afterwards every record has its answer; what has to be told later has
+ * a socket of its own (BROKER_NEWS). */
 
 #include <stdint.h>
 
@@ -26,6 +27,12 @@ enum broker_request {
 			   * that ends the window early */
 	BROKER_TARGET,	  /* broker -> serve, unasked, one a target: struct broker_target; fd: pidfd */
 	BROKER_TRACKS,	  /* broker -> serve, unasked, if n_tracks: struct broker_track[n_tracks] */
+	BROKER_NEWS,	  /* broker -> serve, unasked, unless it is one-shot: struct broker_description[n]; fd: a
+			   * socket of its own for what comes when it comes (enum broker_news), never answered */
+	BROKER_BIND,	  /* struct broker_bind -> struct broker_target; fd: pidfd; -ESRCH: it is not that process any
+			   * more; an error's answer bears its text */
+	BROKER_RELEASE,	  /* uint32_t target: nothing of it stays attached, and the slot is free. Serve has let go
+			   * of it before */
 	BROKER_MAPS,	  /* waits until programs are loaded; answer: struct broker_maps; fds: maps in
 			   * the order of enum pp_map */
 	BROKER_IDENTIFY,  /* uint32_t target -> struct broker_target, as the kernel has it now */
@@ -125,7 +132,60 @@ struct broker_target {
 	uint32_t uid;
 	uint32_t host_tgid; /* these three by BROKER_IDENTIFY */
 	uint64_t start_boottime, exec_id;
+	uint64_t known; /* struct broker_known.id; 0: one-shot */
 	char comm[16];
+};
+
+/* What the command line says of processes. */
+enum broker_described { BROKER_BY_PID, BROKER_BY_COMM, BROKER_BY_EXE, BROKER_BY_CGROUP, BROKER_BY_UNIT,
+			BROKER_BY_CONTAINER, BROKER_BY_USER, BROKER_BY_ALL, BROKER_N_DESCRIBED };
+
+#define BROKER_MAX_DESCRIPTIONS 64
+struct broker_description {
+	uint32_t kind; /* enum broker_described */
+	uint32_t pad;
+	char name[64];	/* of /t/NAME/; "": none */
+	char what[128]; /* as it was given, or its beginning */
+};
+_Static_assert(BROKER_MAX_DESCRIPTIONS * sizeof(struct broker_description) <= RECORD_MAX, "they fit a record");
+
+/* On the socket of BROKER_NEWS, broker -> serve. */
+enum broker_news {
+	BROKER_NEWS_KNOWN = 1, /* struct broker_known: it is there, or is another program now */
+	BROKER_NEWS_GONE,      /* uint64_t id */
+	BROKER_NEWS_COUNTS,    /* struct broker_counts, after what it counts */
+};
+
+#define BROKER_MAX_KNOWN 4096
+
+/* A process that is described. The texts are strangers' words: bytes and a NUL, cut off at the bound. */
+struct broker_known {
+	uint64_t id;	  /* never used again */
+	uint64_t matches; /* 1 << i: the i-th description holds of it; of a parent's, where it is followed */
+	uint64_t start;	  /* clock ticks since boot, as in /proc/PID/stat */
+	int32_t pid, parent;
+	uint32_t uid;
+	uint32_t target;   /* + 1: the slot that it has from the start (--pid); 0: none */
+	uint32_t followed; /* a child of one that is described, and no more (--follow) */
+	uint32_t pad;
+	char comm[16];
+	char exe[512], cgroup[512];
+	char unit[128];	    /* X.service; "": none, as of the others */
+	char container[72]; /* its id */
+	char pod[40];	    /* uid */
+};
+
+struct broker_counts {
+	uint64_t n_left_out; /* processes past BROKER_MAX_KNOWN, now */
+	uint64_t n_lost;     /* times that the kernel told more than was read in time, and all was read anew */
+	uint32_t complete;   /* all that was there at the start has been told */
+	uint32_t pad;
+};
+
+struct broker_bind {
+	uint64_t known;
+	uint32_t slot; /* that is free */
+	uint32_t pad;
 };
 
 struct broker_maps {

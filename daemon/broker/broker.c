@@ -46,7 +46,7 @@ static uint32_t start_text(const struct options *o, char *to, size_t max)
 	return (uint32_t)n;
 }
 
-static struct broker_target describe(const struct broker *b, unsigned i)
+struct broker_target broker_describe(const struct broker *b, unsigned i)
 {
 	const struct process *p = &b->processes[i];
 	struct broker_target t = { .index = i,
@@ -54,7 +54,8 @@ static struct broker_target describe(const struct broker *b, unsigned i)
 				   .uid = p->uid,
 				   .host_tgid = p->host_tgid,
 				   .start_boottime = p->start_boottime,
-				   .exec_id = p->exec_id };
+				   .exec_id = p->exec_id,
+				   .known = p->known };
 
 	memcpy(t.comm, p->comm, sizeof(t.comm));
 	return t;
@@ -63,7 +64,7 @@ static struct broker_target describe(const struct broker *b, unsigned i)
 static int send_start(const struct broker *b, struct record *r)
 {
 	const struct options *o = b->options;
-	struct broker_start s = { .n_targets = b->n_processes,
+	struct broker_start s = { .n_targets = b->n_named,
 				  .hz = o->hz,
 				  .period_ns = 1000000000ull / o->hz,
 				  .owner_uid = getuid(),
@@ -87,6 +88,18 @@ static int send_start(const struct broker *b, struct record *r)
 	return record_send(b->serve.socket, r);
 }
 
+static int send_news(struct broker *b, struct record *r)
+{
+	_cleanup_(closep) int theirs = census_connect(&b->census);
+
+	if (theirs < 0)
+		return theirs;
+	*r = (struct record){ .type = BROKER_NEWS, .n_fds = 1, .fds = { theirs } };
+	r->n = describe_tell(&b->options->descriptions, (struct broker_description *)(void *)r->data) *
+	       (uint32_t)sizeof(struct broker_description);
+	return record_send(b->serve.socket, r);
+}
+
 int broker_start_serve(struct broker *b)
 {
 	static struct record r;
@@ -96,8 +109,8 @@ int broker_start_serve(struct broker *b)
 		return err;
 	r = (struct record){ .type = BROKER_START };
 	err = send_start(b, &r);
-	for (unsigned i = 0; i < b->n_processes && err == 0; i++) {
-		struct broker_target t = describe(b, i);
+	for (unsigned i = 0; i < b->n_named && err == 0; i++) {
+		struct broker_target t = broker_describe(b, i);
 
 		r = (struct record){ .type = BROKER_TARGET, .n = sizeof(t), .n_fds = 1 };
 		memcpy(r.data, &t, sizeof(t));
@@ -110,6 +123,8 @@ int broker_start_serve(struct broker *b)
 		memcpy(r.data, b->options->tracks, r.n);
 		err = record_send(b->serve.socket, &r);
 	}
+	if (!b->options->record && err == 0)
+		err = send_news(b, &r);
 	return err;
 }
 
@@ -135,7 +150,7 @@ static void answer_identify(struct broker *b, struct answer *a)
 	a->r->status = -EINVAL;
 	if (target && *target < b->n_processes) {
 		a->r->status = kernel_identify(b->kernel, &b->processes[*target]);
-		t = describe(b, *target);
+		t = broker_describe(b, *target);
 	}
 	memcpy(a->r->data, &t, sizeof(t));
 	a->r->n = sizeof(t);
@@ -221,7 +236,7 @@ static void answer_arm(struct broker *b, struct answer *a)
 	memcpy(a->r->data, error, a->r->n);
 }
 
-static void answer_text(struct answer *a, int status, const char *error)
+void answer_text(struct answer *a, int status, const char *error)
 {
 	a->r->status = status;
 	a->r->n = status < 0 ? (uint32_t)strlen(error) : 0;
@@ -495,6 +510,12 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_LABELS:
 		answer_labels(b, &a);
+		break;
+	case BROKER_BIND:
+		answer_bind(b, &a);
+		break;
+	case BROKER_RELEASE:
+		answer_release(b, &a);
 		break;
 	case BROKER_KALLSYMS:
 		r.n = 0;

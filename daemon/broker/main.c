@@ -73,7 +73,8 @@ static int open_processes(struct broker *b, struct process *processes)
 			continue;
 		if (check_process(o->pids[i], &processes[b->n_processes]))
 			return 1;
-		b->n_processes++;
+		processes[b->n_processes].known = census_add(&b->census, o->pids[i], b->n_processes);
+		b->n_named = ++b->n_processes;
 	}
 	return 0;
 }
@@ -166,6 +167,8 @@ static int load(struct broker *b)
 
 	if (kernel_load(b->options->btf, clock, &b->kernel, error) < 0)
 		return complain(error);
+	if (census_start(&b->census, b->options->btf, error) < 0)
+		complain(error); /* they are found all the same, by looking */
 	return 0;
 }
 
@@ -198,6 +201,8 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	uprobes_loading_free(TAKE_PTR(b->loading));
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
+	for (uint32_t i = b->n_named; i < b->n_processes; i++)
+		broker_release(b, i);
 	if (b->options->record)
 		return complain("pprofd-serve has died");
 	if (now.tv_sec - *since > RESTART_WINDOW_S) {
@@ -210,18 +215,25 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	return broker_start_serve(b) < 0 ? complain("cannot start pprofd-serve") : 0;
 }
 
+static int sooner(int a, int b) /* ms; -1: never */
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 /* Answers requests until a signal, or until the one-shot run is over. */
 static int run(struct broker *b, int signals)
 {
-	struct pollfd f[2 + FETCHES_AT_ONCE] = { { .fd = signals, .events = POLLIN }, { .events = POLLIN } };
+	struct pollfd f[2 + FETCHES_AT_ONCE + CENSUS_FDS] = { { .fd = signals, .events = POLLIN },
+							      { .events = POLLIN } };
+	struct pollfd *census = f + 2 + FETCHES_AT_ONCE;
 	unsigned n_restarts = 0;
 	time_t since = 0;
 
 	while (!b->done) {
-		int timeout = fetches_poll(&b->fetches, f + 2);
+		int timeout = sooner(fetches_poll(&b->fetches, f + 2), census_poll(&b->census, census));
 
 		f[1].fd = b->serve.socket;
-		if (poll(f, 2 + FETCHES_AT_ONCE, timeout) < 0 && errno != EINTR)
+		if (poll(f, 2 + FETCHES_AT_ONCE + CENSUS_FDS, timeout) < 0 && errno != EINTR)
 			return complain(strerror(errno));
 		if (f[0].revents) {
 			struct signalfd_siginfo info;
@@ -237,6 +249,7 @@ static int run(struct broker *b, int signals)
 		    restart_serve(b, &n_restarts, &since))
 			return 1;
 		fetches_run(&b->fetches, f + 2);
+		census_run(&b->census, census);
 		if (b->ready)
 			say_ready(b);
 	}
@@ -263,6 +276,7 @@ static void end(struct broker *b)
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
 	fetches_deinit(&b->fetches);
+	census_deinit(&b->census);
 	for (size_t i = 0; i < b->n_listeners; i++)
 		if (!strncmp(b->listeners[i].shown, "unix:", 5))
 			unlink(b->listeners[i].shown + 5);
@@ -298,6 +312,7 @@ int main(int argc, char **argv)
 		return remote_record(&o, error) < 0 ? complain(error) : 0;
 	signals = block_signals();
 	debug_file_cache(b.debug_cache);
+	census_init(&b.census, &o.descriptions);
 	r = open_processes(&b, processes);
 	if (!r)
 		r = open_listeners(&b);

@@ -23,20 +23,47 @@ static void answer_metrics(const struct asking *s)
 	facts_deinit(&f);
 }
 
+struct listing {
+	const struct known *known;
+	struct bytes *to;
+	const char *host;
+	size_t n;
+};
+
+/* The first of its descriptions that has a name. */
+static const char *described_as(const struct known *k, uint64_t matches)
+{
+	for (uint32_t i = 0; i < k->n_descriptions; i++)
+		if (matches >> i & 1 && *k->descriptions[i].name)
+			return k->descriptions[i].name;
+	return NULL;
+}
+
+static bool list(void *context, const struct known_process *p)
+{
+	struct listing *l = context;
+	struct sd_target t = { .pid = p->pid,
+			       .name = described_as(l->known, p->matches),
+			       .comm = p->comm,
+			       .exe = p->exe,
+			       .unit = p->unit,
+			       .container = p->container,
+			       .pod = p->pod,
+			       .cgroup = p->cgroup };
+
+	sd_add(l->to, l->host, NULL, &t, l->n++);
+	return true;
+}
+
 static void answer_sd(const struct asking *s)
 {
-	struct core *c = s->a->core;
-	const char *host = s->q->host && *s->q->host ? s->q->host : "localhost";
-	size_t n = 0;
+	struct known *k = &s->a->core->known;
+	struct listing l = { k, &s->ret->body, s->q->host && *s->q->host ? s->q->host : "localhost", 0 };
 
-	sd_begin(&s->ret->body);
-	for (uint32_t i = 0; i < c->n_targets; i++) {
-		struct sd_target t = { .pid = c->targets[i].pid, .comm = c->targets[i].comm };
-
-		if (target_alive(&c->targets[i]))
-			sd_add(&s->ret->body, host, NULL, &t, n++);
-	}
-	sd_end(&s->ret->body);
+	known_wait(k);
+	sd_begin(l.to);
+	known_each(k, list, &l);
+	sd_end(l.to);
 	s->ret->status = 200;
 	s->ret->kind = HTTP_JSON;
 }

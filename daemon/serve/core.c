@@ -14,6 +14,7 @@ void core_init(struct core *c, int broker_fd)
 {
 	memset(c, 0, sizeof(*c));
 	broker_init(&c->broker, broker_fd);
+	known_init(&c->known);
 	pthread_mutex_init(&c->scan_lock, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->kernel_changed, NULL);

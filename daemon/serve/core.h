@@ -21,6 +21,7 @@
 #include "daemon/serve/broker_client.h"
 #include "daemon/serve/custom/custom.h"
 #include "daemon/serve/heap/heap.h"
+#include "daemon/serve/known.h"
 #include "daemon/serve/namer.h"
 #include "daemon/serve/object.h"
 #include "daemon/serve/pool.h"
@@ -48,6 +49,7 @@ struct core {
 	struct tables tables;
 	struct target targets[BROKER_MAX_TARGETS];
 	uint32_t n_targets;
+	struct known known; /* has a lock of its own, innermost */
 
 	pthread_mutex_t lock;
 	pthread_cond_t kernel_changed;

@@ -73,6 +73,7 @@ static int hear_target(struct core *c, struct record *r)
 			      .pid = from->pid,
 			      .uid = from->uid,
 			      .pidfd = r->fds[0],
+			      .known = from->known,
 			      .perf_map_fd = -1 };
 	utf8_copy(t->comm, sizeof(t->comm), from->comm, strnlen(from->comm, sizeof(from->comm)));
 	c->n_targets++;
@@ -96,6 +97,13 @@ static int hear_tracks(struct core *c, struct record *r, uint32_t n)
 	return 0;
 }
 
+static int hear_news(struct core *c, struct record *r)
+{
+	int err = broker_hear(&c->broker, BROKER_NEWS, r);
+
+	return err < 0 ? err : known_orders(&c->known, r);
+}
+
 static int hear_orders(struct core *c, struct orders *ret)
 {
 	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
@@ -105,6 +113,8 @@ static int hear_orders(struct core *c, struct orders *ret)
 		err = hear_target(c, r);
 	if (err == 0 && ret->start.n_tracks)
 		err = hear_tracks(c, r, ret->start.n_tracks);
+	if (err == 0 && !ret->start.one_shot)
+		err = hear_news(c, r);
 	return err;
 }
 
@@ -175,6 +185,14 @@ static void run_once(struct core *c, const struct orders *o)
 static void *watch(void *context)
 {
 	core_watch(context);
+	return NULL;
+}
+
+static void *listen_to_news(void *context)
+{
+	struct core *c = context;
+
+	known_listen(&c->known, c->stop_fd);
 	return NULL;
 }
 
@@ -250,9 +268,12 @@ static int serve(struct core *c, struct orders *o)
 	struct http_peers peers = { .uids = uids, .n_uids = 1, .hosts = hosts };
 	struct answers a = { .core = c, .finish_fd = -1, .cursors = CURSORS_INIT };
 	_cleanup_(http_freep) struct http *h = NULL;
-	pthread_t watcher;
+	pthread_t watcher, news;
 	int err;
 
+	err = -pthread_create(&news, NULL, listen_to_news, c);
+	if (err < 0)
+		return err;
 	peers.n_hosts = host_list(o, hosts);
 	for (uint32_t i = 0; i < c->n_targets && c->n_targets == 1; i++)
 		uids[peers.n_uids++] = c->targets[i].uid; /* one's own process is one's own business */
@@ -268,6 +289,8 @@ static int serve(struct core *c, struct orders *o)
 	scan_targets(c);
 	pthread_join(watcher, NULL);
 	http_free(TAKE_PTR(h)); /* nobody asks any more */
+	pthread_join(news, NULL);
+	known_deinit(&c->known);
 	cursors_deinit(&a.cursors);
 	return 0;
 }

@@ -34,15 +34,28 @@ static bool is(const char *text)
 	return text && *text;
 }
 
-/* What it is called where profiles are looked at: the most lasting of its names. */
-static const char *service_name(const struct sd_target *t)
+/* Without .service. */
+static int unit_length(const char *unit)
 {
-	const char *const names[] = { t->name, t->unit, t->container, t->comm };
+	size_t n = strlen(unit), tail = strlen(".service");
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (is(names[i]))
-			return names[i];
-	return "unknown";
+	return (int)(n > tail && !strcmp(unit + n - tail, ".service") ? n - tail : n);
+}
+
+/* What it is called where profiles are looked at: the most lasting of its names. */
+static void add_service_name(struct bytes *b, const struct sd_target *t)
+{
+	char text[MAX_VALUE];
+
+	if (is(t->name))
+		snprintf(text, sizeof(text), "%s", t->name);
+	else if (is(t->unit))
+		snprintf(text, sizeof(text), "%.*s", unit_length(t->unit), t->unit);
+	else if (is(t->container))
+		snprintf(text, sizeof(text), "%.12s", t->container); /* as container engines shorten it */
+	else
+		snprintf(text, sizeof(text), "%s", is(t->comm) ? t->comm : "unknown");
+	add_label(b, "service_name", text);
 }
 
 void sd_begin(struct bytes *b)
@@ -56,13 +69,14 @@ void sd_add(struct bytes *b, const char *host, const char *scheme, const struct 
 	add_string(b, host);
 	bytes_printf(b, "],\"labels\":{\"__profile_path_prefix__\":\"/pid/%d\",\"__meta_pprofd_pid\":\"%d\"", t->pid, t->pid);
 	add_label(b, "__scheme__", scheme);
-	add_label(b, "service_name", service_name(t));
+	add_service_name(b, t);
 	add_label(b, "__meta_pprofd_name", t->name);
 	add_label(b, "__meta_pprofd_comm", t->comm);
 	add_label(b, "__meta_pprofd_exe", t->exe);
 	add_label(b, "__meta_pprofd_unit", t->unit);
 	add_label(b, "__meta_pprofd_container", t->container);
 	add_label(b, "__meta_pprofd_pod", t->pod);
+	add_label(b, "__meta_pprofd_cgroup", t->cgroup);
 	bytes_puts(b, "}}");
 }
 

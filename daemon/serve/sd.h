@@ -15,7 +15,7 @@
 struct sd_target {
 	int32_t pid;
 	const char *name; /* of its description (/t/NAME) */
-	const char *comm, *exe, *unit, *container, *pod;
+	const char *comm, *exe, *unit, *container, *pod, *cgroup;
 };
 
 void sd_begin(struct bytes *b);

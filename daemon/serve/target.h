@@ -31,6 +31,7 @@ struct target {
 	int32_t pid;
 	uint32_t uid;
 	int pidfd;
+	uint64_t known; /* struct known_process.id; 0: one-shot */
 	char comm[16];
 	bool published;	    /* scan_lock: the kernel knows it */
 	uint32_t host_tgid; /* scan_lock, these three */
