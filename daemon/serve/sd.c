@@ -65,11 +65,15 @@ void sd_begin(struct bytes *b)
 
 void sd_add(struct bytes *b, const char *host, const char *scheme, const struct sd_target *t, size_t n)
 {
+	char instance[MAX_VALUE];
+
 	bytes_printf(b, "%s\n{\"targets\":[", n ? "," : "");
 	add_string(b, host);
 	bytes_printf(b, "],\"labels\":{\"__profile_path_prefix__\":\"/pid/%d\",\"__meta_pprofd_pid\":\"%d\"", t->pid, t->pid);
 	add_label(b, "__scheme__", scheme);
 	add_service_name(b, t);
+	snprintf(instance, sizeof(instance), "%s/pid/%d", host, t->pid);
+	add_label(b, "instance", instance);
 	add_label(b, "__meta_pprofd_name", t->name);
 	add_label(b, "__meta_pprofd_comm", t->comm);
 	add_label(b, "__meta_pprofd_exe", t->exe);

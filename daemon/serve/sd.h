@@ -4,7 +4,7 @@
 /* sd.h - /sd: the targets in the form that Prometheus's http_sd takes, and with it Parca and Grafana Alloy.
  *
  * One entry a target, all at the address that we were asked at; what tells them apart is the path before
- * /debug/pprof (__profile_path_prefix__). Appends JSON and owns none. Names of processes are strangers' words: they come out
+ * /debug/pprof (__profile_path_prefix__), and the label instance, so that two processes of one service are two series. Appends JSON and owns none. Names of processes are strangers' words: they come out
  * as UTF-8, escaped. */
 
 #include <stdint.h>

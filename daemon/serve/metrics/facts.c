@@ -246,6 +246,7 @@ int facts_read(const struct answers *a, struct facts *ret)
 	for (uint32_t i = 0; i < c->n_targets; i++)
 		read_target(c, &c->targets[i], &ret->targets[ret->n_targets++]);
 	pthread_mutex_unlock(&c->lock);
+	ret->n_known = known_count(&c->known, &ret->known);
 	read_tally(&c->tally, ret);
 	ret->lost[FACTS_CURSORS] = load(&a->cursors.n_given_up);
 	read_broker(c, ret);

@@ -96,6 +96,8 @@ struct facts {
 	uint64_t slab_bytes;
 	bool has_usage; /* the broker has said: */
 	struct broker_usage usage;
+	uint64_t n_known; /* processes that are described */
+	struct broker_counts known;
 	uint64_t n_targets;
 	struct facts_target *targets;
 };

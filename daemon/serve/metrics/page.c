@@ -203,6 +203,10 @@ static void target_losses(struct metrics_text *t, const struct facts *f)
 
 static void targets(struct metrics_text *t, const struct facts *f)
 {
+	gauge(t, "pprofd_targets_known", "Processes that the command line describes.", (double)f->n_known);
+	gauge(t, "pprofd_targets_left_out", "Processes that it describes and that are too many.", (double)f->known.n_left_out);
+	counter(t, "pprofd_targets_read_anew", "How often the kernel told of more processes than was read in time, and all were read anew.",
+		(double)f->known.n_lost);
 	gauge(t, "pprofd_targets_bound", "Processes that have a place in the kernel's tables.", (double)f->n_targets);
 	metrics_family(t, "pprofd_target_up", METRICS_GAUGE, "Whether the process is alive.");
 	for (uint64_t i = 0; i < f->n_targets; i++)
