@@ -24,7 +24,7 @@ static void answer_metrics(const struct asking *s)
 }
 
 struct listing {
-	const struct known *known;
+	const struct core *core;
 	struct bytes *to;
 	const char *host;
 	size_t n;
@@ -43,7 +43,7 @@ static bool list(void *context, const struct known_process *p)
 {
 	struct listing *l = context;
 	struct sd_target t = { .pid = p->pid,
-			       .name = described_as(l->known, p->matches),
+			       .name = described_as(&l->core->known, p->matches),
 			       .comm = p->comm,
 			       .exe = p->exe,
 			       .unit = p->unit,
@@ -51,14 +51,16 @@ static bool list(void *context, const struct known_process *p)
 			       .pod = p->pod,
 			       .cgroup = p->cgroup };
 
-	sd_add(l->to, l->host, NULL, &t, l->n++);
+	/* what was named by its PID keeps its place when it has ended */
+	if (!p->target || p->target > l->core->n_targets || target_alive(&l->core->targets[p->target - 1]))
+		sd_add(l->to, l->host, NULL, &t, l->n++);
 	return true;
 }
 
 static void answer_sd(const struct asking *s)
 {
 	struct known *k = &s->a->core->known;
-	struct listing l = { k, &s->ret->body, s->q->host && *s->q->host ? s->q->host : "localhost", 0 };
+	struct listing l = { s->a->core, &s->ret->body, s->q->host && *s->q->host ? s->q->host : "localhost", 0 };
 
 	known_wait(k);
 	sd_begin(l.to);
