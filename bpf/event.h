@@ -12,7 +12,7 @@
 #define PP_MAX_KERNEL 64  /* kernel frames above them */
 #define PP_MAX_WORDS 320  /* both, and the root marker */
 
-#define PP_MAX_PROCESSES 64
+#define PP_MAX_PROCESSES 128
 #define PP_MAX_MAPPINGS 16384
 #define PP_MAX_RULES 32768
 #define PP_CHUNK_BITS 14 /* u32 words of unwind table a chunk: 64 KiB */
@@ -266,7 +266,7 @@ struct pp_control {
 	__u64 statistics[PP_N_STATISTICS];
 };
 
-/* All that a program looks at besides the tables, in two pages. */
+/* All that a program looks at besides the tables, in three pages. */
 struct pp_state {
 	struct pp_control control;
 	struct pp_process processes[PP_MAX_PROCESSES];

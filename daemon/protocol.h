@@ -79,7 +79,7 @@ enum broker_request {
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
 };
 
-#define BROKER_MAX_TARGETS 64
+#define BROKER_MAX_TARGETS PP_MAX_PROCESSES
 #define BROKER_NO_LIMIT UINT32_MAX
 
 enum broker_heap_mode { BROKER_HEAP_INUSE, BROKER_HEAP_ALLOCS, BROKER_HEAP_OFF };
@@ -103,6 +103,8 @@ struct broker_start {
 	uint32_t n_targets;
 	uint32_t hz;
 	uint64_t period_ns;
+	uint32_t lease_s; /* how long a process that nobody asks for any more keeps its slot */
+	uint32_t follow;  /* children of what is described are, too */
 	uint32_t pad;
 	uint32_t owner_uid; /* who started pprofd: may use its Unix sockets */
 	uint32_t n_uids;

@@ -74,6 +74,8 @@ static int send_start(const struct broker *b, struct record *r)
 				  .max_overhead = o->max_overhead,
 				  .n_tracks = o->n_tracks,
 				  .debuginfod = o->n_debuginfod > 0,
+				  .lease_s = o->lease_s,
+				  .follow = o->descriptions.follow,
 				  .one_shot = o->record };
 
 	s.n_text = start_text(o, (char *)r->data + sizeof(s), RECORD_MAX - sizeof(s));
@@ -250,7 +252,7 @@ static void answer_heap(struct broker *b, struct answer *a)
 	int r = 0;
 
 	if (!b->loading)
-		r = uprobes_begin(b->kernel, b->n_processes > 1, &b->loading);
+		r = uprobes_begin(b->kernel, b->n_processes > 1 || b->census.news, &b->loading);
 	if (r == 0 && !b->uprobes)
 		r = uprobes_loaded(b->loading, &b->uprobes, error);
 	answer_text(a, r, error);
@@ -258,7 +260,7 @@ static void answer_heap(struct broker *b, struct answer *a)
 		return;
 	h = (struct broker_heap){ uprobes_n_cpus(), uprobes_has_sessions(b->uprobes),
 				  uprobes_hit_ns(b->uprobes, 0), 0 };
-	h.shared_ns = b->n_processes > 1 ? uprobes_hit_ns(b->uprobes, BROKER_MAX_SHARERS - 1) : h.hit_ns;
+	h.shared_ns = b->n_processes > 1 || b->census.news ? uprobes_hit_ns(b->uprobes, BROKER_MAX_SHARERS - 1) : h.hit_ns;
 	memcpy(a->r->data, &h, sizeof(h));
 	a->r->n = sizeof(h);
 	for (int i = 0; i < PP_N_HEAP_MAPS; i++)

@@ -8,6 +8,7 @@
 
 #include "daemon/broker/census.h"
 #include "daemon/broker/child.h"
+#include "daemon/broker/command.h"
 #include "daemon/broker/customs.h"
 #include "daemon/broker/debug_file.h"
 #include "daemon/broker/fetches.h"
@@ -37,6 +38,7 @@ struct broker {
 	struct traces *traces;		 /* NULL: nobody traces */
 	struct child serve, symbolizer;
 	uint64_t n_symbolizers; /* that were started */
+	struct command command;
 	bool ready, done;
 	int status; /* of the one-shot run */
 	char error[BROKER_MAX_TEXT];

@@ -79,6 +79,37 @@ static int open_processes(struct broker *b, struct process *processes)
 	return 0;
 }
 
+/* Its standard error is ours, too: what it says is told apart by our name alone. */
+static int start_command(struct broker *b, const sigset_t *signals)
+{
+	char told[COMMAND_MAX_TEXT], text[COMMAND_MAX_TEXT];
+	struct options *o = (struct options *)b->options;
+	int r;
+
+	if (!o->command)
+		return 0;
+	r = command_start(o->command, o->heap != BROKER_HEAP_OFF, signals, &b->command, told);
+	if (*told)
+		complain(told);
+	if (r < 0) {
+		snprintf(text, sizeof(text), "%.200s: %s", o->command[0], strerror(-r));
+		complain(text);
+		return r == -ENOENT ? 127 : 126;
+	}
+	if (o->n_pids == BROKER_MAX_TARGETS)
+		return complain("too many processes");
+	o->pids[o->n_pids++] = b->command.pid;
+	return 0;
+}
+
+/* It goes on, whatever becomes of us. */
+static int wait_for_command(struct broker *b)
+{
+	complain("the command runs on, unprofiled");
+	command_ended(&b->command, true);
+	return b->command.status;
+}
+
 static int open_listeners(struct broker *b)
 {
 	char error[LISTEN_MAX_TEXT];
@@ -220,12 +251,27 @@ static int sooner(int a, int b) /* ms; -1: never */
 	return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
+/* Whether it ends us. */
+static bool take_signal(struct broker *b, int signals)
+{
+	struct signalfd_siginfo info;
+	uint64_t one = 1;
+
+	if (read(signals, &info, sizeof(info)) != sizeof(info))
+		return true;
+	if (b->command.pid) {
+		command_signal(&b->command, (int)info.ssi_signo, info.ssi_code == SI_KERNEL);
+		return false;
+	}
+	return !b->options->record || info.ssi_signo != SIGINT || write(b->finish, &one, sizeof(one)) < 0;
+}
+
 /* Answers requests until a signal, or until the one-shot run is over. */
 static int run(struct broker *b, int signals)
 {
-	struct pollfd f[2 + FETCHES_AT_ONCE + CENSUS_FDS] = { { .fd = signals, .events = POLLIN },
+	struct pollfd f[3 + FETCHES_AT_ONCE + CENSUS_FDS] = { { .fd = signals, .events = POLLIN },
 							      { .events = POLLIN } };
-	struct pollfd *census = f + 2 + FETCHES_AT_ONCE;
+	struct pollfd *census = f + 2 + FETCHES_AT_ONCE, *command = census + CENSUS_FDS;
 	unsigned n_restarts = 0;
 	time_t since = 0;
 
@@ -233,18 +279,13 @@ static int run(struct broker *b, int signals)
 		int timeout = sooner(fetches_poll(&b->fetches, f + 2), census_poll(&b->census, census));
 
 		f[1].fd = b->serve.socket;
-		if (poll(f, 2 + FETCHES_AT_ONCE + CENSUS_FDS, timeout) < 0 && errno != EINTR)
+		*command = (struct pollfd){ .fd = b->command.pidfd, .events = POLLIN };
+		if (poll(f, 3 + FETCHES_AT_ONCE + CENSUS_FDS, timeout) < 0 && errno != EINTR)
 			return complain(strerror(errno));
-		if (f[0].revents) {
-			struct signalfd_siginfo info;
-			uint64_t one = 1;
-
-			if (read(signals, &info, sizeof(info)) != sizeof(info) ||
-			    !b->options->record || info.ssi_signo != SIGINT)
-				return 0;
-			if (write(b->finish, &one, sizeof(one)) < 0)
-				return 0;
-		}
+		if (f[0].revents && take_signal(b, signals))
+			return 0;
+		if (b->command.pid && command_ended(&b->command, false))
+			return b->command.status;
 		if (f[1].revents && broker_answer(b) < 0 &&
 		    restart_serve(b, &n_restarts, &since))
 			return 1;
@@ -256,7 +297,7 @@ static int run(struct broker *b, int signals)
 	return b->status ? complain(b->error) : 0;
 }
 
-static int block_signals(void)
+static int block_signals(sigset_t *ret_before)
 {
 	sigset_t s;
 
@@ -265,7 +306,7 @@ static int block_signals(void)
 	sigaddset(&s, SIGINT);
 	sigaddset(&s, SIGHUP);
 	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &s, NULL);
+	sigprocmask(SIG_BLOCK, &s, ret_before);
 	return signalfd(-1, &s, SFD_CLOEXEC);
 }
 
@@ -303,17 +344,19 @@ int main(int argc, char **argv)
 				   .finish = -1,
 				   .serve = CHILD_NONE,
 				   .symbolizer = CHILD_NONE,
+				   .command = COMMAND_NONE,
 				   .status = -1 };
 	char error[REMOTE_MAX_TEXT];
+	sigset_t before;
 	int signals, r;
 
 	options_parse(argc, argv, &o);
 	if (o.remote)
 		return remote_record(&o, error) < 0 ? complain(error) : 0;
-	signals = block_signals();
+	signals = block_signals(&before);
 	debug_file_cache(b.debug_cache);
 	census_init(&b.census, &o.descriptions);
-	r = open_processes(&b, processes);
+	r = o.command ? 0 : open_processes(&b, processes);
 	if (!r)
 		r = open_listeners(&b);
 	if (!r)
@@ -324,6 +367,11 @@ int main(int argc, char **argv)
 		r = open_fetches(&b);
 	if (!r)
 		r = check_namespace();
+	if (!r && o.command) {
+		r = start_command(&b, &before);
+		if (!r)
+			r = open_processes(&b, processes);
+	}
 	if (!r) {
 		privilege_drop();
 		r = broker_start_serve(&b) < 0 ? complain("cannot start pprofd-serve") : 0;
@@ -332,6 +380,8 @@ int main(int argc, char **argv)
 		r = load(&b);
 	if (!r)
 		r = run(&b, signals);
+	if (b.command.pid && !b.command.ended)
+		r = wait_for_command(&b);
 	end(&b);
 	return r;
 }

@@ -13,7 +13,7 @@
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
        KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE, KEY_DEBUG,
-       KEY_TRACK, KEY_REMOTE, KEY_NAME, KEY_FOLLOW, KEY_DESCRIBED };
+       KEY_TRACK, KEY_REMOTE, KEY_NAME, KEY_FOLLOW, KEY_LEASE, KEY_DESCRIBED };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -66,6 +66,8 @@ static const struct argp_option serving[] = {
 	{ "all", KEY_DESCRIBED + BROKER_BY_ALL, NULL, 0, "all of them", 1 },
 	{ "name", KEY_NAME, "NAME", 0, "what those are called that the option before it describes", 1 },
 	{ "follow", KEY_FOLLOW, NULL, 0, "children of what is described, too", 1 },
+	{ "lease", KEY_LEASE, "SECONDS", 0,
+	  "how long what is described is still looked at after it was last asked for (default 600)", 1 },
 	{ "keep-dir", KEY_KEEP, "DIR", 0,
 	  "where to write the heap profile of a process that has ended", 0 },
 	{ "allow-host", KEY_ALLOW_HOST, "NAME", 0,
@@ -260,6 +262,9 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 	case KEY_NAME:
 		name(o, arg);
 		return 0;
+	case KEY_LEASE:
+		o->lease_s = number(arg, "lease", 1u << 20);
+		return 0;
 	case KEY_FOLLOW:
 		o->descriptions.follow = true;
 		return 0;
@@ -379,7 +384,7 @@ static int take_command(int argc, char **argv, struct options *o)
 
 void options_parse(int argc, char **argv, struct options *ret)
 {
-	struct options o = { .hz = 100, .seconds = 10, .now = true, .max_overhead = 20000 };
+	struct options o = { .hz = 100, .lease_s = 600, .seconds = 10, .now = true, .max_overhead = 20000 };
 	const struct argp *argp = &serving_argp;
 
 	argv[0] = (char *)"pprofd";

@@ -33,6 +33,7 @@ struct options {
 	const char *hosts[OPTIONS_MAX_HOSTS];
 	unsigned n_hosts;
 	unsigned hz;
+	unsigned lease_s;
 	bool insecure;
 	enum broker_heap_mode heap;
 	enum broker_wait_mode wait;

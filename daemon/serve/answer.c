@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/serve/answer_target.h"
 #include "daemon/serve/asking.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/kept.h"
@@ -503,38 +504,6 @@ static uint64_t count_of(void *context, const struct profile *p)
 	return kept_count(s->a->core, s->target, p->collector);
 }
 
-/* "/pid/1234/debug/pprof/..." -> the target, and the rest of the path; NULL: no such path. With one
- * target, the path without "/pid/1234" is its too. */
-static const char *find_target(struct core *c, const char *path, struct target **ret)
-{
-	char *end;
-	long pid;
-
-	*ret = c->n_targets == 1 ? &c->targets[0] : NULL;
-	if (strncmp(path, "/pid/", 5))
-		return path;
-	pid = strtol(path + 5, &end, 10);
-	/* digits alone: strtol also takes blanks and signs */
-	*ret = path[5] >= '1' && path[5] <= '9' && pid <= INT32_MAX && *end == '/' ?
-		       core_target(c, (int32_t)pid) :
-		       NULL;
-	return end;
-}
-
-static void answer_targets(const struct asking *s)
-{
-	struct core *c = s->a->core;
-	struct index_target list[BROKER_MAX_TARGETS];
-
-	for (uint32_t i = 0; i < c->n_targets; i++)
-		list[i] = (struct index_target){ .pid = c->targets[i].pid,
-						 .name = c->targets[i].comm,
-						 .ended = !target_alive(&c->targets[i]) };
-	s->ret->status = 200;
-	s->ret->kind = HTTP_HTML;
-	index_targets(&s->ret->body, list, c->n_targets);
-}
-
 /* What is behind `tree`, or NULL: it is no path below it. */
 static const char *behind(const char *path, const char *tree)
 {
@@ -552,28 +521,61 @@ static void answer_root(const struct asking *s)
 	answer_index(s, count_of);
 }
 
+/* Whether the request may know rows of what is kept by number (core.h). */
+static bool reads_kept(const char *name)
+{
+	const struct profile *p = profile_find(name);
+
+	return !p || (p->arm != PROFILE_WINDOWED && p->arm != PROFILE_INSTANT && p->arm != PROFILE_SYMBOL);
+}
+
+static void answer_held(struct asking *s, const char *name, const char *old)
+{
+	struct core *c = s->a->core;
+	bool reads = reads_kept(old ? old : name);
+
+	if (reads)
+		__atomic_add_fetch(&c->n_reading, 1, __ATOMIC_SEQ_CST);
+	if (old || *name)
+		answer_profile(s, old ? old : name);
+	else
+		answer_root(s);
+	if (reads)
+		__atomic_sub_fetch(&c->n_reading, 1, __ATOMIC_SEQ_CST);
+}
+
 void answer(void *context, const struct http_request *q, struct http_response *ret)
 {
 	struct asking s = { .a = context, .q = q, .ret = ret };
-	const char *rest = find_target(s.a->core, q->path, &s.target);
-	const char *name = behind(rest, "/debug/pprof/"), *old = behind(rest, "/pprof/");
+	const char *name, *old;
+	struct place_found found;
+	struct place p;
 
+	place_parse(q->path, &p);
+	name = !strcmp(p.rest, "/debug/fgprof") ? "wall" : behind(p.rest, "/debug/pprof/");
+	old = behind(p.rest, "/pprof/");
 	if (old)
 		old = asking_gperftools(&s, old);
-	if (q->post && !name && !old)
+	if (q->post && !name && !old) {
 		method_not_allowed(ret);
-	else if (!strcmp(q->path, "/"))
-		answer_targets(&s);
-	else if (answer_service(&s))
 		return;
-	else if (!s.target && (name || old) && rest == q->path)
-		http_error(ret, 404, "there are several processes: / lists them");
-	else if (s.target && !strcmp(rest, "/debug/fgprof"))
-		answer_profile(&s, "wall");
-	else if (!s.target || !(name || old))
-		not_found(ret);
-	else if (old || *name)
-		answer_profile(&s, old ? old : name);
-	else
-		answer_root(&s);
+	}
+	if (!strcmp(q->path, "/")) {
+		answer_targets(&s);
+		return;
+	}
+	if (!name && !old) {
+		if (!answer_service(&s))
+			not_found(ret);
+		return;
+	}
+	place_find(&s, &p, place_wish(old ? old : name), &found);
+	s.target = found.target;
+	if (s.target) {
+		answer_held(&s, name, old);
+		lease_end(s.a->core, s.target);
+	} else if (found.several) {
+		place_refuse(&s, &found);
+	}
+	free(found.several);
 }

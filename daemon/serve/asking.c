@@ -80,7 +80,7 @@ int asking_cursor(const struct asking *s, int64_t (*now)[2], size_t n, struct ca
 {
 	const char *own = query_get(&s->q->query, "cursor");
 	struct cursors *all = &s->a->cursors;
-	struct cursor_key key = { .target = s->target->index, .profile = capture->profile->name };
+	struct cursor_key key = { .target = s->target->serial, .profile = capture->profile->name };
 	int64_t now_ns = monotonic_ns();
 	int r;
 

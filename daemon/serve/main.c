@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "daemon/serve/answer.h"
+#include "daemon/serve/arming.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/profile.h"
@@ -50,6 +51,8 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	ret->n_fds = r->n_fds;
 	c->hz = ret->start.hz;
 	c->period_ns = ret->start.period_ns;
+	c->lease_ns = ret->start.lease_s * NS_PER_S;
+	c->follow = ret->start.follow;
 	c->waits.mode = (enum broker_wait_mode)ret->start.wait;
 	c->sources.servers = ret->start.debuginfod;
 	c->heap.mode = (enum broker_heap_mode)ret->start.heap;
@@ -69,14 +72,15 @@ static int hear_target(struct core *c, struct record *r)
 	from = record_payload(r, struct broker_target);
 	if (!from || r->n_fds != 1)
 		return -EBADMSG;
-	*t = (struct target){ .index = from->index,
+	*t = (struct target){ .index = c->n_targets,
+			      .serial = ++c->next_serial,
 			      .pid = from->pid,
 			      .uid = from->uid,
 			      .pidfd = r->fds[0],
 			      .known = from->known,
 			      .perf_map_fd = -1 };
 	utf8_copy(t->comm, sizeof(t->comm), from->comm, strnlen(from->comm, sizeof(from->comm)));
-	c->n_targets++;
+	c->n_named = ++c->n_targets;
 	return 0;
 }
 
@@ -215,56 +219,15 @@ static size_t host_list(const struct orders *o, const char *hosts[MAX_HOSTS])
 	return n;
 }
 
-/* What counts from the start on. */
-static void start_kept(struct core *c, enum pp_collector which)
+static void rows_moved(void *context, const uint32_t *map)
 {
-	pthread_mutex_lock(&c->arm_lock);
-	if (broker_arm(&c->broker, which, c->arm_error[which]) == 0)
-		c->armed_ns[which] = realtime_ns();
-	else
-		log_line("%s", c->arm_error[which]);
-	pthread_mutex_unlock(&c->arm_lock);
-}
-
-/* After the first scans, so that CPU profiles need not wait for it. */
-static void start_heap(struct core *c)
-{
-	int r;
-
-	if (c->heap.mode == BROKER_HEAP_OFF)
-		return;
-	r = heap_load(c);
-	if (r < 0)
-		log_line("the heap cannot be profiled: %s", c->heap.error);
-	pthread_mutex_lock(&c->scan_lock);
-	pthread_mutex_lock(&c->lock);
-	c->heap.loaded = r == 0;
-	pthread_mutex_unlock(&c->lock);
-	for (uint32_t i = 0; i < c->n_targets; i++)
-		heap_follow(c, &c->targets[i], false);
-	pthread_mutex_unlock(&c->scan_lock);
-}
-
-/* Tables are made before anybody asks, so that the first answer need not wait for them. */
-static void scan_targets(struct core *c)
-{
-	for (uint32_t i = 0; i < c->n_targets; i++) {
-		pthread_mutex_lock(&c->scan_lock);
-		target_scan(c, &c->targets[i], true);
-		pthread_mutex_unlock(&c->scan_lock);
-	}
-	malloc_trim(0);
-	custom_start(c);
-	wait_load(c);
-	created_start(c);
-	start_heap(c);
-	start_kept(c, PP_GROWTH);
+	cursors_moved(context, map);
 }
 
 static int serve(struct core *c, struct orders *o)
 {
 	const char *hosts[MAX_HOSTS];
-	uid_t uids[1 + BROKER_MAX_TARGETS] = { o->start.owner_uid };
+	uid_t uids[2] = { o->start.owner_uid };
 	struct http_peers peers = { .uids = uids, .n_uids = 1, .hosts = hosts };
 	struct answers a = { .core = c, .finish_fd = -1, .cursors = CURSORS_INIT };
 	_cleanup_(http_freep) struct http *h = NULL;
@@ -275,8 +238,10 @@ static int serve(struct core *c, struct orders *o)
 	if (err < 0)
 		return err;
 	peers.n_hosts = host_list(o, hosts);
-	for (uint32_t i = 0; i < c->n_targets && c->n_targets == 1; i++)
-		uids[peers.n_uids++] = c->targets[i].uid; /* one's own process is one's own business */
+	if (core_is_single(c))
+		uids[peers.n_uids++] = c->targets[0].uid; /* one's own process is one's own business */
+	c->rows_moved = rows_moved;
+	c->rows_context = &a.cursors;
 	err = http_new(o->fds, o->n_fds, &http_default_limits, &peers, answer, &a, &h);
 	if (err < 0) {
 		log_line("cannot serve HTTP: %s", strerror(-err));
@@ -286,7 +251,7 @@ static int serve(struct core *c, struct orders *o)
 	err = start_watching(c, &watcher);
 	if (err < 0)
 		return err;
-	scan_targets(c);
+	arming_start(c);
 	pthread_join(watcher, NULL);
 	http_free(TAKE_PTR(h)); /* nobody asks any more */
 	pthread_join(news, NULL);
@@ -312,13 +277,13 @@ static void start_for(struct core *c, const char *name)
 	target_scan(c, &c->targets[0], true);
 	pthread_mutex_unlock(&c->scan_lock);
 	if (p->collector == PP_HEAP)
-		start_heap(c);
+		arming_heap(c);
 	else if (p->collector == PP_CREATE)
 		created_start(c);
 	else if (p->collector != PP_GROWTH)
 		wait_load(c);
 	else
-		start_kept(c, (enum pp_collector)p->collector);
+		arming_growth(c);
 }
 
 static void *seek(void *context)

@@ -18,7 +18,7 @@
 
 #include "daemon/broker/options.h"
 
-#define MAX_ARGS 160
+#define MAX_ARGS 300
 
 struct fixture {
 	struct options *o; /* shared with the child */
@@ -273,7 +273,7 @@ static void test_more_than_there_is_room_for_is_said(void **state)
 	good(x);
 	assert_int_equal(x->o->n_pids, BROKER_MAX_TARGETS);
 	many(x, "--pid", "7", BROKER_MAX_TARGETS);
-	bad(x, "more than 64");
+	bad(x, "more than 128");
 	many(x, "--listen", ":1", OPTIONS_MAX_LISTENERS);
 	good(x);
 	many(x, "--listen", ":1", OPTIONS_MAX_LISTENERS + 1);
