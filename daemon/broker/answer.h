@@ -21,6 +21,7 @@ void answer_fetch(struct broker *b, struct answer *a);
 void answer_dwo(struct broker *b, struct answer *a);
 void answer_perf_map(struct broker *b, struct answer *a);
 void answer_context(struct broker *b, struct answer *a);
+void answer_web(struct broker *b, struct answer *a);
 void answer_labels(struct broker *b, struct answer *a);
 void answer_usage(struct broker *b, struct answer *a);
 void answer_bind(struct broker *b, struct answer *a);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/broker/answer.h"
@@ -107,4 +108,36 @@ void answer_usage(struct broker *b, struct answer *a)
 	usage_read(b, &u);
 	memcpy(a->r->data, &u, sizeof(u));
 	a->r->n = sizeof(u);
+}
+
+void broker_look_web(struct broker *b, bool even_if_same)
+{
+	char error[WEB_MAX_TEXT];
+
+	if (web_look(&b->web, even_if_same, error) < 0)
+		fprintf(stderr, "pprofd: %s; what was read before holds\n", error);
+}
+
+int broker_send_web(struct broker *b)
+{
+	static struct record r;
+	int err;
+
+	r = (struct record){ .type = BROKER_WEB };
+	err = web_record(&b->web, 0, &r);
+	if (err == 0)
+		err = record_send(b->serve.socket, &r);
+	record_close_fds(&r);
+	return err;
+}
+
+void answer_web(struct broker *b, struct answer *a)
+{
+	const uint32_t *has = record_payload(a->r, uint32_t);
+	uint32_t generation = has ? *has : 0;
+
+	broker_look_web(b, false);
+	a->r->n = 0;
+	a->r->status = b->web.path ? web_record(&b->web, generation, a->r) : -ENOENT;
+	a->give = true;
 }

@@ -76,6 +76,10 @@ static int send_start(const struct broker *b, struct record *r)
 				  .debuginfod = o->n_debuginfod > 0,
 				  .lease_s = o->lease_s,
 				  .follow = o->descriptions.follow,
+				  .has_web = b->web.path != NULL,
+				  .max_rate = o->max_rate,
+				  .redact = o->redact,
+				  .audit = o->audit,
 				  .one_shot = o->record };
 
 	s.n_text = start_text(o, (char *)r->data + sizeof(s), RECORD_MAX - sizeof(s));
@@ -127,7 +131,7 @@ int broker_start_serve(struct broker *b)
 	}
 	if (!b->options->record && err == 0)
 		err = send_news(b, &r);
-	return err;
+	return b->web.path && err == 0 ? broker_send_web(b) : err;
 }
 
 static void answer_maps(struct broker *b, struct answer *a)
@@ -518,6 +522,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_RELEASE:
 		answer_release(b, &a);
+		break;
+	case BROKER_WEB:
+		answer_web(b, &a);
 		break;
 	case BROKER_KALLSYMS:
 		r.n = 0;

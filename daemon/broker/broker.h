@@ -17,6 +17,7 @@
 #include "daemon/broker/options.h"
 #include "daemon/broker/traces.h"
 #include "daemon/broker/waits.h"
+#include "daemon/broker/web.h"
 
 struct broker {
 	const struct options *options;
@@ -28,6 +29,7 @@ struct broker {
 	size_t n_listeners;
 	char debug_cache[BROKER_MAX_PATH]; /* debuginfod's; "": none */
 	struct fetches fetches;
+	struct web web;
 	int keep; /* directory for last words; -1: none */
 	int output, finish; /* one-shot: where the profile goes; eventfd */
 	struct kernel *kernel;
@@ -44,6 +46,10 @@ struct broker {
 	char error[BROKER_MAX_TEXT];
 };
 
+/* The file of --web.config.file, unasked. */
+int broker_send_web(struct broker *b);
+/* Looks whether it has changed; says so if that is no good. */
+void broker_look_web(struct broker *b, bool even_if_same);
 /* Starts serve and tells it what it is to do. 0 or -errno. */
 int broker_start_serve(struct broker *b);
 /* All of a slot's that is not --pid's is taken off, and the slot is free. */

@@ -113,18 +113,35 @@ static int wait_for_command(struct broker *b)
 static int open_listeners(struct broker *b)
 {
 	char error[LISTEN_MAX_TEXT];
+	bool open = b->options->insecure || web_file_authenticates(&b->web.file);
 	size_t max = sizeof(b->listeners) / sizeof(b->listeners[0]);
 
 	for (unsigned i = 0; i < b->options->n_listeners; i++) {
-		int r = listen_bind(b->options->listeners[i], b->options->insecure, b->listeners,
-				    max, &b->n_listeners, error);
+		int r = listen_bind(b->options->listeners[i], open, b->listeners, max, &b->n_listeners, error);
 
 		if (r != LISTEN_BOUND) {
 			complain(error);
 			return r > 0 ? EXIT_BAD_USAGE : 1;
 		}
 	}
+	for (size_t i = 0; i < b->n_listeners; i++) {
+		b->web.open_listeners |= b->listeners[i].open && !b->options->insecure;
+		if (b->listeners[i].open && b->web.file.n_users && !b->web.file.tls)
+			fprintf(stderr, "pprofd: %s: passwords are not encrypted on their way: tls_server_config is missing\n",
+				b->options->web_config);
+	}
 	return 0;
+}
+
+static int open_web(struct broker *b)
+{
+	char error[WEB_MAX_TEXT];
+	int r = b->options->web_config ? web_open(&b->web, b->options->web_config, error) : 0;
+
+	if (r == 0)
+		return 0;
+	complain(error);
+	return r == -EINVAL ? EXIT_BAD_USAGE : 1;
 }
 
 static int open_keep(struct broker *b)
@@ -209,9 +226,11 @@ static void say_ready(struct broker *b)
 	for (size_t i = 0; i < b->n_listeners; i++) {
 		const struct listener *l = &b->listeners[i];
 
-		fprintf(stderr, "pprofd: serving %s%s%s\n", l->shown,
+		bool tls = b->web.file.tls && !strncmp(l->shown, "http:", 5);
+
+		fprintf(stderr, "pprofd: serving %s%s%s%s\n", tls ? "https" : "", l->shown + (tls ? 4 : 0),
 			strncmp(l->shown, "unix:", 5) ? "/debug/pprof/" : "",
-			l->assumed_loopback ? " (loopback only; --insecure serves every address)" :
+			l->assumed_loopback ? " (loopback only; with authentication or --insecure: every address)" :
 					      "");
 	}
 }
@@ -261,6 +280,10 @@ static bool take_signal(struct broker *b, int signals)
 		return true;
 	if (b->command.pid) {
 		command_signal(&b->command, (int)info.ssi_signo, info.ssi_code == SI_KERNEL);
+		return false;
+	}
+	if (info.ssi_signo == SIGHUP && b->web.path) {
+		broker_look_web(b, true);
 		return false;
 	}
 	return !b->options->record || info.ssi_signo != SIGINT || write(b->finish, &one, sizeof(one)) < 0;
@@ -318,6 +341,7 @@ static void end(struct broker *b)
 	child_stop(&b->symbolizer);
 	fetches_deinit(&b->fetches);
 	census_deinit(&b->census);
+	web_close(&b->web);
 	for (size_t i = 0; i < b->n_listeners; i++)
 		if (!strncmp(b->listeners[i].shown, "unix:", 5))
 			unlink(b->listeners[i].shown + 5);
@@ -342,6 +366,7 @@ int main(int argc, char **argv)
 				   .processes = processes,
 				   .output = -1,
 				   .finish = -1,
+				   .web = WEB_NONE,
 				   .serve = CHILD_NONE,
 				   .symbolizer = CHILD_NONE,
 				   .command = COMMAND_NONE,
@@ -357,6 +382,8 @@ int main(int argc, char **argv)
 	debug_file_cache(b.debug_cache);
 	census_init(&b.census, &o.descriptions);
 	r = o.command ? 0 : open_processes(&b, processes);
+	if (!r)
+		r = open_web(&b);
 	if (!r)
 		r = open_listeners(&b);
 	if (!r)

@@ -13,7 +13,7 @@
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
        KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE, KEY_DEBUG,
-       KEY_TRACK, KEY_REMOTE, KEY_NAME, KEY_FOLLOW, KEY_LEASE, KEY_DESCRIBED };
+       KEY_TRACK, KEY_REMOTE, KEY_WEB_CONFIG, KEY_MAX_RATE, KEY_REDACT, KEY_AUDIT, KEY_NAME, KEY_FOLLOW, KEY_LEASE, KEY_DESCRIBED };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -52,6 +52,14 @@ static const struct argp_option serving[] = {
 	  "where to serve HTTP: :6060 (loopback), HOST:PORT, [::1]:0, unix:/PATH; may be given "
 	  "several times (default localhost:6060)",
 	  0 },
+	{ "web.config.file", KEY_WEB_CONFIG, "FILE", 0,
+	  "TLS, client certificates, users and headers, as Prometheus' exporter-toolkit has them (YAML); read again "
+	  "when it changes", 0 },
+	{ "max-rate", KEY_MAX_RATE, "N", 0,
+	  "requests a second of one address (IPv6: /64) or user of a Unix socket (default 1000; 0: any number)", 0 },
+	{ "redact", KEY_REDACT, "WHAT", 0,
+	  "what to keep back: cmdline (arguments), paths (directories), or both with a comma", 0 },
+	{ "audit", KEY_AUDIT, "WHETHER", 0, "a line on standard error for each capture: on (default), off", 0 },
 	{ "insecure", KEY_INSECURE, NULL, 0,
 	  "serve addresses other than loopback although there is no authentication", 0 },
 	{ "comm", KEY_DESCRIBED + BROKER_BY_COMM, "NAME", 0,
@@ -243,6 +251,39 @@ static void name(struct options *o, const char *arg)
 		bad_usage("%s", error);
 }
 
+static uint32_t rate(const char *arg)
+{
+	return strcmp(arg, "0") ? number(arg, "max-rate", 1000000) : 0;
+}
+
+static uint32_t redact(const char *arg)
+{
+	static const char *const names[] = { "cmdline", "paths" };
+	uint32_t bits = 0;
+	size_t n;
+
+	for (const char *s = arg; ; s += n + 1) {
+		uint32_t bit = 0;
+
+		n = strcspn(s, ",");
+		for (uint32_t i = 0; i < 2; i++)
+			if (strlen(names[i]) == n && !strncmp(s, names[i], n))
+				bit = 1u << i;
+		if (!bit)
+			bad_usage("--redact %s: cmdline, paths or cmdline,paths is wanted", arg);
+		bits |= bit;
+		if (!s[n])
+			return bits;
+	}
+}
+
+static bool on_or_off(const char *arg, const char *what)
+{
+	if (strcmp(arg, "on") && strcmp(arg, "off"))
+		bad_usage("--%s %s: on or off is wanted", what, arg);
+	return !strcmp(arg, "on");
+}
+
 static error_t parse_serving(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -273,6 +314,18 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_INSECURE:
 		o->insecure = true;
+		return 0;
+	case KEY_WEB_CONFIG:
+		o->web_config = arg;
+		return 0;
+	case KEY_MAX_RATE:
+		o->max_rate = rate(arg);
+		return 0;
+	case KEY_REDACT:
+		o->redact = redact(arg);
+		return 0;
+	case KEY_AUDIT:
+		o->audit = on_or_off(arg, "audit");
 		return 0;
 	case KEY_ALLOW_HOST:
 		if (o->n_hosts == OPTIONS_MAX_HOSTS || strlen(arg) > 253)
@@ -384,7 +437,7 @@ static int take_command(int argc, char **argv, struct options *o)
 
 void options_parse(int argc, char **argv, struct options *ret)
 {
-	struct options o = { .hz = 100, .lease_s = 600, .seconds = 10, .now = true, .max_overhead = 20000 };
+	struct options o = { .hz = 100, .lease_s = 600, .seconds = 10, .now = true, .max_overhead = 20000, .max_rate = 1000, .audit = true };
 	const struct argp *argp = &serving_argp;
 
 	argv[0] = (char *)"pprofd";

@@ -35,6 +35,10 @@ struct options {
 	unsigned hz;
 	unsigned lease_s;
 	bool insecure;
+	const char *web_config; /* file, or NULL */
+	uint32_t max_rate;	/* requests a second of one client; 0: any */
+	uint32_t redact;	/* enum broker_redact, bits */
+	bool audit;
 	enum broker_heap_mode heap;
 	enum broker_wait_mode wait;
 	uint32_t max_overhead; /* millionths, or BROKER_NO_LIMIT */

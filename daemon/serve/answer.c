@@ -12,6 +12,7 @@
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/kept.h"
 #include "daemon/serve/contention.h"
+#include "daemon/serve/door/redact.h"
 #include "daemon/serve/encode.h"
 #include "daemon/serve/gperftools.h"
 #include "daemon/serve/index.h"
@@ -61,6 +62,8 @@ static void answer_cmdline(const struct asking *s)
 	}
 	while (b->n < MAX_CMDLINE && (n = read(fd, buffer, sizeof(buffer))) > 0)
 		bytes_add(b, buffer, (size_t)n);
+	if (c->redact & BROKER_REDACT_CMDLINE)
+		redact_cmdline(b);
 	for (size_t i = 0; s->gperftools && i < b->n; i++) /* there, each has a line */
 		if (b->data[i] == '\0')
 			b->data[i] = '\n';
@@ -482,6 +485,8 @@ static void answer_profile(struct asking *s, const char *name)
 	}
 	if (!asking_demangle(s))
 		return;
+	s->ret->capture = !p || p->arm != PROFILE_SYMBOL;
+	s->ret->pid = s->target->pid;
 	s->waited_ns = &waited;
 	tally_begin(&s->a->core->tally, row);
 	run_profile(s, p, name);

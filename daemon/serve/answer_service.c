@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/serve/asking.h"
+#include "daemon/serve/door/redact.h"
 #include "daemon/serve/metrics/page.h"
 #include "daemon/serve/sd.h"
 
@@ -26,7 +27,7 @@ static void answer_metrics(const struct asking *s)
 struct listing {
 	const struct core *core;
 	struct bytes *to;
-	const char *host;
+	const char *host, *scheme;
 	size_t n;
 };
 
@@ -42,25 +43,31 @@ static const char *described_as(const struct known *k, uint64_t matches)
 static bool list(void *context, const struct known_process *p)
 {
 	struct listing *l = context;
+	bool redact = l->core->redact & BROKER_REDACT_PATHS;
+	char exe[sizeof(p->exe)];
 	struct sd_target t = { .pid = p->pid,
 			       .name = described_as(&l->core->known, p->matches),
 			       .comm = p->comm,
-			       .exe = p->exe,
+			       .exe = exe,
 			       .unit = p->unit,
 			       .container = p->container,
 			       .pod = p->pod,
-			       .cgroup = p->cgroup };
+			       .cgroup = redact ? NULL : p->cgroup };
 
+	memcpy(exe, p->exe, sizeof(exe));
+	if (redact)
+		t.exe = redact_path(exe);
 	/* what was named by its PID keeps its place when it has ended */
 	if (!p->target || p->target > l->core->n_targets || target_alive(&l->core->targets[p->target - 1]))
-		sd_add(l->to, l->host, NULL, &t, l->n++);
+		sd_add(l->to, l->host, l->scheme, &t, l->n++);
 	return true;
 }
 
 static void answer_sd(const struct asking *s)
 {
 	struct known *k = &s->a->core->known;
-	struct listing l = { s->a->core, &s->ret->body, s->q->host && *s->q->host ? s->q->host : "localhost", 0 };
+	struct listing l = { s->a->core, &s->ret->body, s->q->host && *s->q->host ? s->q->host : "localhost",
+			     s->q->tls ? "https" : NULL, 0 };
 
 	known_wait(k);
 	sd_begin(l.to);

@@ -294,6 +294,25 @@ int broker_threads(struct broker_client *b, uint32_t target, enum broker_threads
 	return ask_fd(b, BROKER_THREADS, &q, sizeof(q));
 }
 
+int broker_web(struct broker_client *b, uint32_t generation, struct record *ret)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_WEB, &generation, sizeof(generation));
+	if (err == 0 && !b->record.n) {
+		err = 1;
+	} else if (err == 0 && b->record.n == sizeof(struct broker_web)) {
+		*ret = b->record;
+		b->record.n_fds = 0;
+	} else if (err == 0) {
+		err = -EBADMSG;
+	}
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 int broker_created(struct broker_client *b)
 {
 	return ask_fd(b, BROKER_CREATED, NULL, 0);

@@ -73,6 +73,9 @@ int broker_look(struct broker_client *b, uint32_t target);
 int broker_keep(struct broker_client *b, uint32_t target);
 /* What pprofd itself takes. */
 int broker_usage(struct broker_client *b, struct broker_usage *ret);
+/* The web configuration, where it is not that generation any more: 0 and a record of struct broker_web, whose
+ * descriptors are the caller's; 1: it still is. */
+int broker_web(struct broker_client *b, uint32_t generation, struct record *ret);
 int broker_symbolizer(struct broker_client *b);
 /* Without an answer. */
 int broker_tell(struct broker_client *b, enum broker_request type, int32_t status, const char *text);

@@ -45,6 +45,7 @@ struct core {
 	uint64_t period_ns;
 	int stop_fd; /* readable: the daemon ends */
 	uint64_t secret; /* of addresses that must tell nothing */
+	uint32_t redact; /* enum broker_redact, bits */
 
 	pthread_mutex_t arming_lock;
 	bool kept_armed;

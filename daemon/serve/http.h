@@ -5,7 +5,8 @@
  *
  * Owns the listeners and their connections: a thread a connection, with a blocking handler. Refuses
  * before the handler sees anything: methods, foreign Host headers (DNS rebinding), cross-site
- * browser requests, unknown peers of Unix sockets, too many connections, slow or large request
+ * browser requests, unknown peers of Unix sockets, clients without a password or a certificate where
+ * there is to be one (http_door.h), too many connections and requests, slow or large request
  * heads and bodies. Knows no targets and no maps; the handler answers. libmicrohttpd is seen by
  * http.c alone. */
 
@@ -26,7 +27,7 @@ struct http_request {
 	const char *accept; /* NULL: anything */
 	const struct http_tally *tally; /* of the server that asks; NULL: there is none */
 	uint64_t client; /* who asks: a hash of its address (of a Unix socket: the user) and User-Agent */
-	bool head, post;
+	bool head, post, tls;
 	const void *body; /* POST */
 	size_t n_body;
 	int client_fd; /* poll it for POLLRDHUP while working; see http_wait */
@@ -70,6 +71,10 @@ struct http_response {
 	struct bytes location; /* HTTP_REDIRECT */
 	const char *allow;  /* with 405 */
 	bool hang_up;	    /* no answer: the client is gone */
+	unsigned retry_after_s; /* Retry-After; 0: none */
+	bool challenge;	    /* with 401 */
+	bool capture;	    /* something of a process was read: for the audit */
+	int32_t pid;	    /* which; 0: none */
 	bool exited;	    /* X-Pprofd-Target: exited */
 };
 
@@ -90,9 +95,13 @@ struct http_peers {
 	size_t n_uids;
 	const char *const *hosts; /* more names that the Host header may bear; "*": any */
 	size_t n_hosts;
+	struct web *web; /* --web.config.file; NULL: there is none */
+	unsigned max_rate; /* requests a second of one client; 0: any */
+	bool audit; /* a line for each capture */
 };
 
 struct http;
+struct web;
 
 /* Takes the listening sockets (also on failure). Serves from before it returns. `peers` is
  * borrowed until http_free. 0 or -errno. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/serve/core.h"
+#include "daemon/serve/door/redact.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/namer_ask.h"
 #include "daemon/serve/shown.h"
@@ -316,6 +317,8 @@ static int build(struct job *j)
 
 		add_location(j, word, raw ? jit : files, raw ? taken_jit : taken);
 	}
+	if (c->redact & BROKER_REDACT_PATHS)
+		redact_naming(j->n);
 	return j->error;
 }
 
@@ -555,11 +558,13 @@ static int spell_full(struct core *c, struct naming *named)
 
 int namer_spell(struct core *c, enum symbolizer_demangle how, struct naming *named)
 {
-	if (how == DEMANGLE_FULL)
-		return spell_full(c, named);
+	int r = how == DEMANGLE_FULL ? spell_full(c, named) : 0;
+
+	if (c->redact & BROKER_REDACT_PATHS)
+		redact_naming(named);
 	for (size_t i = 0; how == DEMANGLE_NONE && i < named->functions.n; i++)
 		named->functions.data[i].name = named->functions.data[i].system_name;
-	return 0;
+	return r;
 }
 
 void namer_deinit(struct namer *n)

@@ -8,6 +8,7 @@
 
 #include "daemon/serve/answer.h"
 #include "daemon/serve/clock.h"
+#include "daemon/serve/known.h"
 #include "daemon/serve/pool.h"
 
 const struct facts_why facts_lost[FACTS_N_LOST] = {
@@ -244,8 +245,10 @@ int facts_read(const struct answers *a, struct facts *ret)
 	pthread_mutex_lock(&c->lock);
 	read_core(c, ret);
 	for (uint32_t i = 0; i < c->n_targets; i++)
-		read_target(c, &c->targets[i], &ret->targets[ret->n_targets++]);
+		if (c->targets[i].pid) /* else the slot is free */
+			read_target(c, &c->targets[i], &ret->targets[ret->n_targets++]);
 	pthread_mutex_unlock(&c->lock);
+	lease_count(c, &ret->leases);
 	ret->n_known = known_count(&c->known, &ret->known);
 	read_tally(&c->tally, ret);
 	ret->lost[FACTS_CURSORS] = load(&a->cursors.n_given_up);

@@ -12,6 +12,7 @@
 
 #include "daemon/protocol.h"
 #include "daemon/serve/core.h"
+#include "daemon/serve/lease.h"
 
 /* What was lost, in the order of facts_lost. */
 enum facts_lost {
@@ -98,6 +99,7 @@ struct facts {
 	struct broker_usage usage;
 	uint64_t n_known; /* processes that are described */
 	struct broker_counts known;
+	struct lease_counts leases;
 	uint64_t n_targets;
 	struct facts_target *targets;
 };

@@ -208,6 +208,11 @@ static void targets(struct metrics_text *t, const struct facts *f)
 	counter(t, "pprofd_targets_read_anew", "How often the kernel told of more processes than was read in time, and all were read anew.",
 		(double)f->known.n_lost);
 	gauge(t, "pprofd_targets_bound", "Processes that have a place in the kernel's tables.", (double)f->n_targets);
+	gauge(t, "pprofd_targets_leased", "Of these, those whose place becomes another's when nobody asks for them.",
+	      f->leases.n_leased);
+	counter(t, "pprofd_leases_evicted", "Leases that were ended early, because all places were taken.", (double)f->leases.n_evicted);
+	counter(t, "pprofd_leases_refused", "Requests that were refused, because every place had an open request.",
+		(double)f->leases.n_refused);
 	metrics_family(t, "pprofd_target_up", METRICS_GAUGE, "Whether the process is alive.");
 	for (uint64_t i = 0; i < f->n_targets; i++)
 		metrics_count(t, OF_TARGET(&f->targets[i]), f->targets[i].alive);
