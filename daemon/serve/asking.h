@@ -19,6 +19,7 @@ struct asking {
 	struct http_response *ret;
 	enum symbolizer_demangle demangle;
 	bool gperftools; /* /pprof/...: counts under addresses, as gperftools' clients read them */
+	struct merge *merge; /* not NULL: the capture is a part of it, and is not written */
 	bool cursor;	 /* delta_...: since this client has asked last */
 };
 
@@ -45,6 +46,7 @@ int asking_cursor(const struct asking *s, int64_t (*now)[2], size_t n, struct ca
 const char *asking_gperftools(struct asking *s, const char *name);
 const char *asking_godeltaprof(struct asking *s, const char *name);
 
+void answer_profile(struct asking *s, const char *name);
 void answer_trace(const struct asking *s);
 void answer_heap(const struct asking *s, const struct profile *p);
 void answer_threads(const struct asking *s, const struct profile *p);
