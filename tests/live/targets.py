@@ -251,6 +251,28 @@ def test_all():
     d.stop()
 
 
+def test_serve_dies():
+    """What is known is told anew, and slots are free again."""
+    program = unique("many")
+    p = start(program, "hold", "70")
+    d = daemon("--comm", program.name)
+    eventually(lambda: len(listed(d)) == 71, "not all are found")
+    check(d.get("/pid/%d/debug/pprof/heap" % p.pid).status == 200, "no answer")
+    os.kill(eventually(lambda: d.child("pprofd-serve"), "no serve"), signal.SIGKILL)
+    d.line("is started again")
+
+    def back():
+        try:
+            return len(listed(d)) == 71
+        except lib.Failure:
+            return False
+
+    eventually(back, "not all are found again")
+    check(d.get("/pid/%d/debug/pprof/heap" % p.pid).status == 200, "no answer afterwards")
+    d.popen.send_signal(signal.SIGTERM)
+    check(d.wait() == 0, "it has not ended well")
+
+
 def test_a_user():
     number = 600000 + os.getpid() % 5000
     program = unique("many")
@@ -264,7 +286,7 @@ def test_a_user():
 
 def test_a_command():
     program = unique("many")
-    d = daemon("--", str(program), "status", "7")
+    d = lib.Daemon(arguments=("--", str(program), "status", "7"), stdout=subprocess.DEVNULL)
     eventually(lambda: d.get("/debug/pprof/cmdline").status == 200, "it is not there")
     check(d.get("/debug/pprof/cmdline").text().startswith(str(program)), d.get("/debug/pprof/cmdline").text())
     pid = eventually(lambda: d.child(program.name), "no child")
