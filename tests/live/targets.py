@@ -257,7 +257,7 @@ def test_serve_dies():
     p = start(program, "hold", "70")
     d = daemon("--comm", program.name)
     eventually(lambda: len(listed(d)) == 71, "not all are found")
-    check(d.get("/pid/%d/debug/pprof/heap" % p.pid).status == 200, "no answer")
+    check(d.get("/pid/%d/debug/pprof/goroutine" % p.pid).status == 200, "no answer")
     os.kill(eventually(lambda: d.child("pprofd-serve"), "no serve"), signal.SIGKILL)
     d.line("is started again")
 
@@ -268,7 +268,7 @@ def test_serve_dies():
             return False
 
     eventually(back, "not all are found again")
-    check(d.get("/pid/%d/debug/pprof/heap" % p.pid).status == 200, "no answer afterwards")
+    check(d.get("/pid/%d/debug/pprof/goroutine" % p.pid).status == 200, "no answer afterwards")
     d.popen.send_signal(signal.SIGTERM)
     check(d.wait() == 0, "it has not ended well")
 
