@@ -570,6 +570,9 @@ int broker_answer(struct broker *b)
 	case BROKER_KEEP:
 		answer_keep(b, &a);
 		break;
+	case BROKER_CARRY:
+		answer_carry(b, &a);
+		break;
 	case BROKER_SYMBOLIZER:
 		answer_symbolizer(b, &a);
 		break;

@@ -484,6 +484,8 @@ void answer_profile(struct asking *s, const char *name)
 	}
 	if (!take_demangle(s))
 		return;
+	if (p && p->arm == PROFILE_CUMULATIVE)
+		carry_wait(s->a->core, s->target);
 	if (!p)
 		answer_custom(s, name);
 	else if (p->arm == PROFILE_WINDOWED || p->arm == PROFILE_WALL)
@@ -500,6 +502,8 @@ void answer_profile(struct asking *s, const char *name)
 		answer_kept(s, p);
 	else
 		answer_cmdline(s);
+	if (p && p->arm == PROFILE_CUMULATIVE && s->ret->status == 200)
+		carry_save(s->a->core, s->target);
 }
 
 /* Rows that the profile has, as in Go; 0 of cmdline and profile. */
@@ -535,19 +539,11 @@ static void answer_root(const struct asking *s)
 	answer_index(s, count_of);
 }
 
-/* Whether the request may know rows of what is kept by number (core.h). */
-static bool reads_kept(const char *name)
-{
-	const struct profile *p = profile_find(name);
-
-	return !p || (p->arm != PROFILE_WINDOWED && p->arm != PROFILE_INSTANT && p->arm != PROFILE_SYMBOL);
-}
-
 /* `name` "": the page. */
 static void answer_found(struct asking *s, const struct place_found *found, const char *name, enum lease_wish wish)
 {
 	struct core *c = s->a->core;
-	bool reads = reads_kept(name);
+	bool reads = place_reads_kept(name);
 
 	if (reads)
 		__atomic_add_fetch(&c->n_reading, 1, __ATOMIC_SEQ_CST);

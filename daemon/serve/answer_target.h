@@ -21,6 +21,9 @@ void place_parse(const char *path, struct place *ret);
 /* What a path behind the tree's name wants of its target. */
 enum lease_wish place_wish(const char *name);
 
+/* Whether its answer may know rows of what is kept by number (core.h). */
+bool place_reads_kept(const char *name);
+
 #define PLACE_MAX 64 /* processes of one name that are merged, or told of */
 
 struct place_found {

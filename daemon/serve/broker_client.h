@@ -71,6 +71,8 @@ int broker_custom_off(struct broker_client *b, uint32_t target);
 int broker_look(struct broker_client *b, uint32_t target);
 /* A file for the last word of a target; -ENOENT: none is wanted. */
 int broker_keep(struct broker_client *b, uint32_t target);
+/* The two files in which its counts outlive us. 0 or -errno. */
+int broker_carry(struct broker_client *b, uint32_t target, int ret_fds[2]);
 int broker_symbolizer(struct broker_client *b);
 /* Without an answer. */
 int broker_tell(struct broker_client *b, enum broker_request type, int32_t status, const char *text);

@@ -12,6 +12,7 @@
 
 #include "base/vec.h"
 #include "bpf/event.h"
+#include "daemon/serve/carry.h"
 #include "daemon/serve/custom/custom.h"
 #include "daemon/serve/heap/heap.h"
 #include "daemon/serve/label.h"
@@ -56,6 +57,7 @@ struct target {
 	VEC(uint32_t) images;	    /* lock: ids in counts, the newest last */
 	uint64_t n_left_out;	    /* lock: mappings past our bounds */
 	struct target_labels labels; /* lock */
+	struct carry carry;
 	struct target_heap heap;    /* scan_lock */
 	struct target_custom custom; /* likewise */
 	struct wait_data wait_data; /* scan_lock and lock to write */

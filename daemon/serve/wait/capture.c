@@ -273,6 +273,7 @@ static void say(struct core *c, const struct target *t, const struct rows *rows,
 				t->comm, c->waits.mode == BROKER_WAIT_OFF ? "--wait=off" :
 				*c->waits.error ? c->waits.error : "pprofd has only just started");
 		pthread_mutex_unlock(&c->lock);
+		carry_say(t, to);
 		return;
 	}
 	p = pace_of(c, t);
@@ -286,6 +287,7 @@ static void say(struct core *c, const struct target *t, const struct rows *rows,
 			(double)p.spent / 1e9, (double)p.longest / 1e3);
 	say_losses(c, t, rows, to);
 	pthread_mutex_unlock(&c->lock);
+	carry_say(t, to);
 	capture_comment(to, "not seen: spinning, sched_yield in a loop%s", c->waits.mode == BROKER_WAIT_STRICT ?
 			"; --wait=strict: waits that are not over, and who releases a lock" :
 			"; waits that began before pprofd attached count from then on, and nobody is charged with them");
