@@ -37,6 +37,7 @@ struct target {
 	uint32_t serial;   /* of what has had a slot, never the same */
 	bool leased;	   /* not --pid's: the slot becomes another's one day (lease.h) */
 	bool windows_only; /* scan_lock: nobody has asked for what counts all the time */
+	bool keeps;	   /* atomic: somebody has, and it does count */
 	uint32_t n_open;   /* lease_lock: requests */
 	int64_t asked_ns;  /* lease_lock: when the last one ended, monotonic */
 	int64_t armed_ns;  /* realtime: since when it counts all the time; 0: since pprofd does */

@@ -8,6 +8,7 @@
 #include "daemon/serve/clock.h"
 #include "daemon/serve/core.h"
 #include "daemon/serve/frame.h"
+#include "daemon/serve/lease.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/profile.h"
 #include "daemon/serve/threads/threads.h"
@@ -250,7 +251,7 @@ static void say(struct core *c, const struct target *t, const struct routines *r
 		return;
 	}
 	capture_comment(to, "threads created in process %d (%s): counted since %.0f s", t->pid, t->comm,
-			(double)(realtime_ns() - c->armed_ns[PP_CREATE]) / 1e9);
+			(double)(realtime_ns() - lease_since(t, c->armed_ns[PP_CREATE])) / 1e9);
 	carry_say(t, to);
 	for (size_t i = 0; i < r->all.n && i < MAX_ROUTINES; i++)
 		bytes_printf(&text, "%s%s (%u)", i ? ", " : "", naming_function(r->names, r->all.data[i].function)->name,
