@@ -62,6 +62,8 @@ enum broker_request {
 	BROKER_LOOK,	   /* uint32_t target: its held objects are looked at (broker/held.h), soon;
 			    * -EAGAIN: they still are */
 	BROKER_KEEP,	   /* uint32_t target -> fd of a new file in --keep-dir; -ENOENT: there is none */
+	BROKER_CARRY,	   /* uint32_t target -> fds of its two files in the directory of what outlives us (broker/carry.h);
+			    * -ENOENT: there are none; -EBUSY: another pprofd writes them */
 	BROKER_DEBUG,	   /* struct broker_debug -> uint32_t, enum broker_place; fd; -ENOENT: there is none;
 			    * -ETIMEDOUT: ask again from BROKER_PLACE_HOST_BUILD_ID */
 	BROKER_FETCH,	   /* struct broker_fetch -> struct broker_fetched; where there is a debuginfod server */

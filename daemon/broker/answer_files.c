@@ -141,3 +141,17 @@ void answer_web(struct broker *b, struct answer *a)
 	a->r->status = b->web.path ? web_record(&b->web, generation, a->r) : -ENOENT;
 	a->give = true;
 }
+
+void answer_carry(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+	int fds[2] = { -1, -1 };
+
+	a->r->status = -EINVAL;
+	if (target && *target < b->n_processes)
+		a->r->status = carry_open(&b->carry, &b->processes[*target], fds);
+	a->r->n = 0;
+	a->give = true;
+	for (int i = 0; i < 2 && a->r->status == 0; i++)
+		a->r->fds[a->r->n_fds++] = fds[i];
+}

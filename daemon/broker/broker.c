@@ -581,6 +581,9 @@ int broker_answer(struct broker *b)
 	case BROKER_USAGE:
 		answer_usage(b, &a);
 		break;
+	case BROKER_CARRY:
+		answer_carry(b, &a);
+		break;
 	case BROKER_SYMBOLIZER:
 		answer_symbolizer(b, &a);
 		break;

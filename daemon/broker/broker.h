@@ -6,6 +6,7 @@
  * Serve is treated as hostile: whatever it asks, it gets nothing but maps of ours, files that one of
  * the processes that are named or described has mapped, or that may be split off such (debug_file.h, fetches.h), and a few files of /proc. */
 
+#include "daemon/broker/carry.h"
 #include "daemon/broker/census.h"
 #include "daemon/broker/child.h"
 #include "daemon/broker/command.h"
@@ -30,6 +31,7 @@ struct broker {
 	char debug_cache[BROKER_MAX_PATH]; /* debuginfod's; "": none */
 	struct fetches fetches;
 	struct web web;
+	struct carry_dir carry;
 	int keep; /* directory for last words; -1: none */
 	int output, finish; /* one-shot: where the profile goes; eventfd */
 	struct kernel *kernel;

@@ -70,8 +70,10 @@ static void default_name(struct description *d)
 	if (d->kind == BROKER_BY_CGROUP)
 		from = cgroup_path(from, &n);
 	if (d->kind == BROKER_BY_EXE || d->kind == BROKER_BY_CGROUP) {
-		n -= (size_t)(last_part(from) - from);
-		from = last_part(from);
+		const char *slash = memrchr(from, '/', n);
+
+		n -= slash ? (size_t)(slash + 1 - from) : 0;
+		from = slash ? slash + 1 : from;
 	}
 	if (d->kind == BROKER_BY_EXE && strpbrk(from, "*?["))
 		return;

@@ -158,6 +158,33 @@ static int open_keep(struct broker *b)
 	return complain(text);
 }
 
+/* Without a directory of its own choice a pprofd does without one. */
+static int open_carry(struct broker *b)
+{
+	const struct options *o = b->options;
+	char text[LISTEN_MAX_TEXT + sizeof(b->carry.path)];
+	int r = carry_dir_open(o->record ? "none" : o->state, &b->carry);
+
+	if (r == 0)
+		return 0;
+	snprintf(text, sizeof(text), "--state-dir %s: %s", b->carry.path,
+		 r == -EPERM ? "it is not ours, or others may write there" : strerror(-r));
+	return complain(text);
+}
+
+/* --cleanup: programs and probes go with the process that made them, so files are all that there is. */
+static int clean_up(struct broker *b)
+{
+	unsigned n;
+
+	if (open_carry(b))
+		return 1;
+	n = carry_clean(&b->carry, true);
+	fprintf(stderr, "pprofd: %u files of counts removed%s%s; programs and probes end with the pprofd that made them\n", n,
+		b->carry.fd < 0 ? "" : " from ", b->carry.fd < 0 ? "" : b->carry.path);
+	return 0;
+}
+
 static int open_fetches(struct broker *b)
 {
 	const struct options *o = b->options;
@@ -339,6 +366,7 @@ static void end(struct broker *b)
 
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
+	carry_dir_close(&b->carry, b->processes, b->n_processes);
 	fetches_deinit(&b->fetches);
 	census_deinit(&b->census);
 	web_close(&b->web);
@@ -367,6 +395,7 @@ int main(int argc, char **argv)
 				   .output = -1,
 				   .finish = -1,
 				   .web = WEB_NONE,
+				   .carry = { .fd = -1 },
 				   .serve = CHILD_NONE,
 				   .symbolizer = CHILD_NONE,
 				   .command = COMMAND_NONE,
@@ -378,6 +407,8 @@ int main(int argc, char **argv)
 	options_parse(argc, argv, &o);
 	if (o.remote)
 		return remote_record(&o, error) < 0 ? complain(error) : 0;
+	if (o.cleanup)
+		return clean_up(&b);
 	signals = block_signals(&before);
 	debug_file_cache(b.debug_cache);
 	census_init(&b.census, &o.descriptions);
@@ -390,6 +421,8 @@ int main(int argc, char **argv)
 		r = open_output(&b, &o);
 	if (!r)
 		r = open_keep(&b);
+	if (!r)
+		r = open_carry(&b);
 	if (!r)
 		r = open_fetches(&b);
 	if (!r)

@@ -13,7 +13,7 @@
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
        KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE, KEY_DEBUG,
-       KEY_TRACK, KEY_REMOTE, KEY_WEB_CONFIG, KEY_MAX_RATE, KEY_REDACT, KEY_AUDIT, KEY_NAME, KEY_FOLLOW, KEY_LEASE, KEY_DESCRIBED };
+       KEY_TRACK, KEY_REMOTE, KEY_STATE, KEY_CLEANUP, KEY_WEB_CONFIG, KEY_MAX_RATE, KEY_REDACT, KEY_AUDIT, KEY_NAME, KEY_FOLLOW, KEY_LEASE, KEY_DESCRIBED };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -78,6 +78,10 @@ static const struct argp_option serving[] = {
 	  "how long what is described is still looked at after it was last asked for (default 600)", 1 },
 	{ "keep-dir", KEY_KEEP, "DIR", 0,
 	  "where to write the heap profile of a process that has ended", 0 },
+	{ "state-dir", KEY_STATE, "DIR", 0,
+	  "where counts outlive a pprofd that is killed, for the next one to go on from; given here, one that is stopped, too "
+	  "(default, for root: /run/pprofd; none: nowhere)", 0 },
+	{ "cleanup", KEY_CLEANUP, NULL, 0, "remove what a pprofd that was killed has left there, and end", 0 },
 	{ "allow-host", KEY_ALLOW_HOST, "NAME", 0,
 	  "a name by which clients reach this server, for its Host check; * for any", 0 },
 	{ 0 },
@@ -216,7 +220,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		o->btf = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->n_pids && !o->remote && !o->command && !o->descriptions.n)
+		if (!o->n_pids && !o->remote && !o->cleanup && !o->command && !o->descriptions.n)
 			bad_usage(o->record ? "which process? Give --pid PID" :
 					      "which process? Give --pid PID, --comm NAME, --all, or -- COMMAND");
 		return 0;
@@ -311,6 +315,12 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_KEEP:
 		o->keep = arg;
+		return 0;
+	case KEY_STATE:
+		o->state = arg;
+		return 0;
+	case KEY_CLEANUP:
+		o->cleanup = true;
 		return 0;
 	case KEY_INSECURE:
 		o->insecure = true;

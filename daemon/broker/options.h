@@ -46,6 +46,8 @@ struct options {
 	unsigned n_tracks;
 	const char *btf;
 	const char *keep; /* directory, or NULL */
+	const char *state; /* directory, "none", or NULL: the usual one */
+	bool cleanup;
 	const char *debuginfod[FETCH_MAX_URLS];
 	unsigned n_debuginfod;
 	const char *debuginfod_cache; /* directory, or NULL */

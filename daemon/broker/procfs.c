@@ -69,13 +69,17 @@ static bool take_status(int dir, struct broker_known *k)
 	return line && sscanf(line, "\nUid: %u", &k->uid) == 1;
 }
 
-/* An entry of a 64-bit process is two u64, and no type is large; two u32 look like one large number. */
-static bool is_32_bit(int dir)
+/* Who is ending has no memory any more, although /proc says for a while that it runs. An entry of a 64-bit process is two
+ * u64, and no type is large; two u32 look like one large number. */
+static bool is_64_bit(int dir)
 {
 	_cleanup_(closep) int fd = openat(dir, "auxv", O_RDONLY | O_CLOEXEC);
-	uint64_t type;
+	uint64_t type = 0;
+	ssize_t n = fd < 0 ? -1 : read(fd, &type, sizeof(type));
 
-	return fd >= 0 && read(fd, &type, sizeof(type)) == sizeof(type) && type > UINT32_MAX;
+	if (n < 0)
+		return errno == EACCES || errno == EPERM; /* nothing may be known of it */
+	return n == sizeof(type) && type <= UINT32_MAX;
 }
 
 static void take_exe(int dir, struct broker_known *k)
@@ -201,7 +205,7 @@ enum procfs_result procfs_read(pid_t pid, struct broker_known *ret)
 
 	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
 	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || !take_stat(dir, &k) || !take_status(dir, &k) || is_32_bit(dir))
+	if (dir < 0 || !take_stat(dir, &k) || !take_status(dir, &k) || !is_64_bit(dir))
 		return PROCFS_NONE;
 	take_exe(dir, &k);
 	if (read_file(dir, "cgroup", text, sizeof(text)) >= 0)

@@ -64,6 +64,8 @@ void answer_release(struct broker *b, struct answer *a)
 	const uint32_t *slot = record_payload(a->r, uint32_t);
 
 	a->r->status = slot && *slot < BROKER_MAX_TARGETS ? 0 : -EINVAL;
+	if (a->r->status == 0 && *slot >= b->n_named && b->processes[*slot].pid)
+		carry_remove(&b->carry, &b->processes[*slot]);
 	if (a->r->status == 0)
 		broker_release(b, *slot);
 	a->r->n = 0;

@@ -16,6 +16,7 @@
 #include "daemon/serve/encode.h"
 #include "daemon/serve/gperftools.h"
 #include "daemon/serve/index.h"
+#include "daemon/serve/merge.h"
 #include "daemon/serve/path.h"
 #include "daemon/serve/profile.h"
 #include "daemon/serve/session.h"
@@ -112,7 +113,8 @@ static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd
 	int64_t began = monotonic_ns();
 	enum session_wait r = wait_one(s, until_ns, target_fd);
 
-	*s->waited_ns += monotonic_ns() - began;
+	if (s->waited_ns)
+		*s->waited_ns += monotonic_ns() - began;
 	return r;
 }
 
@@ -159,6 +161,8 @@ void asking_encode(const struct asking *s, struct capture *capture, struct namin
 	ret->kind = HTTP_TEXT;
 	if (r < 0) {
 		; /* said below */
+	} else if (s->merge) {
+		r = merge_add(s->merge, capture, n, s->target->pid);
 	} else if (s->gperftools) {
 		r = encode_gperftools(s, capture, n);
 	} else if (format && !strcmp(format, "top")) {
@@ -430,6 +434,10 @@ static void answer_window(struct asking *s, const struct profile *p)
 		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
 		return;
 	}
+	if (s->merge) { /* its parts are one capture */
+		capture_window(s, p);
+		return;
+	}
 	if (__atomic_add_fetch(&s->a->n_captures, 1, __ATOMIC_RELAXED) > ANSWER_MAX_CAPTURES)
 		http_error(s->ret, 503, "%d captures are running already", ANSWER_MAX_CAPTURES);
 	else
@@ -454,6 +462,8 @@ static void answer_symbol(const struct asking *s)
 
 static void run_profile(struct asking *s, const struct profile *p, const char *name)
 {
+	if (p && p->arm == PROFILE_CUMULATIVE)
+		carry_wait(s->a->core, s->target);
 	if (!p)
 		answer_custom(s, name);
 	else if (p->arm == PROFILE_WINDOWED || p->arm == PROFILE_WALL)
@@ -470,9 +480,11 @@ static void run_profile(struct asking *s, const struct profile *p, const char *n
 		answer_kept(s, p);
 	else
 		answer_cmdline(s);
+	if (p && p->arm == PROFILE_CUMULATIVE && s->ret->status == 200)
+		carry_save(s->a->core, s->target);
 }
 
-static void answer_profile(struct asking *s, const char *name)
+void answer_profile(struct asking *s, const char *name)
 {
 	const char *alias = s->gperftools ? NULL : asking_godeltaprof(s, name);
 	const struct profile *p = profile_find(alias ? alias : name);
@@ -526,23 +538,20 @@ static void answer_root(const struct asking *s)
 	answer_index(s, count_of);
 }
 
-/* Whether the request may know rows of what is kept by number (core.h). */
-static bool reads_kept(const char *name)
-{
-	const struct profile *p = profile_find(name);
-
-	return !p || (p->arm != PROFILE_WINDOWED && p->arm != PROFILE_INSTANT && p->arm != PROFILE_SYMBOL);
-}
-
-static void answer_held(struct asking *s, const char *name, const char *old)
+/* `name` "": the page. */
+static void answer_found(struct asking *s, const struct place_found *found, const char *name, enum lease_wish wish)
 {
 	struct core *c = s->a->core;
-	bool reads = reads_kept(old ? old : name);
+	bool reads = place_reads_kept(name);
 
 	if (reads)
 		__atomic_add_fetch(&c->n_reading, 1, __ATOMIC_SEQ_CST);
-	if (old || *name)
-		answer_profile(s, old ? old : name);
+	if (found->several && answer_can_merge(s, name))
+		answer_merged(s, found, name, wish);
+	else if (found->several)
+		place_refuse(s, found);
+	else if (*name)
+		answer_profile(s, name);
 	else
 		answer_root(s);
 	if (reads)
@@ -574,13 +583,12 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 			not_found(ret);
 		return;
 	}
-	place_find(&s, &p, place_wish(old ? old : name), &found);
+	name = old ? old : name;
+	place_find(&s, &p, place_wish(name), &found);
 	s.target = found.target;
-	if (s.target) {
-		answer_held(&s, name, old);
+	if (s.target || found.several)
+		answer_found(&s, &found, name, place_wish(name));
+	if (s.target)
 		lease_end(s.a->core, s.target);
-	} else if (found.several) {
-		place_refuse(&s, &found);
-	}
 	free(found.several);
 }

@@ -41,6 +41,13 @@ enum lease_wish place_wish(const char *name)
 	return LEASE_WINDOW;
 }
 
+bool place_reads_kept(const char *name)
+{
+	const struct profile *p = profile_find(name);
+
+	return !p || (p->arm != PROFILE_WINDOWED && p->arm != PROFILE_INSTANT && p->arm != PROFILE_SYMBOL);
+}
+
 struct target *place_take(const struct asking *s, const struct known_process *k, enum lease_wish wish, bool *gone)
 {
 	char error[BROKER_MAX_TEXT];

@@ -2,9 +2,13 @@
 #include "daemon/serve/arming.h"
 
 #include <malloc.h>
+#include <stdlib.h>
 
 #include "daemon/serve/clock.h"
+#include "daemon/serve/lease.h"
 #include "daemon/serve/log.h"
+
+#define PATIENCE_NS (7 * NS_PER_S)
 
 void arming_growth(struct core *c)
 {
@@ -43,7 +47,7 @@ static void start_all(struct core *c)
 	created_start(c);
 	arming_heap(c);
 	arming_growth(c);
-	c->kept_armed = true;
+	__atomic_store_n(&c->kept_armed, true, __ATOMIC_SEQ_CST);
 }
 
 void arming_start(struct core *c)
@@ -72,10 +76,10 @@ int arming_scan(struct core *c, struct target *t)
 	return r;
 }
 
-void arming_keep(struct core *c, struct target *t)
+static void keep_now(struct core *c, struct target *t)
 {
 	pthread_mutex_lock(&c->arming_lock);
-	if (!t->windows_only) {
+	if (t->keeps) {
 		pthread_mutex_unlock(&c->arming_lock);
 		return;
 	}
@@ -96,7 +100,62 @@ void arming_keep(struct core *c, struct target *t)
 	else if (c->waits.loaded)
 		wait_initial(c, t);
 	created_before(c, t);
+	__atomic_store_n(&t->keeps, true, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&c->arming_lock);
+}
+
+struct keeping {
+	struct core *core;
+	struct target *target; /* held */
+};
+
+static void *keep_later(void *context)
+{
+	struct keeping k = *(struct keeping *)context;
+
+	free(context);
+	keep_now(k.core, k.target);
+	lease_end(k.core, k.target);
+	return NULL;
+}
+
+static bool begin(struct core *c, struct target *t)
+{
+	struct keeping *k = malloc(sizeof(*k));
+	pthread_attr_t detached;
+	pthread_t thread;
+	bool begun;
+
+	if (!k)
+		return false;
+	*k = (struct keeping){ c, t };
+	lease_hold(c, t);
+	pthread_attr_init(&detached);
+	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+	begun = pthread_create(&thread, &detached, keep_later, k) == 0;
+	pthread_attr_destroy(&detached);
+	if (begun)
+		return true;
+	lease_end(c, t);
+	free(k);
+	return false;
+}
+
+/* The first time, programs are loaded and their cost is measured: seconds, which not every client has. Then it is answered
+ * without what is not there yet. */
+void arming_keep(struct core *c, struct target *t)
+{
+	const struct timespec pause = { .tv_nsec = 20 * NS_PER_MS };
+	int64_t until = monotonic_ns() + PATIENCE_NS;
+
+	if (__atomic_load_n(&t->keeps, __ATOMIC_ACQUIRE))
+		return;
+	if (__atomic_load_n(&c->kept_armed, __ATOMIC_ACQUIRE) || !begin(c, t)) {
+		keep_now(c, t);
+		return;
+	}
+	while (!__atomic_load_n(&t->keeps, __ATOMIC_ACQUIRE) && monotonic_ns() < until)
+		nanosleep(&pause, NULL);
 }
 
 /* Whether none has wanted it in the meantime. */

@@ -20,6 +20,7 @@ struct asking {
 	enum symbolizer_demangle demangle;
 	bool gperftools; /* /pprof/...: counts under addresses, as gperftools' clients read them */
 	int64_t *waited_ns; /* for its window to end */
+	struct merge *merge; /* not NULL: the capture is a part of it, and is not written */
 	bool cursor;	 /* delta_...: since this client has asked last */
 };
 
@@ -50,6 +51,7 @@ const char *asking_godeltaprof(struct asking *s, const char *name);
 
 /* What a machine asks that looks after pprofd. False: it is no such path. */
 bool answer_service(const struct asking *s);
+void answer_profile(struct asking *s, const char *name);
 void answer_trace(const struct asking *s);
 void answer_heap(const struct asking *s, const struct profile *p);
 void answer_threads(const struct asking *s, const struct profile *p);

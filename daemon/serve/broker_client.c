@@ -440,6 +440,24 @@ int broker_keep(struct broker_client *b, uint32_t target)
 	return ask_fd(b, BROKER_KEEP, &target, sizeof(target));
 }
 
+int broker_carry(struct broker_client *b, uint32_t target, int ret_fds[2])
+{
+	struct record *r = &b->record;
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_CARRY, &target, sizeof(target));
+	if (err == 0 && r->n_fds != 2)
+		err = -EBADMSG;
+	if (err == 0) {
+		memcpy(ret_fds, r->fds, 2 * sizeof(int));
+		r->n_fds = 0;
+	}
+	record_close_fds(r);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 int broker_symbolizer(struct broker_client *b)
 {
 	return ask_fd(b, BROKER_SYMBOLIZER, NULL, 0);

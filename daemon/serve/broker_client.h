@@ -76,6 +76,8 @@ int broker_usage(struct broker_client *b, struct broker_usage *ret);
 /* The web configuration, where it is not that generation any more: 0 and a record of struct broker_web, whose
  * descriptors are the caller's; 1: it still is. */
 int broker_web(struct broker_client *b, uint32_t generation, struct record *ret);
+/* The two files in which its counts outlive us. 0 or -errno. */
+int broker_carry(struct broker_client *b, uint32_t target, int ret_fds[2]);
 int broker_symbolizer(struct broker_client *b);
 /* Without an answer. */
 int broker_tell(struct broker_client *b, enum broker_request type, int32_t status, const char *text);

@@ -28,6 +28,7 @@ void core_init(struct core *c, int broker_fd)
 	pthread_mutex_init(&c->symbolizer_lock, NULL);
 	pthread_mutex_init(&c->arm_lock, NULL);
 	pthread_mutex_init(&c->dump_lock, NULL);
+	pthread_mutex_init(&c->carry_lock, NULL);
 	traces_init(&c->traces);
 	c->symbolizer.fd = -1;
 	c->ring.fd = -1;

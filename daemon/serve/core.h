@@ -9,6 +9,7 @@
  *   dump_lock        one reading of all threads at a time, which may take many MB
  *   scan_lock        one scan of a process at a time; tables, every target's mapping list
  *   sources_lock     the search for files that were split off others, one at a time
+ *   carry_lock       writing what is to outlive us
  *   lock             totals, pool, images, counters; short, never held while waiting for anything
  *                    but the grace period of a flip
  *   symbolizer_lock  the conversation with the symbolizer and the cache of names
@@ -63,6 +64,8 @@ struct core {
 	uint32_t n_named;   /* the first of them are --pid's, for ever; never changes */
 	bool follow;	    /* never changes */
 	struct known known; /* has a lock of its own, innermost */
+
+	pthread_mutex_t carry_lock;
 
 	pthread_mutex_t lock;
 	pthread_cond_t kernel_changed;

@@ -43,6 +43,7 @@ static void release(struct core *c, struct target *t)
 
 	pthread_mutex_lock(&c->scan_lock);
 	target_unpublish(c, t);
+	carry_close(&t->carry);
 	broker_unbind(&c->broker, index);
 	if (c->kernel == CORE_READY)
 		wait_for_programs();

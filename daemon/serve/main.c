@@ -283,6 +283,8 @@ static int serve(struct core *c, struct orders *o)
 	arming_start(c);
 	pthread_join(watcher, NULL);
 	http_free(TAKE_PTR(h)); /* nobody asks any more */
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		carry_save(c, &c->targets[i]);
 	pthread_join(news, NULL);
 	known_deinit(&c->known);
 	web_free(o->web);

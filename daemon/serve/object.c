@@ -52,8 +52,11 @@ struct object *objects_get(struct objects *o, enum symbolizer_kind kind,
 
 	for (size_t i = 0; i < o->all.n; i++) {
 		x = o->all.data[i];
-		if (x && x->kind == kind && same_file(&x->file, file))
-			return x;
+		if (!x || x->kind != kind || !same_file(&x->file, file))
+			continue;
+		if (x->fd < 0 && x->rows == OBJECT_ROWS_UNKNOWN)
+			x->fd = TAKE_FD(owned);
+		return x;
 	}
 	if (o->n >= OBJECT_MAX || o->all.n + 1 >= PP_MAX_OBJECT) {
 		o->n_refused++;

@@ -82,7 +82,7 @@ struct objects {
 	uint64_t n_refused;	  /* past OBJECT_MAX */
 };
 
-/* The object of this identity; takes the descriptor either way. NULL: no room. */
+/* The object of this identity; takes the descriptor either way (-1: its name alone is known so far). NULL: no room. */
 struct object *objects_get(struct objects *o, enum symbolizer_kind kind,
 			   const struct broker_file *file, int fd, const char *name);
 struct object *objects_find(struct objects *o, uint32_t id);

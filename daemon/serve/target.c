@@ -428,6 +428,8 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 	if (r == 0)
 		p->n_mapped_seen = n_mapped;
 	set_pace(t, began, s.changed || new_image);
+	if (r == 0)
+		carry_restore(c, t);
 	if (r == 0 && (s.changed || new_image)) {
 		custom_follow(c, t, new_image);
 		heap_follow(c, t, new_image);

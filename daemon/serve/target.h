@@ -12,6 +12,7 @@
 
 #include "base/vec.h"
 #include "bpf/event.h"
+#include "daemon/serve/carry.h"
 #include "daemon/serve/custom/custom.h"
 #include "daemon/serve/heap/heap.h"
 #include "daemon/serve/label.h"
@@ -36,6 +37,7 @@ struct target {
 	uint32_t serial;   /* of what has had a slot, never the same */
 	bool leased;	   /* not --pid's: the slot becomes another's one day (lease.h) */
 	bool windows_only; /* scan_lock: nobody has asked for what counts all the time */
+	bool keeps;	   /* atomic: somebody has, and it does count */
 	uint32_t n_open;   /* lease_lock: requests */
 	int64_t asked_ns;  /* lease_lock: when the last one ended, monotonic */
 	int64_t armed_ns;  /* realtime: since when it counts all the time; 0: since pprofd does */
@@ -56,6 +58,7 @@ struct target {
 	VEC(uint32_t) images;	    /* lock: ids in counts, the newest last */
 	uint64_t n_left_out;	    /* lock: mappings past our bounds */
 	struct target_labels labels; /* lock */
+	struct carry carry;
 	struct target_heap heap;    /* scan_lock */
 	struct target_custom custom; /* likewise */
 	struct wait_data wait_data; /* scan_lock and lock to write */

@@ -39,6 +39,14 @@ for how in profile offcpu allocs; do
 	check "labels are seen, $how" grep -q allocating /tmp/labels
 done
 kill $labels
+(sleep 4; echo here 1 100; echo remove 1 50; sleep 300) 2>/dev/null | ./custom-gcc-o3 >/dev/null 2>&1 &
+sleep 1
+custom=$(pidof custom-gcc-o3)
+./pprofd record things --pid $custom --seconds 8 --max-overhead none --debug 1 >/tmp/things 2>&1
+head -n 3 /tmp/things
+check "values that are held" grep -q '^things profile: total 50$' /tmp/things
+check "who added them" grep -q site_here /tmp/things
+kill $custom
 ./threads deadlock 3 >/dev/null &
 threads=$!
 sleep 1
@@ -86,6 +94,13 @@ check "its waker is seen" grep -q "G=$(tid_of sender) GoUnblock $(tid_of receive
 check "a sleeper's is none of the threads" sh -c "! grep 'G=.* GoUnblock $(tid_of sleeper),' /tmp/events"
 grep -m 3 -a -o 'in all: [ -~]*' /tmp/trace
 kill $traced
+sleep 300 | ./said >/dev/null &
+sleep 1
+said=$(pidof said)
+./pprofd record trace --pid $said --seconds 3 --heap off --wait off -o /tmp/said
+check "a program's words are a trace" sh -c './trace-check -d /tmp/said >/tmp/events'
+check "tasks, regions, logs" sh -c 'grep -q "TaskBegin.*request" /tmp/events && grep -q "RegionBegin.*outer" /tmp/events && grep -q "Log.*message" /tmp/events'
+kill $said
 for kind in sigaltstack drap throw; do
 	./shapes $kind 120 &
 	target=$!

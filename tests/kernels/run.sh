@@ -1,15 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # run.sh BUILD [KERNEL...] - boots other kernels (Debian's packages, under qemu without KVM) and runs there what
-# shows that pprofd works: a profile of a target without frame pointers, and the oracle in three modes.
+# shows that pprofd works: each kind of profile of targets that know the truth, and the oracle. 5.10 has to refuse.
 #
-# KERNEL: a version as Debian names its packages ("6.1", "6.12"); without, 6.1 and 6.12. Packages go to a cache
-# of the user's. Needs qemu-system-x86, cpio, e2fsprogs, busybox-static, apt. About 70 s a kernel.
+# KERNEL: a version as Debian names its packages ("6.1", "6.12") or "newest"; without, 5.10, 6.1, 6.12 and newest. Packages go to a cache
+# of the user's. Needs qemu-system-x86, cpio, e2fsprogs, busybox-static, apt. Some minutes a kernel.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "$1" && pwd)
 shift
-[ $# -gt 0 ] || set -- 6.1 6.12
+[ $# -gt 0 ] || set -- 5.10 6.1 6.12 newest
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pprofd/kernels
 work=$(mktemp -d)
@@ -24,7 +24,7 @@ private_apt() {
 	mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -n 1 || :)
 	[ -n "$mirror" ] || { echo "run.sh: apt's sources name no Debian archive" >&2; exit 77; }
 	mkdir -p "$cache"/apt/{lists/partial,cache/archives/partial}
-	for suite in bookworm trixie trixie-backports; do
+	for suite in bullseye bookworm trixie trixie-backports; do
 		echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
 	done >"$cache/apt/sources.list"
 	cat >"$cache/apt/apt.conf" <<-END
@@ -37,14 +37,19 @@ private_apt() {
 	[ -n "$(find "$cache/apt/lists" -name '*Packages*' -mtime -1 | head -n 1)" ] || apt-get update -qq
 }
 
-fetch_kernel() { # VERSION -> the directory of its files
-	local package dir
-	package=$(apt-cache search --names-only "^linux-image-${1//./\\.}\..*-?cloud-amd64$" | awk '{print $1}' |
-		grep -v -e dbg -e unsigned | sort -V | tail -n 1)
-	[ -n "$package" ] || { echo "run.sh: no kernel $1 in Debian's archive" >&2; exit 1; }
-	dir=$cache/$package
+fetch_kernel() { # VERSION, or "newest" -> the directory of its files
+	local release dir version=${1//./\\.} package
+	[ "$1" != newest ] || version='[0-9]+\.[0-9]+'
+	release=$(apt-cache pkgnames linux-image- | sed -nE "s/^linux-image-($version\..*cloud-amd64)\$/\1/p" | grep -v unsigned | sort -V | tail -n 1)
+	[ -n "$release" ] || { echo "run.sh: no kernel $1 in Debian's archive" >&2; exit 1; }
+	dir=$cache/$release
 	if [ ! -d "$dir" ]; then
-		(cd "$work" && apt-get download -qq "$package" 2>/dev/null && dpkg-deb -x ./"$package"_*.deb "$work/kernel")
+		rm -rf "$work/kernel" && mkdir "$work/kernel"
+		for package in image binary modules; do # from 7.x on in three parts
+			package=linux-$package-$release
+			apt-cache show "$package" >/dev/null 2>&1 || continue
+			(cd "$work" && apt-get download -qq "$package" 2>/dev/null && dpkg-deb -x ./"$package"_*.deb kernel)
+		done
 		mv "$work/kernel" "$dir"
 	fi
 	echo "$dir"
@@ -67,12 +72,12 @@ make_root() {
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$work/root/etc/passwd"
 	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
 	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes tests/targets/heap \
-		tests/targets/labels tests/targets/threads tests/targets/waits tests/targets/traced tests/trace-check; do
+		tests/targets/labels tests/targets/custom-gcc-o3 tests/targets/said tests/targets/threads tests/targets/waits tests/targets/traced tests/trace-check; do
 		put "$build/$program"
 		cp "$build/$program" "$work/root/t/"
 	done
 	put /lib/x86_64-linux-gnu/libgcc_s.so.1
-	cp "$here/guest.sh" "$work/root/t/"
+	cp "$here"/guest.sh "$here"/refuses.sh "$work/root/t/"
 }
 
 private_apt
@@ -82,7 +87,9 @@ for kernel; do
 	dir=$(fetch_kernel "$kernel")
 	echo "== $kernel: ${dir##*/}"
 	unset APT_CONFIG
-	bash "$here/vm.sh" -q -t 400 -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh /t/guest.sh >/dev/null || failed=1
+	script=guest.sh
+	[ "$kernel" != 5.10 ] || script=refuses.sh
+	bash "$here/vm.sh" -q -t 400 -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh "/t/$script" >/dev/null || failed=1
 	cat "$work/out/.log" 2>/dev/null || { echo "no result"; failed=1; }
 	export APT_CONFIG=$cache/apt/apt.conf
 done

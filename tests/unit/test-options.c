@@ -219,8 +219,8 @@ static void test_what_is_not_understood_is_said(void **state)
 	bad(x, "'z'");
 	RUN(x, "--pid", "1", "profile");
 	bad(x, "profile: not understood");
-	RUN(x, "--pid", "1", "--", "record");
-	bad(x, "not understood");
+	RUN(x, "--pid", "1", "--");
+	bad(x, "which command");
 	RUN(x, "--pid", "1", "--seconds", "1"); /* recording's */
 	bad(x, "--seconds");
 	RUN(x, "record", "profile", "--pid", "1", "--listen", ":1"); /* serving's */

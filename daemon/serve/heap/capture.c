@@ -103,6 +103,7 @@ static void say_source(const struct core *c, const struct target *t, struct capt
 		capture_comment(to, "what was allocated before is not in here (%llu bytes of anonymous memory "
 				"were resident; ?unseen=1 adds a row for them)",
 				(unsigned long long)h->unseen);
+	carry_say(t, to);
 }
 
 static int add_unseen(const struct target *t, struct capture *to)

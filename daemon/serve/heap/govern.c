@@ -44,6 +44,10 @@ static void count(const struct heap *h, const struct target *t, struct heap_coun
 void heap_count(const struct core *c, const struct target *t, struct heap_counters *ret)
 {
 	count(&c->heap, t, ret);
+	ret->n_allocs += t->carry.allocs[0];
+	ret->n_frees += t->carry.allocs[1];
+	ret->n_bytes += t->carry.allocs[2];
+	ret->n_sampled += t->carry.allocs[3];
 }
 
 /* What happened in a stretch of the target's CPU time. */

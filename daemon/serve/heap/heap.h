@@ -114,6 +114,7 @@ void heap_follow(struct core *c, struct target *t, bool new_image);
 void heap_leave(struct core *c, struct target *t);
 /* A notice, or a time that has come. The scan lock is held. */
 void heap_govern(struct core *c, struct target *t);
+/* Those of an earlier pprofd among them. */
 void heap_count(const struct core *c, const struct target *t, struct heap_counters *ret);
 /* More is live than ever: that is kept. The scan lock is held. */
 void heap_peak(struct core *c, struct target *t);

@@ -259,12 +259,8 @@ int heap_read(struct core *c, struct target *t, const struct heap_question *q,
 	int r;
 
 	pthread_mutex_lock(&c->lock);
-	if (!c->heap.loaded) {
-		pthread_mutex_unlock(&c->lock);
-		*ret = to;
-		return 0;
-	}
-	r = read_live(c, t, q, &live);
+	if (c->heap.loaded) /* before, there are counts of an earlier pprofd at most */
+		r = read_live(c, t, q, &live);
 	pool_fold(&c->pool, &c->totals, &c->kept);
 	if (r == 0)
 		r = read_all(c, t, &live, &to);

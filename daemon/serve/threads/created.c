@@ -8,6 +8,7 @@
 #include "daemon/serve/clock.h"
 #include "daemon/serve/core.h"
 #include "daemon/serve/frame.h"
+#include "daemon/serve/lease.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/profile.h"
 #include "daemon/serve/threads/threads.h"
@@ -45,6 +46,8 @@ static void count_before(struct core *c, struct target *t)
 	struct dump d = { 0 };
 	struct pp_created r;
 
+	if (t->carry.restored) /* they are counted already */
+		return;
 	if (dump_read(c, t, BROKER_THREADS_LIST, &d) < 0)
 		return;
 	for (size_t i = 0; i < d.threads.n; i++)
@@ -244,10 +247,12 @@ static void say(struct core *c, const struct target *t, const struct routines *r
 	if (!c->armed_ns[PP_CREATE]) {
 		capture_comment(to, "threadcreate of process %d (%s): nothing is counted: %s", t->pid, t->comm,
 				*c->arm_error[PP_CREATE] ? c->arm_error[PP_CREATE] : "pprofd has only just started");
+		carry_say(t, to);
 		return;
 	}
 	capture_comment(to, "threads created in process %d (%s): counted since %.0f s", t->pid, t->comm,
-			(double)(realtime_ns() - c->armed_ns[PP_CREATE]) / 1e9);
+			(double)(realtime_ns() - lease_since(t, c->armed_ns[PP_CREATE])) / 1e9);
+	carry_say(t, to);
 	for (size_t i = 0; i < r->all.n && i < MAX_ROUTINES; i++)
 		bytes_printf(&text, "%s%s (%u)", i ? ", " : "", naming_function(r->names, r->all.data[i].function)->name,
 			     r->all.data[i].n);

@@ -63,7 +63,7 @@ static void probe_some(struct core *c, struct target *t, const struct target_map
 static void probe_file(struct core *c, struct target *t, const struct target_mapping *m,
 		       const struct object *x)
 {
-	struct broker_custom_probe probes[BROKER_MAX_PROBES];
+	struct broker_custom_probe probes[BROKER_MAX_PROBES] = { 0 };
 	uint32_t n = 0, n_refused = 0;
 
 	for (size_t i = 0; i < x->custom.all.n; i++) {

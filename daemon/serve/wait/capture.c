@@ -6,6 +6,7 @@
 #include "daemon/serve/capture.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/core.h"
+#include "daemon/serve/lease.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/profile.h"
 #include "daemon/serve/wait/wait.h"
@@ -273,12 +274,13 @@ static void say(struct core *c, const struct target *t, const struct rows *rows,
 				t->comm, c->waits.mode == BROKER_WAIT_OFF ? "--wait=off" :
 				*c->waits.error ? c->waits.error : "pprofd has only just started");
 		pthread_mutex_unlock(&c->lock);
+		carry_say(t, to);
 		return;
 	}
 	p = pace_of(c, t);
 	capture_comment(to, "%s of process %d (%s): since %.0f s; %lld waits or releases, of which %lld have "
 			"stacks beyond %d frames and %lld broken ones; %zu waits are not over", to->profile->name,
-			t->pid, t->comm, (double)(realtime_ns() - c->waits.armed_ns) / 1e9, (long long)rows->n,
+			t->pid, t->comm, (double)(realtime_ns() - lease_since(t, c->waits.armed_ns)) / 1e9, (long long)rows->n,
 			(long long)rows->n_truncated, PP_WAIT_FRAMES, (long long)rows->n_broken, n_open);
 	capture_comment(to, "waits: %llu of %llu looked at, of late one of %u; %.3f s of CPU time spent on it, "
 			"at most %.1f us at once",
@@ -286,6 +288,7 @@ static void say(struct core *c, const struct target *t, const struct rows *rows,
 			(double)p.spent / 1e9, (double)p.longest / 1e3);
 	say_losses(c, t, rows, to);
 	pthread_mutex_unlock(&c->lock);
+	carry_say(t, to);
 	capture_comment(to, "not seen: spinning, sched_yield in a loop%s", c->waits.mode == BROKER_WAIT_STRICT ?
 			"; --wait=strict: waits that are not over, and who releases a lock" :
 			"; waits that began before pprofd attached count from then on, and nobody is charged with them");

@@ -253,13 +253,12 @@ int wait_read(struct core *c, const struct target *t, struct wait_reading *ret)
 	int r = 0;
 
 	pthread_mutex_lock(&c->lock);
-	if (c->waits.loaded) {
+	if (c->waits.loaded)
 		r = read_both(c, t, &open, &now);
-		if (r == 0)
-			r = read_rows(c, &open, now, &to);
-		if (r == 0)
-			r = never_less(c, &to);
-	}
+	if (r == 0) /* before, there are counts of an earlier pprofd at most */
+		r = read_rows(c, &open, now, &to);
+	if (r == 0)
+		r = never_less(c, &to);
 	pthread_mutex_unlock(&c->lock);
 	vec_deinit(&open.all);
 	if (r < 0)
