@@ -58,6 +58,7 @@ const struct facts_why facts_target_lost[FACTS_N_TARGET_LOST] = {
 	[FACTS_NAME_ROOM] = { "custom_profile", "too_many" },
 	[FACTS_NAME_BAD] = { "custom_profile", "bad_name" },
 	[FACTS_CALL_EARLY] = { "custom_call", "before_seen" },
+	[FACTS_CALL_PAUSED] = { "custom_call", "over_budget" },
 	[FACTS_MAPPING_STALE] = { "mapping", "changing" },
 };
 
@@ -115,6 +116,7 @@ static void read_custom(const struct core *c, uint32_t slot, struct facts_target
 	ret->lost[FACTS_NAME_ROOM] = load(&s->n_profiles_full);
 	ret->lost[FACTS_NAME_BAD] = load(&s->n_bad_names);
 	ret->lost[FACTS_CALL_EARLY] = load(&s->n_early);
+	ret->lost[FACTS_CALL_PAUSED] = load(&s->n_unseen);
 	for (uint32_t i = 0; i < PP_MAX_CUSTOM; i++) {
 		const struct pp_custom_profile *p = &c->custom.profiles[slot * PP_MAX_CUSTOM + i];
 
@@ -126,7 +128,7 @@ static void read_custom(const struct core *c, uint32_t slot, struct facts_target
 		ret->n_custom_hits += load(&p->n_added) + load(&p->n_removed) + load(&p->n_twice) +
 				      load(&p->n_absent) + load(&p->n_lost);
 	}
-	ret->custom_s = (double)ret->n_custom_hits * c->heap.hit_ns / 1e9; /* 0 where that was not measured */
+	ret->custom_s = (double)load(&s->spent_ns) / 1e9;
 }
 
 /* The lock is held. */
