@@ -113,8 +113,9 @@ struct pp_heap_cpu {
 };
 _Static_assert(sizeof(struct pp_heap_cpu) == 64, "one cache line");
 
-/* Pointer and process slot in one word, never 0. Pointers have 57 bits. */
-#define PP_LIVE_KEY(pointer, slot) ((pointer) << 7 | (slot) << 1 | 1)
+/* Pointer and process slot in one word, never 0. Pointers into user space have 56 bits at most. */
+#define PP_LIVE_KEY(pointer, slot) ((pointer) << PP_LIVE_SHIFT | (slot) << 1 | 1)
+#define PP_LIVE_SHIFT 8
 
 struct pp_live_bucket {
 	__u64 key[PP_LIVE_WAYS]; /* 0: free */

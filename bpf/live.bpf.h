@@ -14,6 +14,8 @@
 PP_ARRAY(pp_live_key, 1 << PP_LIVE_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_live_bucket);
 PP_ARRAY(pp_live, PP_LIVE_WAYS << PP_LIVE_BUCKET_BITS, BPF_F_MMAPABLE, struct pp_live);
 
+_Static_assert(PP_MAX_PROCESSES <= 1 << (PP_LIVE_SHIFT - 1), "a slot fits below the pointer");
+
 PP_ARRAY(pp_turn, PP_MAX_PROCESSES * PP_N_TURNS, BPF_F_MMAPABLE, struct pp_turn);
 
 /* A held object that has been found the same before is gone. */

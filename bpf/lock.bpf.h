@@ -138,10 +138,10 @@ PP_GLOBAL int pp_lock_ask(struct pp_lock_question *q)
 }
 
 /* Never 0. Neighbouring words of one lock are one: readers and writers of glibc's rwlock wait on words of
- * their own. */
-PP_INLINE u64 pp_lock_key(u32 slot, u64 lock)
+ * their own. Of the image, so that who gets a slot finds nothing of him who had it. */
+PP_INLINE u64 pp_lock_key(u32 image, u64 lock)
 {
-	return lock >> 3 << 7 | slot << 1 | 1;
+	return lock >> 3 << 20 | (image & 0x7ffff) << 1 | 1;
 }
 
 PP_INLINE void pp_lock_lost(struct pp_wait_state *s, const struct pp_lock_question *q)
@@ -176,7 +176,7 @@ PP_INLINE int pp_lock_may_have(u64 lock)
 
 PP_INLINE void pp_lock_enter(struct pp_wait_state *s, const struct pp_wait *w)
 {
-	struct pp_lock_question q = { .key = pp_lock_key(w->slot, w->lock), .stack = w->stack, .at = w->began,
+	struct pp_lock_question q = { .key = pp_lock_key(w->target, w->lock), .stack = w->stack, .at = w->began,
 				      .weight = w->weight, .item = w->item, .what = PP_LOCK_ENTER };
 	int r;
 
@@ -188,9 +188,9 @@ PP_INLINE void pp_lock_enter(struct pp_wait_state *s, const struct pp_wait *w)
 	pp_lock_lost(s, &q);
 }
 
-PP_INLINE void pp_lock_leave(struct pp_wait_state *s, u32 slot, u64 lock, u32 weight, u64 began)
+PP_INLINE void pp_lock_leave(struct pp_wait_state *s, u32 image, u64 lock, u32 weight, u64 began)
 {
-	struct pp_lock_question q = { .key = pp_lock_key(slot, lock), .at = began, .weight = weight,
+	struct pp_lock_question q = { .key = pp_lock_key(image, lock), .at = began, .weight = weight,
 				      .what = PP_LOCK_LEAVE };
 
 	if (pp_lock_ask(&q) == 0)
@@ -199,10 +199,10 @@ PP_INLINE void pp_lock_leave(struct pp_wait_state *s, u32 slot, u64 lock, u32 we
 }
 
 /* 1: there were waiters. weight 0: the one that is woken is not among those that are looked at. */
-PP_INLINE int pp_lock_release(struct pp_wait_state *s, u32 slot, u64 lock, u32 weight, u64 now,
+PP_INLINE int pp_lock_release(struct pp_wait_state *s, u32 image, u64 lock, u32 weight, u64 now,
 			      struct pp_charge *ret)
 {
-	struct pp_lock_question q = { .key = pp_lock_key(slot, lock), .at = now, .weight = weight,
+	struct pp_lock_question q = { .key = pp_lock_key(image, lock), .at = now, .weight = weight,
 				      .what = PP_LOCK_RELEASE };
 	int r = pp_lock_ask(&q);
 

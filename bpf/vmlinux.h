@@ -121,6 +121,12 @@ struct thread_struct {
 };
 #endif
 
+struct signal_struct {
+	struct {
+		int counter;
+	} live;
+};
+
 struct task_struct {
 	char comm[16]; /* read as two words */
 	int pid, tgid;
@@ -128,6 +134,7 @@ struct task_struct {
 	u64 start_boottime;
 	u64 self_exec_id;
 	struct task_struct *group_leader;
+	struct signal_struct *signal;
 	struct mm_struct *mm;
 	void *stack;
 	struct pid *thread_pid;

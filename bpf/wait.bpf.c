@@ -260,7 +260,7 @@ PP_INLINE void pp_wait_begin(void *ctx, struct pp_about *a, u32 weight, u32 pree
 	if (!pp_wait_begin_put(&w)) {
 		__sync_fetch_and_add(&a->state->n_full, weight);
 		if (w.lock)
-			pp_lock_leave(a->state, w.slot, w.lock, weight, w.began);
+			pp_lock_leave(a->state, w.target, w.lock, weight, w.began);
 		return;
 	}
 	__sync_fetch_and_add(&a->state->n_open, 1);
@@ -312,7 +312,7 @@ PP_INLINE void pp_wait_end(struct pp_about *a, u32 tid, u64 ran, enum pp_wait_ho
 	__sync_lock_test_and_set(&w->ended, 1);
 	pp_wait_count(&copy, waited);
 	if (copy.lock && !copy.woken)
-		pp_lock_leave(a->state, copy.slot, copy.lock, copy.weight, copy.began);
+		pp_lock_leave(a->state, copy.target, copy.lock, copy.weight, copy.began);
 	pp_wait_drop(tid);
 	__sync_fetch_and_add(&a->state->n_open, -1);
 }
@@ -470,11 +470,11 @@ int BPF_PROG(pp_on_waking, struct task_struct *p)
 			return 0;
 		weight = w->weight;
 		if (!pp_releases(&call, same)) { /* a signal, or its time has run out */
-			pp_lock_leave(waiter.state, waiter.slot, lock, weight, w->began);
+			pp_lock_leave(waiter.state, waiter.process->target, lock, weight, w->began);
 			return 0;
 		}
 	}
-	if (!pp_lock_release(waiter.state, waiter.slot, lock, weight, now, &charge))
+	if (!pp_lock_release(waiter.state, waiter.process->target, lock, weight, now, &charge))
 		return 0;
 	if (charge.ns)
 		pp_charge(ctx, me, &waiter, &charge, lock, now);

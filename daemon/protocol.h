@@ -8,7 +8,8 @@
  * process that was named to it on its command line. No path ever crosses: files are named by
  * target and address range, /proc files by an enum, files split off others by build-id or a name without directories;
  * .dwo files alone by what a compiler wrote, which leads nowhere but below the target's root (broker/dwo_file.h).
- * Unasked records come only at the start, so that afterwards every record has its answer. */
+ * Unasked records come only at the start, so that afterwards every record has its answer; what has to be told later has
+ * a socket of its own (BROKER_NEWS). */
 
 #include <stdint.h>
 
@@ -26,6 +27,12 @@ enum broker_request {
 			   * that ends the window early */
 	BROKER_TARGET,	  /* broker -> serve, unasked, one a target: struct broker_target; fd: pidfd */
 	BROKER_TRACKS,	  /* broker -> serve, unasked, if n_tracks: struct broker_track[n_tracks] */
+	BROKER_NEWS,	  /* broker -> serve, unasked, unless it is one-shot: struct broker_description[n]; fd: a
+			   * socket of its own for what comes when it comes (enum broker_news), never answered */
+	BROKER_BIND,	  /* struct broker_bind -> struct broker_target; fd: pidfd; -ESRCH: it is not that process any
+			   * more; an error's answer bears its text */
+	BROKER_RELEASE,	  /* uint32_t target: nothing of it stays attached, and the slot is free. Serve has let go
+			   * of it before */
 	BROKER_WEB,	  /* who may read: broker -> serve, unasked, if has_web: struct broker_web; fds: its text, then of
 			   * enum broker_pem those that `has` says. Asked with the uint32_t generation that serve has: the same,
 			   * or nothing: it is still that */
@@ -71,13 +78,14 @@ enum broker_request {
 	BROKER_CONTEXT,	   /* uint32_t target -> fd of a copy of what it has published about itself as OTEL_CTX; -ENOENT */
 	BROKER_LABELS,	   /* struct broker_labels, uint64_t thread_pointers[n] -> fd: for each uint64_t n_words, and
 			    * the words of its labels */
+	BROKER_USAGE,	   /* what pprofd itself takes -> struct broker_usage */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
 	BROKER_ALIVE,	  /* serve -> broker, no answer: it runs, and its innermost lock comes free */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
 };
 
-#define BROKER_MAX_TARGETS 64
+#define BROKER_MAX_TARGETS PP_MAX_PROCESSES
 #define BROKER_NO_LIMIT UINT32_MAX
 
 enum broker_heap_mode { BROKER_HEAP_INUSE, BROKER_HEAP_ALLOCS, BROKER_HEAP_OFF };
@@ -101,6 +109,8 @@ struct broker_start {
 	uint32_t n_targets;
 	uint32_t hz;
 	uint64_t period_ns;
+	uint32_t lease_s; /* how long a process that nobody asks for any more keeps its slot */
+	uint32_t follow;  /* children of what is described are, too */
 	uint32_t alive_ms;  /* BROKER_ALIVE is wanted this often; 0: never */
 	uint32_t owner_uid; /* who started pprofd: may use its Unix sockets */
 	uint32_t n_uids;
@@ -159,7 +169,60 @@ struct broker_target {
 	uint32_t uid;
 	uint32_t host_tgid; /* these three by BROKER_IDENTIFY */
 	uint64_t start_boottime, exec_id;
+	uint64_t known; /* struct broker_known.id; 0: one-shot */
 	char comm[16];
+};
+
+/* What the command line says of processes. */
+enum broker_described { BROKER_BY_PID, BROKER_BY_COMM, BROKER_BY_EXE, BROKER_BY_CGROUP, BROKER_BY_UNIT,
+			BROKER_BY_CONTAINER, BROKER_BY_USER, BROKER_BY_ALL, BROKER_N_DESCRIBED };
+
+#define BROKER_MAX_DESCRIPTIONS 64
+struct broker_description {
+	uint32_t kind; /* enum broker_described */
+	uint32_t pad;
+	char name[64];	/* of /t/NAME/; "": none */
+	char what[128]; /* as it was given, or its beginning */
+};
+_Static_assert(BROKER_MAX_DESCRIPTIONS * sizeof(struct broker_description) <= RECORD_MAX, "they fit a record");
+
+/* On the socket of BROKER_NEWS, broker -> serve. */
+enum broker_news {
+	BROKER_NEWS_KNOWN = 1, /* struct broker_known: it is there, or is another program now */
+	BROKER_NEWS_GONE,      /* uint64_t id */
+	BROKER_NEWS_COUNTS,    /* struct broker_counts, after what it counts */
+};
+
+#define BROKER_MAX_KNOWN 4096
+
+/* A process that is described. The texts are strangers' words: bytes and a NUL, cut off at the bound. */
+struct broker_known {
+	uint64_t id;	  /* never used again */
+	uint64_t matches; /* 1 << i: the i-th description holds of it; of a parent's, where it is followed */
+	uint64_t start;	  /* clock ticks since boot, as in /proc/PID/stat */
+	int32_t pid, parent;
+	uint32_t uid;
+	uint32_t target;   /* + 1: the slot that it has from the start (--pid); 0: none */
+	uint32_t followed; /* a child of one that is described, and no more (--follow) */
+	uint32_t pad;
+	char comm[16];
+	char exe[512], cgroup[512];
+	char unit[128];	    /* X.service; "": none, as of the others */
+	char container[72]; /* its id */
+	char pod[40];	    /* uid */
+};
+
+struct broker_counts {
+	uint64_t n_left_out; /* processes past BROKER_MAX_KNOWN, now */
+	uint64_t n_lost;     /* times that the kernel told more than was read in time, and all was read anew */
+	uint32_t complete;   /* all that was there at the start has been told */
+	uint32_t pad;
+};
+
+struct broker_bind {
+	uint64_t known;
+	uint32_t slot; /* that is free */
+	uint32_t pad;
 };
 
 struct broker_maps {
@@ -302,6 +365,23 @@ struct broker_more {
 #define BROKER_MAX_MORE (8u << 20) /* bytes in one question */
 #define BROKER_MAX_QUESTIONS 1024  /* threads in it */
 #define BROKER_MAX_THREADS 65536
+
+/* pprofd's processes. */
+enum broker_process { BROKER_PROCESS_BROKER, BROKER_PROCESS_SERVE, BROKER_PROCESS_SYMBOLIZER, BROKER_N_PROCESSES };
+
+struct broker_process_usage { /* all 0: it does not run */
+	uint64_t cpu_ns, resident_bytes, virtual_bytes;
+	int64_t started_ns; /* realtime */
+	uint32_t n_fds, n_threads;
+};
+
+struct broker_usage {
+	struct broker_process_usage processes[BROKER_N_PROCESSES];
+	uint64_t maps_bytes, programs_bytes; /* in the kernel; without the slabs of unwind rows */
+	uint32_t n_maps, n_programs;
+	uint64_t n_symbolizers; /* that were started */
+	char version[32];
+};
 
 struct broker_wait {
 	uint32_t n_cpus; /* rows of PP_WAIT_MAP_CPU / PP_MAX_PROCESSES */

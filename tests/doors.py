@@ -17,7 +17,7 @@ ROOMS = {
     "symbolizer": ["base/", "symbolizer/"],
     "proto": [],
     "preload": ["preload/"],
-    "daemon/broker": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "bpf/identity.h", "daemon/broker/", "daemon/protocol.h", "daemon/fetch_protocol.h",
+    "daemon/broker": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "bpf/identity.h", "bpf/life.h", "daemon/broker/", "daemon/protocol.h", "daemon/fetch_protocol.h",
                       "daemon/endpoints.h", "bpf_objects.h", "version.h"],
     "daemon/fetch": ["base/", "daemon/fetch/", "daemon/fetch_protocol.h"],
     "daemon/serve": ["base/", "bpf/event.h", "bpf/custom.h", "bpf/heap.h", "bpf/wait.h", "bpf/threads.h", "bpf/trace.h", "daemon/serve/", "daemon/protocol.h", "proto/",
@@ -35,7 +35,7 @@ EXTRA = {
 # library header -> the only files that may see it
 LIBRARIES = {
     r"bpf/(lib)?bpf\.h": ["daemon/broker/kernel.c", "daemon/broker/uprobes.c", "daemon/broker/customs.c", "daemon/broker/traces.c",
-                            "daemon/broker/waits.c", "daemon/broker/diagnose.h"],
+                            "daemon/broker/waits.c", "daemon/broker/life.c", "daemon/broker/diagnose.h"],
     r"bpf/bpf_.*\.h": ["bpf/"],
     r"microhttpd\.h": ["daemon/serve/http"],
     r"elfutils/.*|gelf\.h|libelf\.h": ["symbolizer/"],

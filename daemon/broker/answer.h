@@ -12,6 +12,7 @@ struct answer {
 	bool give; /* close r->fds once they are sent */
 };
 
+void answer_text(struct answer *a, int status, const char *error);
 /* A descriptor that is given away, or -errno. */
 void answer_fd(struct answer *a, int fd);
 
@@ -22,3 +23,8 @@ void answer_perf_map(struct broker *b, struct answer *a);
 void answer_context(struct broker *b, struct answer *a);
 void answer_web(struct broker *b, struct answer *a);
 void answer_labels(struct broker *b, struct answer *a);
+void answer_usage(struct broker *b, struct answer *a);
+void answer_carry(struct broker *b, struct answer *a);
+void answer_bind(struct broker *b, struct answer *a);
+void answer_release(struct broker *b, struct answer *a);
+struct broker_target broker_describe(const struct broker *b, unsigned slot);

@@ -7,6 +7,7 @@
 #include "daemon/broker/context.h"
 #include "daemon/broker/dwo_file.h"
 #include "daemon/broker/labels.h"
+#include "daemon/broker/usage.h"
 
 void answer_fd(struct answer *a, int fd)
 {
@@ -100,6 +101,15 @@ void answer_labels(struct broker *b, struct answer *a)
 	a->r->n = 0;
 }
 
+void answer_usage(struct broker *b, struct answer *a)
+{
+	struct broker_usage u;
+
+	usage_read(b, &u);
+	memcpy(a->r->data, &u, sizeof(u));
+	a->r->n = sizeof(u);
+}
+
 void broker_look_web(struct broker *b, bool even_if_same)
 {
 	char error[WEB_MAX_TEXT];
@@ -130,4 +140,18 @@ void answer_web(struct broker *b, struct answer *a)
 	a->r->n = 0;
 	a->r->status = b->web.path ? web_record(&b->web, generation, a->r) : -ENOENT;
 	a->give = true;
+}
+
+void answer_carry(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+	int fds[2] = { -1, -1 };
+
+	a->r->status = -EINVAL;
+	if (target && *target < b->n_processes)
+		a->r->status = carry_open(&b->carry, &b->processes[*target], fds);
+	a->r->n = 0;
+	a->give = true;
+	for (int i = 0; i < 2 && a->r->status == 0; i++)
+		a->r->fds[a->r->n_fds++] = fds[i];
 }

@@ -46,7 +46,7 @@ static uint32_t start_text(const struct options *o, char *to, size_t max)
 	return (uint32_t)n;
 }
 
-static struct broker_target describe(const struct broker *b, unsigned i)
+struct broker_target broker_describe(const struct broker *b, unsigned i)
 {
 	const struct process *p = &b->processes[i];
 	struct broker_target t = { .index = i,
@@ -54,7 +54,8 @@ static struct broker_target describe(const struct broker *b, unsigned i)
 				   .uid = p->uid,
 				   .host_tgid = p->host_tgid,
 				   .start_boottime = p->start_boottime,
-				   .exec_id = p->exec_id };
+				   .exec_id = p->exec_id,
+				   .known = p->known };
 
 	memcpy(t.comm, p->comm, sizeof(t.comm));
 	return t;
@@ -63,7 +64,7 @@ static struct broker_target describe(const struct broker *b, unsigned i)
 static int send_start(const struct broker *b, struct record *r)
 {
 	const struct options *o = b->options;
-	struct broker_start s = { .n_targets = b->n_processes,
+	struct broker_start s = { .n_targets = b->n_named,
 				  .hz = o->hz,
 				  .period_ns = 1000000000ull / o->hz,
 				  .owner_uid = getuid(),
@@ -74,6 +75,8 @@ static int send_start(const struct broker *b, struct record *r)
 				  .n_tracks = o->n_tracks,
 				  .alive_ms = b->notify.watchdog_ms / 3,
 				  .debuginfod = o->n_debuginfod > 0,
+				  .lease_s = o->lease_s,
+				  .follow = o->descriptions.follow,
 				  .has_web = b->web.path != NULL,
 				  .max_rate = o->max_rate,
 				  .redact = o->redact,
@@ -92,6 +95,18 @@ static int send_start(const struct broker *b, struct record *r)
 	return record_send(b->serve.socket, r);
 }
 
+static int send_news(struct broker *b, struct record *r)
+{
+	_cleanup_(closep) int theirs = census_connect(&b->census);
+
+	if (theirs < 0)
+		return theirs;
+	*r = (struct record){ .type = BROKER_NEWS, .n_fds = 1, .fds = { theirs } };
+	r->n = describe_tell(&b->options->descriptions, (struct broker_description *)(void *)r->data) *
+	       (uint32_t)sizeof(struct broker_description);
+	return record_send(b->serve.socket, r);
+}
+
 int broker_start_serve(struct broker *b)
 {
 	static struct record r;
@@ -101,8 +116,8 @@ int broker_start_serve(struct broker *b)
 		return err;
 	r = (struct record){ .type = BROKER_START };
 	err = send_start(b, &r);
-	for (unsigned i = 0; i < b->n_processes && err == 0; i++) {
-		struct broker_target t = describe(b, i);
+	for (unsigned i = 0; i < b->n_named && err == 0; i++) {
+		struct broker_target t = broker_describe(b, i);
 
 		r = (struct record){ .type = BROKER_TARGET, .n = sizeof(t), .n_fds = 1 };
 		memcpy(r.data, &t, sizeof(t));
@@ -115,6 +130,8 @@ int broker_start_serve(struct broker *b)
 		memcpy(r.data, b->options->tracks, r.n);
 		err = record_send(b->serve.socket, &r);
 	}
+	if (!b->options->record && err == 0)
+		err = send_news(b, &r);
 	return b->web.path && err == 0 ? broker_send_web(b) : err;
 }
 
@@ -140,7 +157,7 @@ static void answer_identify(struct broker *b, struct answer *a)
 	a->r->status = -EINVAL;
 	if (target && *target < b->n_processes) {
 		a->r->status = kernel_identify(b->kernel, &b->processes[*target]);
-		t = describe(b, *target);
+		t = broker_describe(b, *target);
 	}
 	memcpy(a->r->data, &t, sizeof(t));
 	a->r->n = sizeof(t);
@@ -176,6 +193,7 @@ static void answer_symbolizer(struct broker *b, struct answer *a)
 	child_stop(&b->symbolizer);
 	a->r->n = 0;
 	a->r->status = child_start("pprofd-symbolizer", &b->symbolizer);
+	b->n_symbolizers++;
 	if (a->r->status == 0)
 		answer_fd(a, TAKE_FD(b->symbolizer.socket));
 }
@@ -225,7 +243,7 @@ static void answer_arm(struct broker *b, struct answer *a)
 	memcpy(a->r->data, error, a->r->n);
 }
 
-static void answer_text(struct answer *a, int status, const char *error)
+void answer_text(struct answer *a, int status, const char *error)
 {
 	a->r->status = status;
 	a->r->n = status < 0 ? (uint32_t)strlen(error) : 0;
@@ -239,7 +257,7 @@ static void answer_heap(struct broker *b, struct answer *a)
 	int r = 0;
 
 	if (!b->loading)
-		r = uprobes_begin(b->kernel, b->n_processes > 1, &b->loading);
+		r = uprobes_begin(b->kernel, b->n_processes > 1 || b->census.news, &b->loading);
 	if (r == 0 && !b->uprobes)
 		r = uprobes_loaded(b->loading, &b->uprobes, error);
 	answer_text(a, r, error);
@@ -247,7 +265,7 @@ static void answer_heap(struct broker *b, struct answer *a)
 		return;
 	h = (struct broker_heap){ uprobes_n_cpus(), uprobes_has_sessions(b->uprobes),
 				  uprobes_hit_ns(b->uprobes, 0), 0 };
-	h.shared_ns = b->n_processes > 1 ? uprobes_hit_ns(b->uprobes, BROKER_MAX_SHARERS - 1) : h.hit_ns;
+	h.shared_ns = b->n_processes > 1 || b->census.news ? uprobes_hit_ns(b->uprobes, BROKER_MAX_SHARERS - 1) : h.hit_ns;
 	memcpy(a->r->data, &h, sizeof(h));
 	a->r->n = sizeof(h);
 	for (int i = 0; i < PP_N_HEAP_MAPS; i++)
@@ -432,20 +450,6 @@ static void answer_keep(struct broker *b, struct answer *a)
 	a->r->n = 0;
 }
 
-static void answer_carry(struct broker *b, struct answer *a)
-{
-	const uint32_t *target = record_payload(a->r, uint32_t);
-	int fds[2] = { -1, -1 };
-
-	a->r->status = -EINVAL;
-	if (target && *target < b->n_processes)
-		a->r->status = carry_open(&b->carry, &b->processes[*target], fds);
-	a->r->n = 0;
-	a->give = true;
-	for (int i = 0; i < 2 && a->r->status == 0; i++)
-		a->r->fds[a->r->n_fds++] = fds[i];
-}
-
 static void answer_slab(struct broker *b, struct answer *a)
 {
 	const uint32_t *index = record_payload(a->r, uint32_t);
@@ -517,6 +521,12 @@ int broker_answer(struct broker *b)
 	case BROKER_LABELS:
 		answer_labels(b, &a);
 		break;
+	case BROKER_BIND:
+		answer_bind(b, &a);
+		break;
+	case BROKER_RELEASE:
+		answer_release(b, &a);
+		break;
 	case BROKER_WEB:
 		answer_web(b, &a);
 		break;
@@ -571,6 +581,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_KEEP:
 		answer_keep(b, &a);
+		break;
+	case BROKER_USAGE:
+		answer_usage(b, &a);
 		break;
 	case BROKER_CARRY:
 		answer_carry(b, &a);

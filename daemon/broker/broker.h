@@ -4,10 +4,12 @@
 /* broker.h - answers serve's requests with what it may not get itself.
  *
  * Serve is treated as hostile: whatever it asks, it gets nothing but maps of ours, files that one of
- * the named processes has mapped, or that may be split off such (debug_file.h, fetches.h), and a few files of /proc. */
+ * the processes that are named or described has mapped, or that may be split off such (debug_file.h, fetches.h), and a few files of /proc. */
 
 #include "daemon/broker/carry.h"
+#include "daemon/broker/census.h"
 #include "daemon/broker/child.h"
+#include "daemon/broker/command.h"
 #include "daemon/broker/customs.h"
 #include "daemon/broker/debug_file.h"
 #include "daemon/broker/fetches.h"
@@ -21,8 +23,10 @@
 
 struct broker {
 	const struct options *options;
-	struct process *processes;
-	unsigned n_processes;
+	struct process *processes; /* slots; pid 0: free, and nothing is found of it */
+	unsigned n_processes;	   /* slots that have been used */
+	unsigned n_named;	   /* the first of them are --pid's, for as long as we run */
+	struct census census;
 	struct notify notify; /* systemd */
 	struct listener listeners[OPTIONS_MAX_LISTENERS * 2];
 	size_t n_listeners;
@@ -39,6 +43,8 @@ struct broker {
 	struct customs *customs;	 /* likewise */
 	struct traces *traces;		 /* NULL: nobody traces */
 	struct child serve, symbolizer;
+	uint64_t n_symbolizers; /* that were started */
+	struct command command;
 	bool ready, done;
 	int status; /* of the one-shot run */
 	char error[BROKER_MAX_TEXT];
@@ -50,5 +56,7 @@ int broker_send_web(struct broker *b);
 void broker_look_web(struct broker *b, bool even_if_same);
 /* Starts serve and tells it what it is to do. 0 or -errno. */
 int broker_start_serve(struct broker *b);
+/* All of a slot's that is not --pid's is taken off, and the slot is free. */
+void broker_release(struct broker *b, uint32_t slot);
 /* Answers one request of serve's; negative: serve is gone, or talks nonsense. */
 int broker_answer(struct broker *b);

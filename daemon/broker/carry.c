@@ -161,16 +161,20 @@ unsigned carry_clean(const struct carry_dir *d, bool all)
 	return n;
 }
 
-void carry_dir_close(struct carry_dir *d, const struct process *processes, unsigned n)
+void carry_remove(const struct carry_dir *d, const struct process *p)
 {
 	char name[MAX_NAME];
 
-	for (unsigned i = 0; i < n && d->fd >= 0 && !d->keep; i++) {
-		for (int k = 0; k < 2; k++) {
-			name_of(&processes[i], k, name);
-			if (processes[i].start_boottime && is_free(d, name))
-				unlinkat(d->fd, name, 0);
-		}
+	for (int k = 0; k < 2 && d->fd >= 0; k++) {
+		name_of(p, k, name);
+		if (p->start_boottime && is_free(d, name))
+			unlinkat(d->fd, name, 0);
 	}
+}
+
+void carry_dir_close(struct carry_dir *d, const struct process *processes, unsigned n)
+{
+	for (unsigned i = 0; i < n && !d->keep; i++)
+		carry_remove(d, &processes[i]);
 	close_fd(&d->fd);
 }

@@ -25,5 +25,7 @@ int carry_dir_open(const char *path, struct carry_dir *ret);
 int carry_open(const struct carry_dir *d, const struct process *p, int ret_fds[2]);
 /* What is of nobody (`all`: of anybody) and nobody writes. Returns how many files went. */
 unsigned carry_clean(const struct carry_dir *d, bool all);
+/* The process is no target any more, and its counts are dropped. */
+void carry_remove(const struct carry_dir *d, const struct process *p);
 /* We are stopped. */
 void carry_dir_close(struct carry_dir *d, const struct process *processes, unsigned n);

@@ -89,7 +89,7 @@ static bool look_at(const struct looking *l, __u64 *key, struct pp_live *e)
 	stack = __atomic_load_n(&e->stack, __ATOMIC_RELAXED);
 	if (!born || !print)
 		return false;
-	if (is_held(l, e, k >> 7, born))
+	if (is_held(l, e, k >> PP_LIVE_SHIFT, born))
 		return true;
 	if (!__atomic_compare_exchange_n(&e->born, &was, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		return false; /* it has been freed just now */

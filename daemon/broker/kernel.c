@@ -277,6 +277,14 @@ int kernel_identify(struct kernel *k, struct process *p)
 	return 0;
 }
 
+void kernel_forget(struct kernel *k, uint32_t host_tgid, uint32_t slot)
+{
+	uint32_t now;
+
+	if (bpf_map_lookup_elem(k->maps[PP_MAP_TARGETS], &host_tgid, &now) == 0 && now == slot)
+		bpf_map_delete_elem(k->maps[PP_MAP_TARGETS], &host_tgid);
+}
+
 /* Whoever reads a thread's number reads it in our namespace. pp_query of the task object is another one. */
 int kernel_set_namespace(struct bpf_object *o)
 {

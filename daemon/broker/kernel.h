@@ -45,6 +45,9 @@ int kernel_slab(struct kernel *k, uint32_t index);
 /* Fills in what only the kernel knows of a process. 0, -ESRCH, -errno. */
 int kernel_identify(struct kernel *k, struct process *p);
 
+/* A process is no target any more: its number is not looked up, if it is this slot's. */
+void kernel_forget(struct kernel *k, uint32_t host_tgid, uint32_t slot);
+
 /* Makes another object, opened and not loaded, use our tables and settings. 0 or -errno. */
 struct bpf_object;
 int kernel_adopt(const struct kernel *k, struct bpf_object *o);

@@ -75,9 +75,41 @@ static int open_processes(struct broker *b, struct process *processes)
 			continue;
 		if (check_process(o->pids[i], &processes[b->n_processes]))
 			return 1;
-		b->n_processes++;
+		processes[b->n_processes].known = census_add(&b->census, o->pids[i], b->n_processes);
+		b->n_named = ++b->n_processes;
 	}
 	return 0;
+}
+
+/* Its standard error is ours, too: what it says is told apart by our name alone. */
+static int start_command(struct broker *b, const sigset_t *signals)
+{
+	char told[COMMAND_MAX_TEXT], text[COMMAND_MAX_TEXT];
+	struct options *o = (struct options *)b->options;
+	int r;
+
+	if (!o->command)
+		return 0;
+	r = command_start(o->command, o->heap != BROKER_HEAP_OFF, signals, &b->command, told);
+	if (*told)
+		complain(told);
+	if (r < 0) {
+		snprintf(text, sizeof(text), "%.200s: %s", o->command[0], strerror(-r));
+		complain(text);
+		return r == -ENOENT ? 127 : 126;
+	}
+	if (o->n_pids == BROKER_MAX_TARGETS)
+		return complain("too many processes");
+	o->pids[o->n_pids++] = b->command.pid;
+	return 0;
+}
+
+/* It goes on, whatever becomes of us. */
+static int wait_for_command(struct broker *b)
+{
+	complain("the command runs on, unprofiled");
+	command_ended(&b->command, true);
+	return b->command.status;
 }
 
 static int open_listeners(struct broker *b)
@@ -238,6 +270,8 @@ static int load(struct broker *b)
 
 	if (kernel_load(b->options->btf, clock, &b->kernel, error) < 0)
 		return complain(error);
+	if (census_start(&b->census, b->options->btf, error) < 0)
+		complain(error); /* they are found all the same, by looking */
 	return 0;
 }
 
@@ -287,6 +321,8 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	uprobes_loading_free(TAKE_PTR(b->loading));
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
+	for (uint32_t i = b->n_named; i < b->n_processes; i++)
+		broker_release(b, i);
 	if (b->options->record)
 		return complain("pprofd-serve has died");
 	if (now.tv_sec - *since > RESTART_WINDOW_S) {
@@ -299,42 +335,62 @@ static int restart_serve(struct broker *b, unsigned *n, time_t *since)
 	return broker_start_serve(b) < 0 ? complain("cannot start pprofd-serve") : 0;
 }
 
+static int sooner(int a, int b) /* ms; -1: never */
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+/* Whether it ends us. */
+static bool take_signal(struct broker *b, int signals)
+{
+	struct signalfd_siginfo info;
+	uint64_t one = 1;
+
+	if (read(signals, &info, sizeof(info)) != sizeof(info))
+		return true;
+	if (b->command.pid) {
+		command_signal(&b->command, (int)info.ssi_signo, info.ssi_code == SI_KERNEL);
+		return false;
+	}
+	if (info.ssi_signo == SIGHUP && b->web.path) {
+		broker_look_web(b, true);
+		return false;
+	}
+	return !b->options->record || info.ssi_signo == SIGHUP || write(b->finish, &one, sizeof(one)) < 0;
+}
+
 /* Answers requests until a signal, or until the one-shot run is over. */
 static int run(struct broker *b, int signals)
 {
-	struct pollfd f[2 + FETCHES_AT_ONCE] = { { .fd = signals, .events = POLLIN }, { .events = POLLIN } };
+	struct pollfd f[3 + FETCHES_AT_ONCE + CENSUS_FDS] = { { .fd = signals, .events = POLLIN },
+							      { .events = POLLIN } };
+	struct pollfd *census = f + 2 + FETCHES_AT_ONCE, *command = census + CENSUS_FDS;
 	unsigned n_restarts = 0;
 	time_t since = 0;
 
 	while (!b->done) {
-		int timeout = fetches_poll(&b->fetches, f + 2);
+		int timeout = sooner(fetches_poll(&b->fetches, f + 2), census_poll(&b->census, census));
 
 		f[1].fd = b->serve.socket;
-		if (poll(f, 2 + FETCHES_AT_ONCE, timeout) < 0 && errno != EINTR)
+		*command = (struct pollfd){ .fd = b->command.pidfd, .events = POLLIN };
+		if (poll(f, 3 + FETCHES_AT_ONCE + CENSUS_FDS, timeout) < 0 && errno != EINTR)
 			return complain(strerror(errno));
-		if (f[0].revents) {
-			struct signalfd_siginfo info;
-			uint64_t one = 1;
-
-			if (read(signals, &info, sizeof(info)) != sizeof(info))
-				return 0;
-			if (info.ssi_signo == SIGHUP && b->web.path)
-				broker_look_web(b, true);
-			else if (!b->options->record || info.ssi_signo == SIGHUP ||
-				 write(b->finish, &one, sizeof(one)) < 0)
-				return 0;
-		}
+		if (f[0].revents && take_signal(b, signals))
+			return 0;
+		if (b->command.pid && command_ended(&b->command, false))
+			return b->command.status;
 		if (f[1].revents && broker_answer(b) < 0 &&
 		    restart_serve(b, &n_restarts, &since))
 			return 1;
 		fetches_run(&b->fetches, f + 2);
+		census_run(&b->census, census);
 		if (b->ready)
 			say_ready(b);
 	}
 	return b->status ? complain(b->error) : 0;
 }
 
-static int block_signals(void)
+static int block_signals(sigset_t *ret_before)
 {
 	sigset_t s;
 
@@ -343,7 +399,7 @@ static int block_signals(void)
 	sigaddset(&s, SIGINT);
 	sigaddset(&s, SIGHUP);
 	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &s, NULL);
+	sigprocmask(SIG_BLOCK, &s, ret_before);
 	return signalfd(-1, &s, SFD_CLOEXEC);
 }
 
@@ -357,6 +413,7 @@ static void end(struct broker *b)
 	carry_dir_close(&b->carry, b->processes, b->n_processes);
 	fetches_deinit(&b->fetches);
 	child_end();
+	census_deinit(&b->census);
 	web_close(&b->web);
 	for (size_t i = 0; i < b->n_listeners; i++)
 		if (!strncmp(b->listeners[i].shown, "unix:", 5) && !b->listeners[i].adopted)
@@ -387,8 +444,10 @@ int main(int argc, char **argv)
 				   .carry = { .fd = -1 },
 				   .serve = CHILD_NONE,
 				   .symbolizer = CHILD_NONE,
+				   .command = COMMAND_NONE,
 				   .status = -1 };
 	char error[REMOTE_MAX_TEXT];
+	sigset_t before;
 	int signals, r;
 
 	options_parse(argc, argv, &o);
@@ -398,10 +457,11 @@ int main(int argc, char **argv)
 		return check(&b);
 	if (o.cleanup)
 		return clean_up(&b);
-	signals = block_signals();
+	signals = block_signals(&before);
 	debug_file_cache(b.debug_cache);
+	census_init(&b.census, &o.descriptions);
 	r = take_systemd(&b);
-	if (!r)
+	if (!r && !o.command)
 		r = open_processes(&b, processes);
 	if (!r)
 		r = open_web(&b);
@@ -417,6 +477,11 @@ int main(int argc, char **argv)
 		r = open_fetches(&b);
 	if (!r)
 		r = check_namespace();
+	if (!r && o.command) { /* before it would inherit what confines us */
+		r = start_command(&b, &before);
+		if (!r)
+			r = open_processes(&b, processes);
+	}
 	if (!r)
 		r = confine(&b);
 	if (!r)
@@ -427,6 +492,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "pprofd: recording until Ctrl-C, %d minutes at most\n", OPTIONS_MAX_SECONDS / 60);
 	if (!r)
 		r = run(&b, signals);
+	if (b.command.pid && !b.command.ended)
+		r = wait_for_command(&b);
 	end(&b);
 	return r;
 }

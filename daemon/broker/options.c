@@ -15,7 +15,7 @@
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
        KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE, KEY_DEBUG,
        KEY_TRACK, KEY_REMOTE, KEY_CONFIG, KEY_CHECK, KEY_CHECK_CONFIG, KEY_STATE, KEY_CLEANUP, KEY_WEB_CONFIG, KEY_MAX_RATE,
-       KEY_REDACT, KEY_AUDIT };
+       KEY_REDACT, KEY_AUDIT, KEY_NAME, KEY_FOLLOW, KEY_LEASE, KEY_DESCRIBED };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -64,6 +64,20 @@ static const struct argp_option serving[] = {
 	{ "audit", KEY_AUDIT, "WHETHER", 0, "a line on standard error for each capture: on (default), off", 0 },
 	{ "insecure", KEY_INSECURE, NULL, 0,
 	  "serve addresses other than loopback although there is no authentication", 0 },
+	{ "comm", KEY_DESCRIBED + BROKER_BY_COMM, "NAME", 0,
+	  "processes that are called so. Each of these may be given several times; what they describe is found at "
+	  "/pid/PID/debug/pprof/ and under its name at /t/NAME/debug/pprof/",
+	  1 },
+	{ "exe", KEY_DESCRIBED + BROKER_BY_EXE, "GLOB", 0, "that run this file: its path, or its name where there is no slash", 1 },
+	{ "cgroup", KEY_DESCRIBED + BROKER_BY_CGROUP, "PATH", 0, "in this cgroup, or below", 1 },
+	{ "unit", KEY_DESCRIBED + BROKER_BY_UNIT, "NAME.service", 0, "of this systemd service", 1 },
+	{ "container", KEY_DESCRIBED + BROKER_BY_CONTAINER, "ID", 0, "of this container: its id, or the beginning", 1 },
+	{ "user", KEY_DESCRIBED + BROKER_BY_USER, "NAME", 0, "of this user, by name or number", 1 },
+	{ "all", KEY_DESCRIBED + BROKER_BY_ALL, NULL, 0, "all of them", 1 },
+	{ "name", KEY_NAME, "NAME", 0, "what those are called that the option before it describes", 1 },
+	{ "follow", KEY_FOLLOW, NULL, 0, "children of what is described, too", 1 },
+	{ "lease", KEY_LEASE, "SECONDS", 0,
+	  "how long what is described is still looked at after it was last asked for (default 600)", 1 },
 	{ "keep-dir", KEY_KEEP, "DIR", 0,
 	  "where to write the heap profile of a process that has ended", 0 },
 	{ "state-dir", KEY_STATE, "DIR", 0,
@@ -203,6 +217,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		if (o->n_pids == BROKER_MAX_TARGETS)
 			bad_usage("more than %d processes", BROKER_MAX_TARGETS);
 		o->pids[o->n_pids++] = (pid_t)number(arg, "pid", 1u << 22);
+		o->last_pid = arg;
 		return 0;
 	case KEY_HZ:
 		o->hz = number(arg, "hz", 1000);
@@ -229,8 +244,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		o->btf = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->n_pids && !o->remote && !o->check && !o->cleanup)
-			bad_usage("which process? Give --pid PID");
+		if (!o->n_pids && !o->remote && !o->check && !o->cleanup && !o->command && !o->descriptions.n)
+			bad_usage(o->record ? "which process? Give --pid PID" :
+					      "which process? Give --pid PID, --comm NAME, --all, or -- COMMAND");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -241,6 +257,26 @@ static void begin(struct argp_state *state)
 {
 	state->child_inputs[0] = state->input;
 	state->err_stream = NULL;
+}
+
+static void describe(struct options *o, enum broker_described kind, const char *arg)
+{
+	char error[DESCRIBE_MAX_TEXT];
+
+	o->last_pid = NULL;
+	if (describe_add(&o->descriptions, kind, arg ? arg : "", error) < 0)
+		bad_usage("%s", error);
+}
+
+/* --pid alone needs no description: it has no other name. */
+static void name(struct options *o, const char *arg)
+{
+	char error[DESCRIBE_MAX_TEXT];
+
+	if (o->last_pid)
+		describe(o, BROKER_BY_PID, o->last_pid);
+	if (describe_name(&o->descriptions, arg, error) < 0)
+		bad_usage("%s", error);
 }
 
 static uint32_t rate(const char *arg)
@@ -288,6 +324,18 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 		if (o->n_listeners == OPTIONS_MAX_LISTENERS)
 			bad_usage("more than %d addresses", OPTIONS_MAX_LISTENERS);
 		o->listeners[o->n_listeners++] = arg;
+		return 0;
+	case KEY_DESCRIBED + BROKER_BY_COMM ... KEY_DESCRIBED + BROKER_BY_ALL:
+		describe(o, (enum broker_described)(key - KEY_DESCRIBED), arg);
+		return 0;
+	case KEY_NAME:
+		name(o, arg);
+		return 0;
+	case KEY_LEASE:
+		o->lease_s = number(arg, "lease", 1u << 20);
+		return 0;
+	case KEY_FOLLOW:
+		o->descriptions.follow = true;
 		return 0;
 	case KEY_KEEP:
 		o->keep = arg;
@@ -401,6 +449,7 @@ static const struct argp serving_argp = {
 	.options = serving,
 	.parser = parse_serving,
 	.children = children,
+	.args_doc = "[-- COMMAND ARG...]",
 	.doc = "Serve the /debug/pprof/ endpoints of a Go program for any running native process, "
 	       "from outside.\v"
 	       "Then: go tool pprof http://localhost:6060/debug/pprof/profile\n"
@@ -481,9 +530,23 @@ static void read_config(int argc, char **argv, struct options *o)
 	exit(0);
 }
 
+/* What is behind -- is no option of ours. Never returns where nothing is. */
+static int take_command(int argc, char **argv, struct options *o)
+{
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--"))
+			continue;
+		if (i + 1 == argc)
+			bad_usage("--: which command?");
+		o->command = argv + i + 1;
+		return i;
+	}
+	return argc;
+}
+
 void options_parse(int argc, char **argv, struct options *ret)
 {
-	struct options o = { .hz = 100, .seconds = OPTIONS_MAX_SECONDS, .now = true, .max_overhead = 20000,
+	struct options o = { .hz = 100, .lease_s = 600, .seconds = OPTIONS_MAX_SECONDS, .now = true, .max_overhead = 20000,
 			     .max_rate = 1000, .audit = true };
 	const struct argp *argp = &serving_argp;
 
@@ -495,7 +558,10 @@ void options_parse(int argc, char **argv, struct options *ret)
 		argv[0] = (char *)"pprofd record";
 	}
 	if (!o.record)
+	{
+		argc = take_command(argc, argv, &o);
 		read_config(argc, argv, &o);
+	}
 	if (argp_parse(argp, argc, argv, 0, NULL, &o))
 		exit(EXIT_BAD_USAGE);
 	o.default_listener = !o.record && !o.n_listeners;

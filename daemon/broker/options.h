@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/broker/describe.h"
 #include "daemon/broker/listen.h"
 #include "daemon/fetch_protocol.h"
 #include "daemon/protocol.h"
@@ -25,12 +26,16 @@ enum options_format { FORMAT_AUTO, FORMAT_PPROF, FORMAT_TOP, FORMAT_FOLDED, FORM
 struct options {
 	pid_t pids[BROKER_MAX_TARGETS];
 	unsigned n_pids;
+	struct descriptions descriptions;
+	const char *last_pid; /* what --name names, where it is that one */
+	char **command;	      /* behind --: to be started and profiled; NULL: none */
 	const char *listeners[OPTIONS_MAX_LISTENERS];
 	unsigned n_listeners;
 	bool default_listener; /* none was named: this is where one would be */
 	const char *hosts[OPTIONS_MAX_HOSTS];
 	unsigned n_hosts;
 	unsigned hz;
+	unsigned lease_s;
 	bool insecure;
 	const char *web_config; /* file, or NULL */
 	uint32_t max_rate;	/* requests a second of one client; 0: any */

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "daemon/broker/procfs.h"
 
 #define PF_KTHREAD 0x00200000 /* linux/sched.h */
 #define OPEN_TIMEOUT_MS 2000
@@ -187,6 +188,22 @@ int process_open(pid_t pid, struct process *ret)
 	if (r >= 0)
 		*ret = p;
 	return r;
+}
+
+int process_take(const struct broker_known *k, struct process *ret)
+{
+	struct process p = { .pid = k->pid, .uid = k->uid, .known = k->id };
+	_cleanup_(closep) int pidfd = pidfd_open(k->pid);
+	struct broker_known now;
+
+	if (pidfd < 0)
+		return pidfd;
+	if (procfs_read(k->pid, &now) != PROCFS_OK || now.start != k->start)
+		return -ESRCH;
+	memcpy(p.comm, now.comm, sizeof(p.comm));
+	p.pidfd = TAKE_FD(pidfd);
+	*ret = p;
+	return 0;
 }
 
 int process_open_proc(const struct process *p, enum broker_proc_file file)

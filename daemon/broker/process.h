@@ -20,6 +20,7 @@ struct process {
 	char comm[16];
 	uint32_t host_tgid; /* as BPF programs see it; 0: not resolved yet */
 	uint64_t start_boottime, exec_id;
+	uint64_t known; /* struct broker_known.id */
 	unsigned n_stuck; /* opens that its file system never answered; few are waited for */
 };
 
@@ -34,6 +35,8 @@ enum process_result {
 
 /* enum process_result or -errno. */
 int process_open(pid_t pid, struct process *ret);
+/* One that the census knows, if it is that one still. Nothing that may block is opened. 0; -ESRCH; -errno. */
+int process_take(const struct broker_known *k, struct process *ret);
 bool process_alive(const struct process *p);
 
 /* A descriptor, or -errno (-ESRCH: it has ended). */

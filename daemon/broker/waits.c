@@ -31,7 +31,7 @@ static const char strict_program[] = "pp_on_leave";
 #define MAX_LOOKS 8 /* at the list of threads, which may grow meanwhile */
 
 struct event {
-	pid_t tid;
+	pid_t pid, tid;
 	int fd;
 };
 
@@ -128,7 +128,7 @@ int waits_map(const struct waits *w, enum pp_wait_map map)
 }
 
 /* Tells of each time that the thread, or one that it will create, leaves its CPU. */
-static int open_event(struct waits *w, pid_t tid)
+static int open_event(struct waits *w, pid_t pid, pid_t tid)
 {
 	struct perf_event_attr a = {
 		.type = PERF_TYPE_SOFTWARE,
@@ -141,7 +141,7 @@ static int open_event(struct waits *w, pid_t tid)
 	};
 	int program = bpf_program__fd(bpf_object__find_program_by_name(w->o, strict_program));
 	_cleanup_(closep) int fd = (int)syscall(SYS_perf_event_open, &a, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
-	struct event e = { tid, fd };
+	struct event e = { pid, tid, fd };
 
 	if (fd < 0)
 		return errno == ESRCH ? 0 : -errno;
@@ -178,7 +178,7 @@ static int open_new(struct waits *w, const struct process *p)
 
 		if (tid <= 0 || has_event(w, tid))
 			continue;
-		r = open_event(w, tid);
+		r = open_event(w, p->pid, tid);
 		n++;
 	}
 	closedir(d);
@@ -230,6 +230,19 @@ void waits_disarm(struct waits *w)
 	for (size_t i = 0; i < w->events.n; i++)
 		close(w->events.data[i].fd);
 	vec_deinit(&w->events);
+}
+
+void waits_release(struct waits *w, pid_t pid)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < w->events.n; i++) {
+		if (w->events.data[i].pid == pid)
+			close(w->events.data[i].fd);
+		else
+			w->events.data[kept++] = w->events.data[i];
+	}
+	w->events.n = kept;
 }
 
 void waits_free(struct waits *w)

@@ -27,3 +27,5 @@ uint32_t waits_n_cpus(void);
 /* BROKER_WAIT_STRICT: for the threads of these processes, and all that they will have. */
 int waits_arm(struct waits *w, const struct process *processes, unsigned n, char *error);
 void waits_disarm(struct waits *w);
+/* BROKER_WAIT_STRICT: one of them is looked at no more. */
+void waits_release(struct waits *w, pid_t pid);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/serve/answer_target.h"
 #include "daemon/serve/asking.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/kept.h"
@@ -15,6 +16,7 @@
 #include "daemon/serve/encode.h"
 #include "daemon/serve/gperftools.h"
 #include "daemon/serve/index.h"
+#include "daemon/serve/merge.h"
 #include "daemon/serve/path.h"
 #include "daemon/serve/profile.h"
 #include "daemon/serve/session.h"
@@ -88,10 +90,8 @@ static enum session_wait wait_alone(const struct asking *s, int64_t until_ns, in
 	return SESSION_WAITED;
 }
 
-static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd)
+static enum session_wait wait_one(const struct asking *s, int64_t until_ns, int target_fd)
 {
-	const struct asking *s = context;
-
 	if (s->a->finish_fd >= 0)
 		return wait_alone(s, until_ns, target_fd);
 	switch (http_wait(s->q, until_ns, target_fd)) {
@@ -107,6 +107,17 @@ static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd
 	return SESSION_WAITED;
 }
 
+static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd)
+{
+	const struct asking *s = context;
+	int64_t began = monotonic_ns();
+	enum session_wait r = wait_one(s, until_ns, target_fd);
+
+	if (s->waited_ns)
+		*s->waited_ns += monotonic_ns() - began;
+	return r;
+}
+
 /* Go: an int64 in base 10, else 30; ours is at most an hour. */
 static int64_t window_seconds(const struct query *q)
 {
@@ -116,31 +127,6 @@ static int64_t window_seconds(const struct query *q)
 	if (!text || !query_int(text, &v) || v <= 0)
 		return ANSWER_DEFAULT_SECONDS;
 	return v < ANSWER_MAX_SECONDS ? v : ANSWER_MAX_SECONDS;
-}
-
-int asking_spell(const struct asking *s, struct naming *n)
-{
-	return namer_spell(s->a->core, s->demangle, n);
-}
-
-/* False: it has been answered. */
-static bool take_demangle(struct asking *s)
-{
-	static const char *const names[] = { [DEMANGLE_NONE] = "none",
-					     [DEMANGLE_SIMPLE] = "simple",
-					     [DEMANGLE_FULL] = "full" };
-	const char *text = query_get(&s->q->query, "demangle");
-
-	s->demangle = DEMANGLE_SIMPLE;
-	for (unsigned i = 0; text && i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(text, names[i]))
-			continue;
-		s->demangle = (enum symbolizer_demangle)i;
-		text = NULL;
-	}
-	if (text)
-		http_error(s->ret, 400, "unknown demangle: none, simple and full are known");
-	return !text;
 }
 
 static int encode_gperftools(const struct asking *s, const struct capture *capture, const struct naming *n)
@@ -175,6 +161,8 @@ void asking_encode(const struct asking *s, struct capture *capture, struct namin
 	ret->kind = HTTP_TEXT;
 	if (r < 0) {
 		; /* said below */
+	} else if (s->merge) {
+		r = merge_add(s->merge, capture, n, s->target->pid);
 	} else if (s->gperftools) {
 		r = encode_gperftools(s, capture, n);
 	} else if (format && !strcmp(format, "top")) {
@@ -446,6 +434,10 @@ static void answer_window(struct asking *s, const struct profile *p)
 		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
 		return;
 	}
+	if (s->merge) { /* its parts are one capture */
+		capture_window(s, p);
+		return;
+	}
 	if (__atomic_add_fetch(&s->a->n_captures, 1, __ATOMIC_RELAXED) > ANSWER_MAX_CAPTURES)
 		http_error(s->ret, 503, "%d captures are running already", ANSWER_MAX_CAPTURES);
 	else
@@ -468,19 +460,8 @@ static void answer_symbol(const struct asking *s)
 		http_error(s->ret, 500, "cannot look up symbols: %s", strerror(-r));
 }
 
-static void answer_profile(struct asking *s, const char *name)
+static void run_profile(struct asking *s, const struct profile *p, const char *name)
 {
-	const char *alias = s->gperftools ? NULL : asking_godeltaprof(s, name);
-	const struct profile *p = profile_find(alias ? alias : name);
-
-	if (s->q->post && (!p || p->arm != PROFILE_SYMBOL)) {
-		method_not_allowed(s->ret);
-		return;
-	}
-	if (!take_demangle(s))
-		return;
-	s->ret->capture = !p || p->arm != PROFILE_SYMBOL;
-	s->ret->pid = s->target->pid;
 	if (p && p->arm == PROFILE_CUMULATIVE)
 		carry_wait(s->a->core, s->target);
 	if (!p)
@@ -503,6 +484,27 @@ static void answer_profile(struct asking *s, const char *name)
 		carry_save(s->a->core, s->target);
 }
 
+void answer_profile(struct asking *s, const char *name)
+{
+	const char *alias = s->gperftools ? NULL : asking_godeltaprof(s, name);
+	const struct profile *p = profile_find(alias ? alias : name);
+	size_t row = p ? (size_t)(p - profiles) : n_profiles;
+	int64_t began = monotonic_ns(), waited = 0;
+
+	if (s->q->post && (!p || p->arm != PROFILE_SYMBOL)) {
+		method_not_allowed(s->ret);
+		return;
+	}
+	if (!asking_demangle(s))
+		return;
+	s->ret->capture = !p || p->arm != PROFILE_SYMBOL;
+	s->ret->pid = s->target->pid;
+	s->waited_ns = &waited;
+	tally_begin(&s->a->core->tally, row);
+	run_profile(s, p, name);
+	tally_end(&s->a->core->tally, row, monotonic_ns() - began - waited);
+}
+
 /* Rows that the profile has, as in Go; 0 of cmdline and profile. */
 static uint64_t count_of(void *context, const struct profile *p)
 {
@@ -517,38 +519,6 @@ static uint64_t count_of(void *context, const struct profile *p)
 	if (p->collector == PP_WAIT || p->collector == PP_RELEASE)
 		return wait_count(s->a->core, s->target, p);
 	return kept_count(s->a->core, s->target, p->collector);
-}
-
-/* "/pid/1234/debug/pprof/..." -> the target, and the rest of the path; NULL: no such path. With one
- * target, the path without "/pid/1234" is its too. */
-static const char *find_target(struct core *c, const char *path, struct target **ret)
-{
-	char *end;
-	long pid;
-
-	*ret = c->n_targets == 1 ? &c->targets[0] : NULL;
-	if (strncmp(path, "/pid/", 5))
-		return path;
-	pid = strtol(path + 5, &end, 10);
-	/* digits alone: strtol also takes blanks and signs */
-	*ret = path[5] >= '1' && path[5] <= '9' && pid <= INT32_MAX && *end == '/' ?
-		       core_target(c, (int32_t)pid) :
-		       NULL;
-	return end;
-}
-
-static void answer_targets(const struct asking *s)
-{
-	struct core *c = s->a->core;
-	struct index_target list[BROKER_MAX_TARGETS];
-
-	for (uint32_t i = 0; i < c->n_targets; i++)
-		list[i] = (struct index_target){ .pid = c->targets[i].pid,
-						 .name = c->targets[i].comm,
-						 .ended = !target_alive(&c->targets[i]) };
-	s->ret->status = 200;
-	s->ret->kind = HTTP_HTML;
-	index_targets(&s->ret->body, list, c->n_targets);
 }
 
 /* What is behind `tree`, or NULL: it is no path below it. */
@@ -568,26 +538,57 @@ static void answer_root(const struct asking *s)
 	answer_index(s, count_of);
 }
 
+/* `name` "": the page. */
+static void answer_found(struct asking *s, const struct place_found *found, const char *name, enum lease_wish wish)
+{
+	struct core *c = s->a->core;
+	bool reads = place_reads_kept(name);
+
+	if (reads)
+		__atomic_add_fetch(&c->n_reading, 1, __ATOMIC_SEQ_CST);
+	if (found->several && answer_can_merge(s, name))
+		answer_merged(s, found, name, wish);
+	else if (found->several)
+		place_refuse(s, found);
+	else if (*name)
+		answer_profile(s, name);
+	else
+		answer_root(s);
+	if (reads)
+		__atomic_sub_fetch(&c->n_reading, 1, __ATOMIC_SEQ_CST);
+}
+
 void answer(void *context, const struct http_request *q, struct http_response *ret)
 {
 	struct asking s = { .a = context, .q = q, .ret = ret };
-	const char *rest = find_target(s.a->core, q->path, &s.target);
-	const char *name = behind(rest, "/debug/pprof/"), *old = behind(rest, "/pprof/");
+	const char *name, *old;
+	struct place_found found;
+	struct place p;
 
+	place_parse(q->path, &p);
+	name = !strcmp(p.rest, "/debug/fgprof") ? "wall" : behind(p.rest, "/debug/pprof/");
+	old = behind(p.rest, "/pprof/");
 	if (old)
 		old = asking_gperftools(&s, old);
-	if (q->post && !name && !old)
+	if (q->post && !name && !old) {
 		method_not_allowed(ret);
-	else if (!strcmp(q->path, "/"))
+		return;
+	}
+	if (!strcmp(q->path, "/")) {
 		answer_targets(&s);
-	else if (!s.target && (name || old) && rest == q->path)
-		http_error(ret, 404, "there are several processes: / lists them");
-	else if (s.target && !strcmp(rest, "/debug/fgprof"))
-		answer_profile(&s, "wall");
-	else if (!s.target || !(name || old))
-		not_found(ret);
-	else if (old || *name)
-		answer_profile(&s, old ? old : name);
-	else
-		answer_root(&s);
+		return;
+	}
+	if (!name && !old) {
+		if (!answer_service(&s))
+			not_found(ret);
+		return;
+	}
+	name = old ? old : name;
+	place_find(&s, &p, place_wish(name), &found);
+	s.target = found.target;
+	if (s.target || found.several)
+		answer_found(&s, &found, name, place_wish(name));
+	if (s.target)
+		lease_end(s.a->core, s.target);
+	free(found.several);
 }

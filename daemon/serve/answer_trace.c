@@ -11,6 +11,7 @@
 
 #include "daemon/serve/asking.h"
 #include "daemon/serve/clock.h"
+#include "daemon/serve/lease.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/trace/format.h"
 #include "daemon/serve/trace/record.h"
@@ -33,6 +34,7 @@ static void tracing_free(void *context)
 	struct tracing *t = context;
 
 	trace_close(t->window);
+	lease_end(t->answers->core, t->target);
 	trace_format_free(t->format);
 	free(t);
 }
@@ -224,6 +226,7 @@ void answer_trace(const struct asking *s)
 	s->ret->stream = (struct http_stream){ read_more, tracing_free, t };
 	t->answers = s->a;
 	t->target = s->target;
+	lease_hold(s->a->core, s->target); /* an answer that is made while it is sent */
 	if (!read_format(s, &version) || !read_max_bytes(s, &t->max_bytes) || !read_flag(s, "stacks", &wish.stacks) ||
 	    !read_flag(s, "syscalls", &wish.calls))
 		return;

@@ -80,7 +80,7 @@ int asking_cursor(const struct asking *s, int64_t (*now)[2], size_t n, struct ca
 {
 	const char *own = query_get(&s->q->query, "cursor");
 	struct cursors *all = &s->a->cursors;
-	struct cursor_key key = { .target = s->target->index, .profile = capture->profile->name };
+	struct cursor_key key = { .target = s->target->serial, .profile = capture->profile->name };
 	int64_t now_ns = monotonic_ns();
 	int r;
 
@@ -89,4 +89,28 @@ int asking_cursor(const struct asking *s, int64_t (*now)[2], size_t n, struct ca
 	if (r == 0)
 		say(all, ret, now_ns, capture);
 	return r;
+}
+
+int asking_spell(const struct asking *s, struct naming *n)
+{
+	return namer_spell(s->a->core, s->demangle, n);
+}
+
+bool asking_demangle(struct asking *s)
+{
+	static const char *const names[] = { [DEMANGLE_NONE] = "none",
+					     [DEMANGLE_SIMPLE] = "simple",
+					     [DEMANGLE_FULL] = "full" };
+	const char *text = query_get(&s->q->query, "demangle");
+
+	s->demangle = DEMANGLE_SIMPLE;
+	for (unsigned i = 0; text && i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(text, names[i]))
+			continue;
+		s->demangle = (enum symbolizer_demangle)i;
+		text = NULL;
+	}
+	if (text)
+		http_error(s->ret, 400, "unknown demangle: none, simple and full are known");
+	return !text;
 }

@@ -98,6 +98,44 @@ int broker_identify(struct broker_client *b, uint32_t target, struct broker_targ
 	return err;
 }
 
+/* The text of a failed answer. */
+static void take_text(const struct broker_client *b, char *error)
+{
+	size_t n = b->record.n < BROKER_MAX_TEXT ? b->record.n : BROKER_MAX_TEXT - 1;
+
+	memcpy(error, b->record.data, n);
+	error[n] = '\0';
+}
+
+int broker_bind(struct broker_client *b, uint64_t known, uint32_t slot, struct broker_target *ret, char *error)
+{
+	struct broker_bind q = { .known = known, .slot = slot };
+	int status, fd;
+
+	pthread_mutex_lock(&b->lock);
+	status = ask(b, BROKER_BIND, &q, sizeof(q));
+	if (status < 0)
+		take_text(b, error);
+	if (status == 0 && b->record.n == sizeof(*ret))
+		memcpy(ret, b->record.data, sizeof(*ret));
+	else if (status == 0)
+		status = -EBADMSG;
+	fd = take_fd(b, status);
+	pthread_mutex_unlock(&b->lock);
+	return fd;
+}
+
+int broker_unbind(struct broker_client *b, uint32_t target)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_RELEASE, &target, sizeof(target));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 int broker_open_proc(struct broker_client *b, uint32_t target, enum broker_proc_file file)
 {
 	struct broker_proc q = { target, file };
@@ -153,6 +191,21 @@ int broker_fetch(struct broker_client *b, const struct broker_fetch *q, struct b
 	return err;
 }
 
+int broker_usage(struct broker_client *b, struct broker_usage *ret)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_USAGE, NULL, 0);
+	if (err == 0 && b->record.n != sizeof(*ret))
+		err = -EBADMSG;
+	if (err == 0)
+		memcpy(ret, b->record.data, sizeof(*ret));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uint32_t *ret_place)
 {
 	return open_in_place(b, BROKER_DEBUG, q, sizeof(*q), ret_place);
@@ -191,15 +244,6 @@ int broker_open_kallsyms(struct broker_client *b)
 int broker_slab(struct broker_client *b, uint32_t index)
 {
 	return ask_fd(b, BROKER_SLAB, &index, sizeof(index));
-}
-
-/* The text of a failed answer. */
-static void take_text(const struct broker_client *b, char *error)
-{
-	size_t n = b->record.n < BROKER_MAX_TEXT ? b->record.n : BROKER_MAX_TEXT - 1;
-
-	memcpy(error, b->record.data, n);
-	error[n] = '\0';
 }
 
 /* An answer of n bytes and some maps; an error's text. */

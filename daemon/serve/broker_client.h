@@ -25,6 +25,9 @@ int broker_hear(struct broker_client *b, enum broker_request type, struct record
 
 int broker_maps(struct broker_client *b, struct broker_maps *ret, int ret_fds[PP_N_MAPS]);
 int broker_identify(struct broker_client *b, uint32_t target, struct broker_target *ret);
+/* A known process gets this free slot: its pidfd. -ESRCH: it has ended. `error` (BROKER_MAX_TEXT) may say more. */
+int broker_bind(struct broker_client *b, uint64_t known, uint32_t slot, struct broker_target *ret, char *error);
+int broker_unbind(struct broker_client *b, uint32_t target);
 int broker_open_proc(struct broker_client *b, uint32_t target, enum broker_proc_file file);
 int broker_open_object(struct broker_client *b, uint32_t target, uint64_t start, uint64_t end,
 		       struct broker_file *ret);
@@ -68,6 +71,8 @@ int broker_custom_off(struct broker_client *b, uint32_t target);
 int broker_look(struct broker_client *b, uint32_t target);
 /* A file for the last word of a target; -ENOENT: none is wanted. */
 int broker_keep(struct broker_client *b, uint32_t target);
+/* What pprofd itself takes. */
+int broker_usage(struct broker_client *b, struct broker_usage *ret);
 /* The web configuration, where it is not that generation any more: 0 and a record of struct broker_web, whose
  * descriptors are the caller's; 1: it still is. */
 int broker_web(struct broker_client *b, uint32_t generation, struct record *ret);

@@ -8,12 +8,19 @@
 #include <sys/random.h>
 
 #include "daemon/serve/clock.h"
+#include "daemon/serve/lease.h"
 #include "daemon/serve/log.h"
+
+#define MAX_SLEEP_MS (3600 * 1000)
+#define MAX_SLEEP_NS (MAX_SLEEP_MS * NS_PER_MS)
 
 void core_init(struct core *c, int broker_fd)
 {
 	memset(c, 0, sizeof(*c));
 	broker_init(&c->broker, broker_fd);
+	known_init(&c->known);
+	pthread_mutex_init(&c->arming_lock, NULL);
+	pthread_mutex_init(&c->lease_lock, NULL);
 	pthread_mutex_init(&c->scan_lock, NULL);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->kernel_changed, NULL);
@@ -101,14 +108,6 @@ void core_restart_symbolizer(struct core *c)
 	symbolizer_replace(&c->symbolizer, fd < 0 ? -1 : fd);
 }
 
-struct target *core_target(struct core *c, int32_t pid)
-{
-	for (uint32_t i = 0; i < c->n_targets; i++)
-		if (c->targets[i].pid == pid)
-			return &c->targets[i];
-	return NULL;
-}
-
 static struct target *target_of_image(struct core *c, uint32_t image)
 {
 	struct target *found = NULL;
@@ -137,7 +136,9 @@ static void on_notice(void *context, const struct pp_notice *n)
 	if (!t)
 		return;
 	pthread_mutex_lock(&c->scan_lock);
-	if (n->type == PP_NOTICE_HEAP)
+	if (!t->published)
+		; /* the slot has been left in the meantime */
+	else if (n->type == PP_NOTICE_HEAP)
 		heap_govern(c, t);
 	else if (n->type == PP_NOTICE_FORK)
 		heap_forked(c, t);
@@ -157,10 +158,9 @@ static int64_t sooner(int64_t a, int64_t b) /* 0: never */
 	return !a || (b && b < a) ? b : a;
 }
 
-/* Scans that had to wait for their pace, and heaps; milliseconds until the next, -1: none. */
-static int run_due(struct core *c)
+static int64_t run_due_scans(struct core *c, int64_t now)
 {
-	int64_t now = monotonic_ns(), next = 0;
+	int64_t next = 0;
 
 	pthread_mutex_lock(&c->scan_lock);
 	for (uint32_t i = 0; i < c->n_targets; i++) {
@@ -178,7 +178,20 @@ static int run_due(struct core *c)
 			      sooner(t->custom.clean_ns, t->custom.account.due_ns));
 	}
 	pthread_mutex_unlock(&c->scan_lock);
-	return !next ? -1 : next < now ? 0 : (int)((next - now) / NS_PER_MS) + 1;
+	return next;
+}
+
+/* Scans that had to wait for their pace, heaps, and leases that have run out; milliseconds until the next, -1: none. */
+static int run_due(struct core *c)
+{
+	int64_t now = monotonic_ns(), next = lease_due(c);
+
+	if (next && next <= now) {
+		lease_run(c);
+		next = lease_due(c);
+	}
+	next = sooner(next, run_due_scans(c, now));
+	return !next ? -1 : next < now ? 0 : next - now > MAX_SLEEP_NS ? MAX_SLEEP_MS : (int)((next - now) / NS_PER_MS) + 1;
 }
 
 static void on_end(struct core *c, struct target *t)
@@ -186,30 +199,77 @@ static void on_end(struct core *c, struct target *t)
 	pthread_mutex_lock(&c->lock);
 	t->ended_ns = monotonic_ns();
 	pthread_mutex_unlock(&c->lock);
+	known_gone(&c->known, t->known);
+	__atomic_add_fetch(&c->n_reading, 1, __ATOMIC_SEQ_CST);
 	heap_last_word(c, t);
+	__atomic_sub_fetch(&c->n_reading, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Who has which slot, as the watcher knows it: descriptors of its own, so that no other's number is polled. */
+struct watch {
+	struct pollfd f[3 + BROKER_MAX_TARGETS];
+	uint32_t serials[BROKER_MAX_TARGETS];
+	uint32_t n;
+};
+
+static void watch_slots(struct core *c, struct watch *w)
+{
+	pthread_mutex_lock(&c->lease_lock);
+	for (uint32_t i = 0; i < c->n_targets; i++) {
+		const struct target *t = &c->targets[i];
+
+		if (i < w->n && t->serial == w->serials[i])
+			continue;
+		if (i < w->n)
+			close_fd(&w->f[3 + i].fd);
+		w->f[3 + i] = (struct pollfd){ .fd = t->pid ? dup(t->pidfd) : -1, .events = POLLIN };
+		w->serials[i] = t->serial;
+	}
+	w->n = c->n_targets;
+	pthread_mutex_unlock(&c->lease_lock);
+}
+
+/* The slot may be another's already. */
+static void slot_ended(struct core *c, struct watch *w, uint32_t i)
+{
+	struct target *t = &c->targets[i];
+	bool same;
+
+	close_fd(&w->f[3 + i].fd);
+	pthread_mutex_lock(&c->lease_lock);
+	same = t->pid && t->serial == w->serials[i];
+	t->n_open += same;
+	pthread_mutex_unlock(&c->lease_lock);
+	if (!same)
+		return;
+	on_end(c, t);
+	pthread_mutex_lock(&c->lease_lock);
+	t->n_open--;
+	pthread_mutex_unlock(&c->lease_lock);
 }
 
 void core_watch(struct core *c)
 {
-	struct pollfd f[2 + BROKER_MAX_TARGETS] = { { .fd = c->ring.fd, .events = POLLIN },
-						    { .fd = c->stop_fd, .events = POLLIN } };
+	struct watch w = { .f = { { .fd = c->ring.fd, .events = POLLIN },
+				  { .fd = c->stop_fd, .events = POLLIN },
+				  { .fd = c->wake_fd, .events = POLLIN } } };
 
-	for (uint32_t i = 0; i < c->n_targets; i++)
-		f[2 + i] = (struct pollfd){ .fd = c->targets[i].pidfd, .events = POLLIN };
 	for (;;) {
-		int r = poll(f, 2 + c->n_targets, run_due(c));
+		uint64_t woken;
+		int r;
 
-		if (r < 0 && errno != EINTR)
-			return;
-		if (f[1].revents)
-			return;
-		if (r > 0 && f[0].revents)
+		watch_slots(c, &w);
+		r = poll(w.f, 3 + w.n, run_due(c));
+		if ((r < 0 && errno != EINTR) || w.f[1].revents)
+			break;
+		if (r > 0 && w.f[2].revents && read(c->wake_fd, &woken, sizeof(woken)) < 0)
+			break;
+		if (r > 0 && w.f[0].revents)
 			ring_read(&c->ring, on_notice, c);
-		for (uint32_t i = 0; r > 0 && i < c->n_targets; i++) {
-			if (!f[2 + i].revents)
-				continue;
-			f[2 + i].fd = -1;
-			on_end(c, &c->targets[i]);
-		}
+		for (uint32_t i = 0; r > 0 && i < w.n; i++)
+			if (w.f[3 + i].fd >= 0 && w.f[3 + i].revents)
+				slot_ended(c, &w, i);
 	}
+	for (uint32_t i = 0; i < w.n; i++)
+		close_fd(&w.f[3 + i].fd);
 }

@@ -4,6 +4,8 @@
 /* core.h - what serve is made of, as one value that is passed along.
  *
  * Owns every part. Locks, in the order in which they are taken:
+ *   arming_lock      what counts for as long as targets live: on or off
+ *   lease_lock       who has which slot (lease.h)
  *   dump_lock        one reading of all threads at a time, which may take many MB
  *   scan_lock        one scan of a process at a time; tables, every target's mapping list
  *   sources_lock     the search for files that were split off others, one at a time
@@ -22,12 +24,14 @@
 #include "daemon/serve/broker_client.h"
 #include "daemon/serve/custom/custom.h"
 #include "daemon/serve/heap/heap.h"
+#include "daemon/serve/known.h"
 #include "daemon/serve/namer.h"
 #include "daemon/serve/object.h"
 #include "daemon/serve/pool.h"
 #include "daemon/serve/ring.h"
 #include "daemon/serve/sources.h"
 #include "daemon/serve/table.h"
+#include "daemon/serve/tally.h"
 #include "daemon/serve/target.h"
 #include "daemon/serve/threads/created.h"
 #include "daemon/serve/totals.h"
@@ -44,11 +48,22 @@ struct core {
 	uint64_t secret; /* of addresses that must tell nothing */
 	uint32_t redact; /* enum broker_redact, bits */
 
+	pthread_mutex_t arming_lock;
+	bool kept_armed;
+
+	pthread_mutex_t lease_lock;
+	uint64_t n_evicted, n_refused; /* leases (lease.h) */
+	uint32_t next_serial;
+	int64_t lease_ns; /* never changes */
+
 	pthread_mutex_t dump_lock;
 	pthread_mutex_t scan_lock;
 	struct tables tables;
 	struct target targets[BROKER_MAX_TARGETS];
-	uint32_t n_targets;
+	uint32_t n_targets; /* slots that have been used: of one that is free now, pid is 0 */
+	uint32_t n_named;   /* the first of them are --pid's, for ever; never changes */
+	bool follow;	    /* never changes */
+	struct known known; /* has a lock of its own, innermost */
 
 	pthread_mutex_t carry_lock;
 
@@ -59,6 +74,10 @@ struct core {
 	struct pool pool;
 	struct totals totals; /* of what is counted in windows only */
 	struct totals kept;   /* of what is counted for as long as a target lives */
+	uint32_t n_reading;  /* atomic: requests that may know rows of `kept` by number */
+	bool untidy;	     /* counts of processes that are gone wait to be dropped */
+	void (*rows_moved)(void *context, const uint32_t *map); /* of `kept`: row i is now map[i], or gone (HASH_NONE) */
+	void *rows_context;
 	uint32_t n_windows;  /* open captures: totals may not be cleared */
 	uint32_t next_image; /* ids in the kernel's counts */
 	uint32_t n_ahead;    /* threads that ask for names before a window ends */
@@ -85,6 +104,7 @@ struct core {
 	struct traces traces;
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;
+	struct tallies tally; /* atomic */
 	int wake_fd; /* eventfd: the watcher looks again */
 };
 
@@ -98,7 +118,11 @@ bool core_wait_kernel(struct core *c);
 /* The thread that hears of exec, new mappings and filling tables; returns when stop_fd is. */
 void core_watch(struct core *c);
 
-struct target *core_target(struct core *c, int32_t pid);
+/* One process is named, and no other can come. */
+static inline bool core_is_single(const struct core *c)
+{
+	return c->n_named == 1 && !c->known.wide && !c->follow;
+}
 
 /* After the symbolizer has failed: a new one. The symbolizer_lock is held. */
 void core_restart_symbolizer(struct core *c);

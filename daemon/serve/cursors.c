@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 static size_t find(const struct cursors *c, const struct cursor_key *k)
 {
 	size_t i = 0;
@@ -103,6 +105,25 @@ int cursors_move(struct cursors *c, const struct cursor_key *key, int64_t (*now)
 	else
 		*ret = to;
 	return r;
+}
+
+void cursors_moved(struct cursors *c, const uint32_t *map)
+{
+	for (size_t i = 0; i < c->all.n; i++) {
+		struct cursor *one = &c->all.data[i];
+		size_t kept = 0;
+
+		for (size_t k = 0; k < one->rows.n; k++) {
+			uint32_t to = map[one->rows.data[k].row];
+
+			if (to == HASH_NONE)
+				continue;
+			one->rows.data[kept] = one->rows.data[k];
+			one->rows.data[kept++].row = to;
+		}
+		c->n_rows -= one->rows.n - kept;
+		one->rows.n = kept;
+	}
 }
 
 void cursor_before_deinit(struct cursor_before *b)

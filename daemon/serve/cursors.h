@@ -20,7 +20,7 @@
 
 struct cursor_key {
 	uint64_t client;
-	uint32_t target;
+	uint32_t target; /* struct target.serial */
 	const char *profile; /* of the table of profiles */
 };
 
@@ -64,5 +64,7 @@ struct cursor_before {
  * from here on. The lock is held. 0 or -ENOMEM: then nothing has moved. */
 int cursors_move(struct cursors *c, const struct cursor_key *key, int64_t (*now)[2], size_t n, int64_t now_ns,
 		 bool stay, struct cursor_before *ret);
+/* Rows have moved: row i is now map[i], in the same order, or has gone (HASH_NONE). */
+void cursors_moved(struct cursors *c, const uint32_t *map);
 void cursor_before_deinit(struct cursor_before *b);
 void cursors_deinit(struct cursors *c);

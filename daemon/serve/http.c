@@ -44,6 +44,7 @@ struct http {
 	pthread_cond_t ended;
 	pthread_mutex_t lock;  /* guards n_open */
 	unsigned n_open;       /* requests between their head and the end of their answer */
+	struct http_tally tally; /* atomic */
 	struct http_log log;
 	struct http_door *door;
 };
@@ -54,6 +55,7 @@ struct exchange {
 	struct MHD_Connection *mhd;
 	struct http_guard_client *client;
 	char *target;
+	const char *host, *accept; /* in MHD's memory, as long as the request lasts */
 	uint64_t who;
 	struct path path;
 	struct bytes upload;
@@ -154,6 +156,8 @@ static enum MHD_Result answer(struct exchange *x)
 		MHD_set_response_options(r, MHD_RF_HTTP_1_0_SERVER, MHD_RO_END);
 	http_guard_set(h->guard, x->client,
 		       in_seconds(h->limits.idle_timeout_s + (unsigned)(n / SLOWEST)));
+	if (x->response.status < HTTP_MAX_CODE)
+		__atomic_add_fetch(&h->tally.answers[x->response.status], 1, __ATOMIC_RELAXED);
 	done = MHD_queue_response(x->mhd, x->response.status, r);
 	MHD_destroy_response(r);
 	return done;
@@ -237,10 +241,13 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
 	x->post = !strcmp(method, "POST");
 	pthread_mutex_lock(&h->lock);
 	h->n_open++;
+	__atomic_store_n(&h->tally.n_open, h->n_open, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&h->lock);
 	MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, on_header, &d);
 	judge(x, method, &d);
 	x->who = who_asks(x->client, &d);
+	x->host = x->path.authority ? x->path.authority : d.host;
+	x->accept = d.accept;
 	x->unread = x->refused && has_body(&d);
 	x->keep = !x->old && !x->close && !x->unread &&
 		  (!d.connection || !strcasecmp(d.connection, "keep-alive"));
@@ -274,6 +281,10 @@ static void run(struct exchange *x, const char *method)
 		.path = x->path.text,
 		.raw_query = x->path.raw_query,
 		.client = x->who,
+		.host = x->host,
+		.accept = x->accept,
+		.tally = &x->http->tally,
+		.tls = http_door_tls(x->client) != NULL,
 		.head = !strcmp(method, "HEAD"),
 		.post = x->post,
 		.client_fd = x->client->fd,
@@ -310,6 +321,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const
 	http_guard_set(x->http->guard, x->client, 0);
 	if (!x->refused)
 		run(x, method);
+	if (x->response.hang_up)
+		__atomic_add_fetch(&x->http->tally.n_hung_up, 1, __ATOMIC_RELAXED);
 	return x->response.hang_up ? MHD_NO : answer(x);
 }
 
@@ -373,6 +386,7 @@ static void on_completed(void *context, struct MHD_Connection *c, void **state,
 	if (x->begun) {
 		pthread_mutex_lock(&h->lock);
 		h->n_open--;
+		__atomic_store_n(&h->tally.n_open, h->n_open, __ATOMIC_RELAXED);
 		pthread_cond_signal(&h->ended);
 		pthread_mutex_unlock(&h->lock);
 	}
@@ -415,7 +429,10 @@ static enum MHD_Result on_accept(void *context, const struct sockaddr *from, soc
 {
 	struct http *h = context;
 
-	return http_guard_admits(h->guard, from, n) ? MHD_YES : MHD_NO;
+	bool admitted = http_guard_admits(h->guard, from, n);
+
+	__atomic_add_fetch(admitted ? &h->tally.n_connections : &h->tally.n_refused, 1, __ATOMIC_RELAXED);
+	return admitted ? MHD_YES : MHD_NO;
 }
 
 /* Escapes are path.c's: MHD leaves the text as it came. */

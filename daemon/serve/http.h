@@ -23,12 +23,24 @@ struct http_request {
 	const char *path;  /* clean, then percent-decoded (path.h): for comparing, never for opening */
 	const char *raw_query; /* behind the '?', undecoded; "" */
 	struct query query;
+	const char *host;   /* what we were called: a Host header that has been let through; NULL: HTTP/1.0 without */
+	const char *accept; /* NULL: anything */
+	const struct http_tally *tally; /* of the server that asks; NULL: there is none */
 	uint64_t client; /* who asks: a hash of its address (of a Unix socket: the user) and User-Agent */
-	bool head, post;
+	bool head, post, tls;
 	const void *body; /* POST */
 	size_t n_body;
 	int client_fd; /* poll it for POLLRDHUP while working; see http_wait */
 	int stop_fd;   /* readable when the daemon stops */
+};
+
+/* What was answered since the start; read without a lock. */
+#define HTTP_MAX_CODE 600
+struct http_tally {
+	uint64_t answers[HTTP_MAX_CODE]; /* by status */
+	uint64_t n_hung_up;   /* the client had gone before there was an answer */
+	uint64_t n_connections, n_refused; /* taken; of too many */
+	unsigned n_open;      /* requests now */
 };
 
 enum http_kind {
@@ -37,6 +49,9 @@ enum http_kind {
 	HTTP_BINARY,	/* application/octet-stream, nosniff, attachment; filename */
 	HTTP_ERROR,	/* text, and X-Go-Pprof: 1 */
 	HTTP_REDIRECT,	/* text/html; Location */
+	HTTP_JSON,	/* application/json, nosniff */
+	HTTP_METRICS,	/* text/plain; version=0.0.4: Prometheus's text */
+	HTTP_OPENMETRICS,
 };
 
 /* An answer that is made while it is sent; in the connection's thread. */

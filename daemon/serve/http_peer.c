@@ -149,6 +149,8 @@ void http_peer_header(struct http_peer_head *d, const char *name, const char *va
 		d->foreign |= !http_peer_site(value);
 	} else if (!strcasecmp(name, "User-Agent")) {
 		d->agent = value;
+	} else if (!strcasecmp(name, "Accept")) {
+		d->accept = value;
 	} else if (!strcasecmp(name, "Authorization")) {
 		d->authorization = d->authorization ? "several" : value;
 	} else if (!strcasecmp(name, "Origin")) {

@@ -57,6 +57,9 @@ void http_response_head(const struct http_response *a, bool close, struct MHD_Re
 		[HTTP_BINARY] = "application/octet-stream",
 		[HTTP_ERROR] = "text/plain; charset=utf-8",
 		[HTTP_REDIRECT] = "text/html; charset=utf-8",
+		[HTTP_JSON] = "application/json",
+		[HTTP_METRICS] = "text/plain; version=0.0.4; charset=utf-8",
+		[HTTP_OPENMETRICS] = "application/openmetrics-text; version=1.0.0; charset=utf-8",
 	};
 
 	char seconds[16];

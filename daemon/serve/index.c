@@ -98,6 +98,18 @@ void index_page(struct bytes *b, index_count *count, void *context)
 	index_page_of(b, profiles, n_profiles, count, context);
 }
 
+static void add_service(struct bytes *b, const char *service)
+{
+	_cleanup_(bytes_deinit) struct bytes path = BYTES_INIT;
+
+	if (!service)
+		return;
+	path_escape_name(&path, service);
+	bytes_printf(b, " (<a href=\"/t/%s/debug/pprof/\">", bytes_text(&path) ? path.data : "");
+	path_escape_html(b, service);
+	bytes_puts(b, "</a>)");
+}
+
 void index_targets(struct bytes *b, const struct index_target *targets, size_t n)
 {
 	char name[MAX_NAME];
@@ -110,6 +122,7 @@ void index_targets(struct bytes *b, const struct index_target *targets, size_t n
 		bytes_printf(b, "<li><a href=\"/pid/%d/debug/pprof/\">%d</a> ", targets[i].pid,
 			     targets[i].pid);
 		path_escape_html(b, name);
+		add_service(b, targets[i].service);
 		bytes_puts(b, targets[i].ended ? " (ended)</li>\n" : "</li>\n");
 	}
 	bytes_puts(b, "</ul>\n</body>\n</html>\n");

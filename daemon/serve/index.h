@@ -21,6 +21,7 @@ void index_page_of(struct bytes *b, const struct profile *table, size_t n, index
 struct index_target {
 	int pid;
 	const char *name;
+	const char *service; /* what it is called at /t/; NULL: nothing else */
 	bool ended;
 };
 

@@ -132,6 +132,16 @@ void label_follow(struct core *c, struct target *t, bool new_image)
 	write_sources(p, shared, &next, new_image, t->index);
 }
 
+void label_leave(struct core *c, struct target *t)
+{
+	pthread_mutex_lock(&c->lock);
+	while (t->labels.n_keys)
+		free(t->labels.keys[--t->labels.n_keys]);
+	if (c->pool.labels)
+		memset(&c->pool.labels[t->index], 0, sizeof(c->pool.labels[t->index]));
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* One field of a protobuf message. */
 struct field {
 	uint64_t number, type;

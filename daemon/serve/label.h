@@ -38,6 +38,9 @@ struct label {
  * is held. */
 void label_follow(struct core *c, struct target *t, bool new_image);
 
+/* The target's slot becomes another's. The scan_lock is held. */
+void label_leave(struct core *c, struct target *t);
+
 /* Before sets of the target are decoded: has it told new keys of attributes? Takes the core's lock. */
 void label_refresh(struct core *c, struct target *t);
 /* The keys in a process context (OTEP 4719, 4947), each the caller's to free; how many. Hostile bytes. */

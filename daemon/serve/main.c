@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "daemon/serve/answer.h"
+#include "daemon/serve/arming.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/door/web.h"
 #include "daemon/serve/log.h"
@@ -55,6 +56,8 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	c->hz = ret->start.hz;
 	c->redact = ret->start.redact;
 	c->period_ns = ret->start.period_ns;
+	c->lease_ns = ret->start.lease_s * NS_PER_S;
+	c->follow = ret->start.follow;
 	c->waits.mode = (enum broker_wait_mode)ret->start.wait;
 	c->sources.servers = ret->start.debuginfod;
 	c->heap.mode = (enum broker_heap_mode)ret->start.heap;
@@ -74,13 +77,15 @@ static int hear_target(struct core *c, struct record *r)
 	from = record_payload(r, struct broker_target);
 	if (!from || r->n_fds != 1)
 		return -EBADMSG;
-	*t = (struct target){ .index = from->index,
+	*t = (struct target){ .index = c->n_targets,
+			      .serial = ++c->next_serial,
 			      .pid = from->pid,
 			      .uid = from->uid,
 			      .pidfd = r->fds[0],
+			      .known = from->known,
 			      .perf_map_fd = -1 };
 	utf8_copy(t->comm, sizeof(t->comm), from->comm, strnlen(from->comm, sizeof(from->comm)));
-	c->n_targets++;
+	c->n_named = ++c->n_targets;
 	return 0;
 }
 
@@ -99,6 +104,13 @@ static int hear_tracks(struct core *c, struct record *r, uint32_t n)
 		c->tracks[c->n_tracks] = custom_track(&t);
 	}
 	return 0;
+}
+
+static int hear_news(struct core *c, struct record *r)
+{
+	int err = broker_hear(&c->broker, BROKER_NEWS, r);
+
+	return err < 0 ? err : known_orders(&c->known, r);
 }
 
 /* What is wrong with the files of the operator's choice is his to know, and the end. */
@@ -126,6 +138,8 @@ static int hear_orders(struct core *c, struct orders *ret)
 		err = hear_target(c, r);
 	if (err == 0 && ret->start.n_tracks)
 		err = hear_tracks(c, r, ret->start.n_tracks);
+	if (err == 0 && !ret->start.one_shot)
+		err = hear_news(c, r);
 	if (err == 0 && ret->start.has_web)
 		err = hear_web(c, r, ret);
 	return err;
@@ -201,6 +215,14 @@ static void *watch(void *context)
 	return NULL;
 }
 
+static void *listen_to_news(void *context)
+{
+	struct core *c = context;
+
+	known_listen(&c->known, c->stop_fd);
+	return NULL;
+}
+
 /* The kernel's side is loaded while HTTP is already served: requests wait for it. */
 static int start_watching(struct core *c, pthread_t *ret)
 {
@@ -220,72 +242,36 @@ static size_t host_list(const struct orders *o, const char *hosts[MAX_HOSTS])
 	return n;
 }
 
-/* What counts from the start on. */
-static void start_kept(struct core *c, enum pp_collector which)
+static void rows_moved(void *context, const uint32_t *map)
 {
-	pthread_mutex_lock(&c->arm_lock);
-	if (broker_arm(&c->broker, which, c->arm_error[which]) == 0)
-		c->armed_ns[which] = realtime_ns();
-	else
-		log_line("%s", c->arm_error[which]);
-	pthread_mutex_unlock(&c->arm_lock);
-}
-
-/* After the first scans, so that CPU profiles need not wait for it. */
-static void start_heap(struct core *c)
-{
-	int r;
-
-	if (c->heap.mode == BROKER_HEAP_OFF)
-		return;
-	r = heap_load(c);
-	if (r < 0)
-		log_line("the heap cannot be profiled: %s", c->heap.error);
-	pthread_mutex_lock(&c->scan_lock);
-	pthread_mutex_lock(&c->lock);
-	c->heap.loaded = r == 0;
-	pthread_mutex_unlock(&c->lock);
-	for (uint32_t i = 0; i < c->n_targets; i++)
-		heap_follow(c, &c->targets[i], false);
-	pthread_mutex_unlock(&c->scan_lock);
-}
-
-/* Tables are made before anybody asks, so that the first answer need not wait for them. */
-static void scan_targets(struct core *c)
-{
-	for (uint32_t i = 0; i < c->n_targets; i++) {
-		pthread_mutex_lock(&c->scan_lock);
-		target_scan(c, &c->targets[i], true);
-		pthread_mutex_unlock(&c->scan_lock);
-	}
-	malloc_trim(0);
-	custom_start(c);
-	wait_load(c);
-	created_start(c);
-	start_heap(c);
-	start_kept(c, PP_GROWTH);
+	cursors_moved(context, map);
 }
 
 static int serve(struct core *c, struct orders *o)
 {
 	const char *hosts[MAX_HOSTS];
-	uid_t uids[1 + BROKER_MAX_TARGETS] = { o->start.owner_uid };
+	uid_t uids[2] = { o->start.owner_uid };
 	struct http_peers peers = { .uids = uids, .n_uids = 1, .hosts = hosts };
 	struct answers a = { .core = c, .finish_fd = -1, .cursors = CURSORS_INIT };
 	_cleanup_(http_freep) struct http *h = NULL;
-	pthread_t watcher;
+	pthread_t watcher, news;
 	int err;
 
 	if (*o->web_error) {
 		broker_tell(&c->broker, BROKER_RESULT, -EINVAL, o->web_error);
 		return -EINVAL;
 	}
+	err = -pthread_create(&news, NULL, listen_to_news, c);
+	if (err < 0)
+		return err;
 	peers.n_hosts = host_list(o, hosts);
 	peers.web = o->web;
 	peers.max_rate = o->start.max_rate;
 	peers.audit = o->start.audit;
-	for (uint32_t i = 0; i < c->n_targets && c->n_targets == 1; i++)
-		uids[peers.n_uids++] = c->targets[i].uid; /* one's own process is one's own business */
+	if (core_is_single(c))
+		uids[peers.n_uids++] = c->targets[0].uid; /* one's own process is one's own business */
+	c->rows_moved = rows_moved;
+	c->rows_context = &a.cursors;
 	err = http_new(o->fds, o->n_fds, &http_default_limits, &peers, answer, &a, &h);
 	if (err < 0) {
 		log_line("cannot serve HTTP: %s", strerror(-err));
@@ -297,12 +283,14 @@ static int serve(struct core *c, struct orders *o)
 		err = pulse_start(c, o->start.alive_ms);
 	if (err < 0)
 		return err;
-	scan_targets(c);
+	arming_start(c);
 	pthread_join(watcher, NULL);
 	http_free(TAKE_PTR(h)); /* nobody asks any more */
-	web_free(o->web);
 	for (uint32_t i = 0; i < c->n_targets; i++)
 		carry_save(c, &c->targets[i]);
+	pthread_join(news, NULL);
+	known_deinit(&c->known);
+	web_free(o->web);
 	cursors_deinit(&a.cursors);
 	return 0;
 }
@@ -324,13 +312,13 @@ static void start_for(struct core *c, const char *name)
 	target_scan(c, &c->targets[0], true);
 	pthread_mutex_unlock(&c->scan_lock);
 	if (p->collector == PP_HEAP)
-		start_heap(c);
+		arming_heap(c);
 	else if (p->collector == PP_CREATE)
 		created_start(c);
 	else if (p->collector != PP_GROWTH)
 		wait_load(c);
 	else
-		start_kept(c, (enum pp_collector)p->collector);
+		arming_growth(c);
 }
 
 static void *seek(void *context)

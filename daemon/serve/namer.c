@@ -342,11 +342,29 @@ static void begin(struct core *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
-static void end(struct namer *n, pthread_mutex_t *lock)
+/* For whoever may not wait for the symbolizer_lock, which is held. */
+static void note_size(struct core *c)
 {
-	pthread_mutex_lock(lock);
-	n->n_running--;
-	pthread_mutex_unlock(lock);
+	const struct namer *n = &c->namer;
+	const struct names_cache *const caches[] = { &n->cache, &n->full, &n->callees, &n->variables };
+	uint64_t n_bytes = 0, n_addresses = 0, n_emptied = 0;
+
+	for (size_t i = 0; i < sizeof(caches) / sizeof(caches[0]); i++) {
+		n_bytes += names_cache_bytes(caches[i]);
+		n_addresses += caches[i]->addresses.n;
+		n_emptied += caches[i]->n_emptied;
+	}
+	tally_set(&c->tally, TALLY_NAMES_BYTES, n_bytes);
+	tally_set(&c->tally, TALLY_NAMES_ADDRESSES, n_addresses);
+	tally_set(&c->tally, TALLY_NAMES_EMPTIED, n_emptied);
+}
+
+static void end(struct core *c)
+{
+	pthread_mutex_lock(&c->symbolizer_lock);
+	c->namer.n_running--;
+	note_size(c);
+	pthread_mutex_unlock(&c->symbolizer_lock);
 }
 
 int namer_run(struct core *c, const struct target *t, const struct capture *capture,
@@ -371,7 +389,7 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 		pthread_mutex_unlock(&c->symbolizer_lock);
 		pthread_mutex_unlock(&c->lock);
 	}
-	end(&c->namer, &c->symbolizer_lock);
+	end(c);
 	vec_deinit(&j.mapped);
 	names_cache_deinit(&j.jit);
 	if (r < 0)
@@ -404,7 +422,7 @@ int namer_ahead(struct core *c, const uint64_t *words, size_t n)
 
 	begin(c);
 	r = namer_ask(c, NAMER_NAMES, words, n);
-	end(&c->namer, &c->symbolizer_lock);
+	end(c);
 	return r;
 }
 
@@ -449,7 +467,7 @@ int namer_callees(struct core *c, const uint64_t *words, size_t n, struct naming
 		r = j.error;
 	}
 	pthread_mutex_unlock(&c->symbolizer_lock);
-	end(&c->namer, &c->symbolizer_lock);
+	end(c);
 	return r;
 }
 
@@ -483,7 +501,7 @@ int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret)
 	for (size_t i = 0; i < n && r == 0; i++)
 		ret[i] = words[i] ? variable_text(&c->namer.variables, words[i]) : NULL;
 	pthread_mutex_unlock(&c->symbolizer_lock);
-	end(&c->namer, &c->symbolizer_lock);
+	end(c);
 	return r;
 }
 
@@ -531,7 +549,7 @@ static int spell_full(struct core *c, struct naming *named)
 		r = j.error;
 	}
 	pthread_mutex_unlock(&c->symbolizer_lock);
-	end(&c->namer, &c->symbolizer_lock);
+	end(c);
 	pthread_mutex_lock(&c->lock);
 	c->n_windows--;
 	pthread_mutex_unlock(&c->lock);

@@ -170,12 +170,21 @@ static bool segment_is(const char **path, const char *want)
 	return true;
 }
 
-/* What follows /debug/pprof or /pid/PID/debug/pprof: "" or "/..."; NULL outside of both. */
+/* A segment, whatever it is; steps past it. */
+static bool any_segment(const char **path)
+{
+	size_t n = **path == '/' ? strcspn(*path + 1, "/") : 0;
+
+	*path += n ? 1 + n : 0;
+	return n;
+}
+
+/* What follows /debug/pprof, /pid/PID/debug/pprof or /t/NAME/debug/pprof: "" or "/..."; NULL outside of them. */
 static const char *behind_tree(const char *path)
 {
 	const char *s = path;
 
-	if (segment_is(&s, "pid") && !segment_is(&s, NULL))
+	if (segment_is(&s, "pid") ? !segment_is(&s, NULL) : segment_is(&s, "t") && !any_segment(&s))
 		return NULL;
 	return segment_is(&s, "debug") && segment_is(&s, "pprof") ? s : NULL;
 }
@@ -231,8 +240,10 @@ static int parse_path(const char *raw, const char *query, struct path *ret)
 		return -ENOMEM;
 	name = behind_tree(cleaned.data);
 	if (name && !*name) {
-		path_unescape(cleaned.data); /* the tree's own names and a number: plain ASCII */
-		cleaned.n = strlen(cleaned.data);
+		if (strncmp(cleaned.data, "/t/", 3)) { /* the tree's own names and a number: plain ASCII */
+			path_unescape(cleaned.data);
+			cleaned.n = strlen(cleaned.data);
+		}
 		bytes_puts(&cleaned, "/");
 		return redirect(&cleaned, query, ret);
 	}

@@ -3,8 +3,8 @@
 
 /* path.h - request targets as Go's net/url and ServeMux read them.
  *
- * Owns what path_parse decoded. Pure text: knows the shape of our own trees, /debug/pprof and
- * /pid/PID/debug/pprof, but not which of them exist. Refuses what Go refuses: control
+ * Owns what path_parse decoded. Pure text: knows the shape of our own trees, /debug/pprof,
+ * /pid/PID/debug/pprof and /t/NAME/debug/pprof, but not which of them exist. Refuses what Go refuses: control
  * characters, spaces, bad escapes, targets that neither begin with '/' nor are absolute. */
 
 #include <stdbool.h>

@@ -68,8 +68,7 @@ static void mark_kept(struct core *c)
 	}
 }
 
-/* Files that nobody maps any more are let go when no window needs their names. */
-static void forget_objects(struct core *c)
+void session_forget_objects(struct core *c)
 {
 	pthread_mutex_lock(&c->scan_lock);
 	pthread_mutex_lock(&c->lock);
@@ -99,7 +98,7 @@ void session_let_go(struct core *c)
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (last)
-		forget_objects(c);
+		session_forget_objects(c);
 }
 
 void session_close(struct session *s)

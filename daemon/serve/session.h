@@ -47,3 +47,5 @@ void session_close(struct session *s);
  * away before the first of several. Both take the core's locks in turn. */
 void session_hold(struct core *c);
 void session_let_go(struct core *c);
+/* Files that nobody maps any more are let go, when no window needs their names. Takes scan_lock and lock. */
+void session_forget_objects(struct core *c);

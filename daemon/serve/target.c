@@ -451,6 +451,53 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 	return r < 0 ? r : TARGET_OK;
 }
 
+void target_unpublish(struct core *c, struct target *t)
+{
+	if (t->published)
+		__atomic_store_n(&c->tables.processes[t->index].target, 0, __ATOMIC_SEQ_CST);
+	t->published = false;
+	wait_filter(c);
+}
+
+/* Where the files that it had mapped are found from now on. */
+static void hand_over(struct core *c, const struct target *t, struct object *x)
+{
+	x->seen_target = BROKER_NO_LIMIT; /* nowhere */
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		for (size_t k = 0; k < c->targets[i].mappings.n; k++) {
+			const struct target_mapping *m = &c->targets[i].mappings.data[k];
+
+			if (m->object != x->id || &c->targets[i] == t)
+				continue;
+			x->seen_target = i;
+			x->seen_start = m->start;
+			x->seen_end = m->end;
+			return;
+		}
+}
+
+void target_clear(struct core *c, struct target *t)
+{
+	const struct scan none = { 0 };
+	uint32_t index = t->index;
+
+	use_objects(c, &none, t);
+	for (size_t i = 0; i < c->objects.all.n; i++)
+		if (c->objects.all.data[i] && c->objects.all.data[i]->seen_target == index)
+			hand_over(c, t, c->objects.all.data[i]);
+	for (size_t i = 0; i < t->mappings.n; i++)
+		free(t->mappings.data[i].name);
+	vec_deinit(&t->mappings);
+	vec_deinit(&t->images);
+	if (c->tables.processes) {
+		tables_forget_list(&c->tables, t->list);
+		memset(&c->tables.processes[index], 0, sizeof(c->tables.processes[index]));
+	}
+	close_fd(&t->pidfd);
+	close_fd(&t->perf_map_fd);
+	*t = (struct target){ .index = index, .pidfd = -1, .perf_map_fd = -1 };
+}
+
 void target_notice(struct core *c, struct target *t, const struct pp_notice *n)
 {
 	struct pp_process *p = &c->tables.processes[t->index];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* target.h - one process to be profiled: its mappings, and its row in the kernel.
+/* target.h - one process to be profiled: its slot, its mappings, and its row in the kernel. Which process has which slot is
+ * lease.h's business; pid 0: none.
  *
  * Owns the pidfd. What the kernel counts belongs to an image: exec begins a new one, so that
  * addresses are never read with the old program's files. */
@@ -32,6 +33,14 @@ struct target {
 	int32_t pid;
 	uint32_t uid;
 	int pidfd;
+	uint64_t known; /* struct known_process.id; 0: one-shot */
+	uint32_t serial;   /* of what has had a slot, never the same */
+	bool leased;	   /* not --pid's: the slot becomes another's one day (lease.h) */
+	bool windows_only; /* scan_lock: nobody has asked for what counts all the time */
+	bool keeps;	   /* atomic: somebody has, and it does count */
+	uint32_t n_open;   /* lease_lock: requests */
+	int64_t asked_ns;  /* lease_lock: when the last one ended, monotonic */
+	int64_t armed_ns;  /* realtime: since when it counts all the time; 0: since pprofd does */
 	char comm[16];
 	bool published;	    /* scan_lock: the kernel knows it */
 	uint32_t host_tgid; /* scan_lock, these three */
@@ -67,6 +76,11 @@ bool target_kept(struct core *c, const struct target *t);
 /* Reads the process's mappings, has the rows of new files made, and tells the kernel. `fresh`: also
  * ask whether it has executed another program. The scan_lock is held. TARGET_*, or -errno. */
 int target_scan(struct core *c, struct target *t, bool fresh);
+
+/* No slot any more. First the kernel does not know it; when no program runs that knew it, the rest of it is let go
+ * but what other files have of it. The scan_lock is held, for the second the lock, too. */
+void target_unpublish(struct core *c, struct target *t);
+void target_clear(struct core *c, struct target *t);
 
 /* A notice of the kernel's about one of its images. The scan_lock is held. */
 void target_notice(struct core *c, struct target *t, const struct pp_notice *n);

@@ -217,6 +217,53 @@ void totals_before_deinit(struct totals_before *b)
 	*b = (struct totals_before){ 0 };
 }
 
+/* As it was put there: no bound that was not passed then is passed now. */
+static int keep_row(const struct totals *from, struct totals *to, size_t i, uint32_t *ret)
+{
+	const struct total *row = &from->rows.data[i];
+	struct total copy = *row;
+	const uint64_t *words;
+	uint32_t n;
+
+	words = stacks_words(&from->stacks, row->stack, &n);
+	copy.stack = stacks_intern(&to->stacks, words, n);
+	copy.name = intern_name(to, &from->names.data[row->name]);
+	if (copy.stack == HASH_NONE || copy.name == HASH_NONE || vec_push(&to->rows, copy) < 0)
+		return -ENOMEM;
+	*ret = (uint32_t)to->rows.n - 1;
+	if (make_known(to, *ret) < 0 || hash_put(&to->index, row_hash(&copy), *ret) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+int totals_keep(struct totals *t, totals_live *live, void *context, uint32_t *map)
+{
+	struct totals to = { .n_other = t->n_other, .n_plain = t->n_plain, .n_unlabelled = t->n_unlabelled };
+	size_t kept = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < t->rows.n && r == 0; i++) {
+		map[i] = HASH_NONE;
+		if (live(context, t->rows.data[i].target))
+			r = keep_row(t, &to, i, &map[i]);
+	}
+	if (r < 0) {
+		totals_deinit(&to);
+		return r;
+	}
+	for (size_t i = 0; i < t->labelled.n; i++)
+		if (live(context, t->labelled.data[i].image))
+			t->labelled.data[kept++] = t->labelled.data[i];
+	t->labelled.n = kept;
+	memcpy(&to.labelled, &t->labelled, sizeof(to.labelled));
+	to.label_sets = t->label_sets;
+	memset(&t->labelled, 0, sizeof(t->labelled));
+	t->label_sets = (struct stacks){ 0 };
+	totals_deinit(t);
+	*t = to;
+	return 0;
+}
+
 void totals_clear(struct totals *t)
 {
 	totals_deinit(t);

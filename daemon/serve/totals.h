@@ -9,6 +9,7 @@
  * new row is added to [other], of no thread, and where there is no room for labels to the row without, counted.
  * Guarded by the core lock. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "bpf/event.h"
@@ -78,6 +79,10 @@ uint32_t totals_labelled_row(struct totals *t, uint32_t target, uint32_t collect
 uint32_t totals_known(const struct totals *t, uint64_t stack_hash);
 int totals_snapshot(const struct totals *t, struct totals_before *ret);
 void totals_before_deinit(struct totals_before *b);
+/* Rows of images that are `live` alone, in the same order: map[i] is where row i has gone, or HASH_NONE. Sets of labels
+ * keep their numbers. When nobody has a snapshot. 0; or -ENOMEM, and nothing has changed. */
+typedef bool totals_live(void *context, uint32_t image);
+int totals_keep(struct totals *t, totals_live *live, void *context, uint32_t *map);
 /* When nobody has a snapshot. */
 void totals_clear(struct totals *t);
 void totals_deinit(struct totals *t);

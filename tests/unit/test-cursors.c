@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/hash.h"
 #include "daemon/serve/cursors.h"
 
 static const struct cursor_key heap = { .client = 7, .target = 1, .profile = "heap" };
@@ -109,6 +110,21 @@ static void test_more_rows_than_room(void **state)
 	cursors_deinit(&c);
 }
 
+/* Rows of processes that are gone are dropped, and others come nearer. */
+static void test_rows_that_move(void **state)
+{
+	struct cursors c = CURSORS_INIT;
+	const uint32_t map[] = { HASH_NONE, 0, HASH_NONE, 1 };
+	int64_t seen[4][2], was[4][2] = { { 1, 1 }, { 2, 2 }, { 0, 0 }, { 4, 4 } }, now[2][2] = { { 5, 5 }, { 6, 6 } };
+
+	assert_int_equal(move(&c, heap, was, 4, 1000, seen), CURSOR_FIRST);
+	cursors_moved(&c, map);
+	assert_int_equal(c.n_rows, 2);
+	assert_int_equal(move(&c, heap, now, 2, 2000, seen), CURSOR_KNOWN);
+	assert_memory_equal(seen, ((int64_t[2][2]){ { 2, 2 }, { 4, 4 } }), sizeof(now));
+	cursors_deinit(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +132,7 @@ int main(void)
 		cmocka_unit_test(test_others_have_their_own),
 		cmocka_unit_test(test_more_clients_than_room),
 		cmocka_unit_test(test_more_rows_than_room),
+		cmocka_unit_test(test_rows_that_move),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

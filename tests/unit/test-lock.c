@@ -52,7 +52,7 @@ static struct pp_lock_bucket *bucket_of(struct world *w, uint64_t lock)
 
 static void enter(struct world *w, uint64_t lock, uint32_t weight, uint64_t began)
 {
-	const struct pp_wait wait = { .began = began, .lock = lock, .weight = weight, .slot = SLOT,
+	const struct pp_wait wait = { .began = began, .lock = lock, .weight = weight, .slot = SLOT, .target = SLOT,
 				      .stack = began * 3, .item = 202 };
 
 	pp_lock_enter(&w->s, &wait);
@@ -365,7 +365,7 @@ static void *contend(void *context)
 
 	for (uint32_t i = 0; i < 300000; i++) {
 		uint64_t lock = 0x1000 + (i * c->seed % 3 == 0) * 8;
-		const struct pp_wait wait = { .began = 1000, .lock = lock, .weight = 1, .slot = SLOT };
+		const struct pp_wait wait = { .began = 1000, .lock = lock, .weight = 1, .slot = SLOT, .target = SLOT };
 
 		pp_lock_enter(&c->s, &wait);
 		pp_lock_release(&c->s, SLOT, lock, 1, 1000, &charge);

@@ -42,6 +42,8 @@ static void test_clean_paths_are_decoded(void **state)
 		{ "/%64ebug/%70prof/x", "/debug/pprof/x" },
 		{ "/pid/12/debug/pprof/heap", "/pid/12/debug/pprof/heap" },
 		{ "/pid/%31%32/debug/pprof/", "/pid/12/debug/pprof/" },
+		{ "/t/a%20b/debug/pprof/a%2Fb", "/t/a b/debug/pprof/a/b" },
+		{ "/t/a%2Fb/debug/pprof/heap", "/t/a%2Fb/debug/pprof/heap" },
 		{ "/a.b/..c/...", "/a.b/..c/..." },
 		{ "/\xc3\xa9", "/\xc3\xa9" },
 	};
@@ -109,6 +111,7 @@ static void test_tree_gets_its_slash(void **state)
 		{ "/%64ebug/pprof", "/debug/pprof/" },
 		{ "/debug//pprof", "/debug/pprof/" },
 		{ "/pid/12/debug/pprof", "/pid/12/debug/pprof/" },
+		{ "/t/a%0d%0ab/debug/pprof", "/t/a%0d%0ab/debug/pprof/" }, /* no header of its own */
 	};
 	static const struct claim others[] = {
 		{ "/debug", "/debug" },

@@ -264,6 +264,42 @@ static void test_cleared_totals_know_no_waits(void **state)
 	assert_int_equal(totals_known(t, 7), 0);
 }
 
+static bool is_two(void *context, uint32_t image)
+{
+	++*(int *)context;
+	return image == 2;
+}
+
+static void test_rows_of_the_gone_are_dropped(void **state)
+{
+	struct totals *t = *state;
+	char hash[TOTALS_NAME] = "\7";
+	const uint64_t labels[] = { 9 };
+	uint32_t map[6], n;
+	int asked = 0;
+
+	totals_row(t, 1, PP_GROWTH, words, 5, main_thread);
+	totals_row(t, 2, PP_GROWTH, words, 4, worker);
+	totals_row(t, 1, PP_WAIT, words, 3, hash);
+	totals_labelled_row(t, 2, PP_GROWTH, 0, words, 4, worker, labels, 1);
+	totals_row(t, 2, PP_WAIT, words + 1, 3, hash);
+	totals_row(t, 3, PP_HEAP, words, 2, main_thread);
+	for (uint32_t i = 0; i < 6; i++)
+		t->rows.data[i].v[0] = i;
+	assert_int_equal(totals_known(t, 7), 2);
+	assert_int_equal(totals_keep(t, is_two, &asked, map), 0);
+	assert_memory_equal(map, ((uint32_t[6]){ HASH_NONE, 0, HASH_NONE, 1, 2, HASH_NONE }), sizeof(map));
+	assert_int_equal(t->rows.n, 3);
+	assert_int_equal(t->rows.data[2].v[0], 4);
+	assert_int_equal(totals_known(t, 7), 2);
+	assert_memory_equal(stacks_words(&t->stacks, t->rows.data[2].stack, &n), words + 1, 24);
+	assert_int_equal(t->names.n, 3);
+	assert_int_equal(totals_row(t, 2, PP_GROWTH, words, 4, worker), 0);
+	assert_int_equal(totals_labelled_row(t, 2, PP_GROWTH, 0, words, 4, worker, labels, 1), 1);
+	assert_int_equal(t->label_sets.all.n, 1);
+	assert_int_equal(totals_row(t, 1, PP_GROWTH, words, 5, main_thread), 3);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -281,6 +317,7 @@ int main(void)
 		TEST(test_new_stacks_past_the_limit_are_merged_and_counted),
 		TEST(test_known_stacks_past_the_limit_keep_their_rows),
 		TEST(test_rows_and_names_are_bounded),
+		TEST(test_rows_of_the_gone_are_dropped),
 		TEST(test_too_many_locks_have_no_rows_of_their_own),
 	};
 

@@ -328,6 +328,17 @@ static void forget_image(struct core *c, struct target *t)
 	*x = (struct target_custom){ .epoch = x->epoch };
 }
 
+void custom_leave(struct core *c, struct target *t)
+{
+	if (c->custom.state == CUSTOM_READY) { /* the broker has taken the probes off */
+		pthread_mutex_lock(&c->lock);
+		empty_tables(c, t);
+		pthread_mutex_unlock(&c->lock);
+	}
+	vec_deinit(&t->custom.files);
+	t->custom = (struct target_custom){ 0 };
+}
+
 static void *load_now(void *context)
 {
 	custom_start(context);

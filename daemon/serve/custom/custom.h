@@ -84,6 +84,8 @@ struct custom_listing {
 struct symbolizer_track custom_track(const struct broker_track *from);
 /* Finds the notes of files that are new to the target, and probes them. The scan lock is held. */
 void custom_follow(struct core *c, struct target *t, bool new_image);
+/* The target's slot becomes another's. The scan lock is held. */
+void custom_leave(struct core *c, struct target *t);
 /* Loads the programs if somebody wants them, and probes; waits for it. No lock is held. */
 void custom_start(struct core *c);
 /* The target has forked: its children are rid of the probes, soon. The scan lock is held. */

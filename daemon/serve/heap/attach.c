@@ -411,6 +411,25 @@ static void forget_image(struct core *c, struct target *t)
 	h->source = HEAP_NOT_YET;
 }
 
+void heap_leave(struct core *c, struct target *t)
+{
+	struct target_heap *h = &t->heap;
+
+	h->sides = 0; /* the broker has taken them off */
+	if (c->heap.loaded) {
+		purge(c, t, INT64_MAX);
+		memset(&c->heap.turns[t->index * PP_N_TURNS], 0, PP_N_TURNS * sizeof(*c->heap.turns));
+		memset(&c->heap.states[t->index], 0, sizeof(*c->heap.states));
+		for (uint32_t cpu = 0; cpu < c->heap.n_cpus; cpu++)
+			memset(&c->heap.cpus[cpu * PP_MAX_PROCESSES + t->index], 0, sizeof(*c->heap.cpus));
+	}
+	vec_deinit(&h->functions);
+	free(h->peak.rows);
+	*h = (struct target_heap){ 0 };
+	if (c->heap.loaded)
+		tell_cost(c);
+}
+
 void heap_follow(struct core *c, struct target *t, bool new_image)
 {
 	struct target_heap *h = &t->heap;
@@ -419,6 +438,8 @@ void heap_follow(struct core *c, struct target *t, bool new_image)
 		heap_say(h, "the heap is not looked at (--heap=off)");
 		return;
 	}
+	if (t->windows_only)
+		return;
 	if (!c->heap.loaded) { /* said once: loading is tried once */
 		heap_say(h, "%s", c->heap.error);
 		return;

@@ -110,6 +110,8 @@ struct heap_counters {
 int heap_load(struct core *c);
 /* Finds the allocator and probes it, once for each image and new file. The scan lock is held. */
 void heap_follow(struct core *c, struct target *t, bool new_image);
+/* The target's slot becomes another's: nothing of it stays in the tables. The scan lock is held. */
+void heap_leave(struct core *c, struct target *t);
 /* A notice, or a time that has come. The scan lock is held. */
 void heap_govern(struct core *c, struct target *t);
 /* Those of an earlier pprofd among them. */

@@ -8,6 +8,7 @@
 #include "daemon/serve/clock.h"
 #include "daemon/serve/core.h"
 #include "daemon/serve/frame.h"
+#include "daemon/serve/lease.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/profile.h"
 #include "daemon/serve/threads/threads.h"
@@ -54,6 +55,12 @@ static void count_before(struct core *c, struct target *t)
 	dump_deinit(&d);
 }
 
+void created_before(struct core *c, struct target *t)
+{
+	if (c->created.records)
+		count_before(c, t);
+}
+
 void created_start(struct core *c)
 {
 	char *error = c->arm_error[PP_CREATE];
@@ -63,15 +70,17 @@ void created_start(struct core *c)
 
 	pthread_mutex_lock(&c->arm_lock);
 	r = broker_arm(&c->broker, PP_CREATE, error);
-	if (r == 0)
+	if (r == 0 && c->created.records)
+		p = (void *)c->created.records; /* as it was when it was armed before */
+	else if (r == 0)
 		r = fd = broker_created(&c->broker);
-	if (r >= 0)
+	if (r >= 0 && p == MAP_FAILED)
 		p = mmap(NULL, PP_N_CREATED * sizeof(struct pp_created), PROT_READ, MAP_SHARED, fd, 0);
 	if (p != MAP_FAILED) {
 		pthread_mutex_lock(&c->lock);
 		c->created.records = p;
 		pthread_mutex_unlock(&c->lock);
-		for (uint32_t i = 0; i < c->n_targets; i++)
+		for (uint32_t i = 0; i < c->n_named; i++)
 			count_before(c, &c->targets[i]);
 		c->armed_ns[PP_CREATE] = realtime_ns();
 	} else {
@@ -242,7 +251,7 @@ static void say(struct core *c, const struct target *t, const struct routines *r
 		return;
 	}
 	capture_comment(to, "threads created in process %d (%s): counted since %.0f s", t->pid, t->comm,
-			(double)(realtime_ns() - c->armed_ns[PP_CREATE]) / 1e9);
+			(double)(realtime_ns() - lease_since(t, c->armed_ns[PP_CREATE])) / 1e9);
 	carry_say(t, to);
 	for (size_t i = 0; i < r->all.n && i < MAX_ROUTINES; i++)
 		bytes_printf(&text, "%s%s (%u)", i ? ", " : "", naming_function(r->names, r->all.data[i].function)->name,

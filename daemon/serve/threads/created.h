@@ -33,6 +33,8 @@ struct created_by {
 
 /* Arms, and counts who is there already. Takes the locks in turn. */
 void created_start(struct core *c);
+/* Counts who is in a target that counts from now on. Takes the locks in turn. */
+void created_before(struct core *c, struct target *t);
 /* The core's lock is held, and the pool has been folded. */
 struct created_by created_by(const struct core *c, const struct pp_thread *t);
 /* How many that we know of. Takes the core's lock. */

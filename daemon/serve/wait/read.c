@@ -73,7 +73,7 @@ void wait_load(struct core *c)
 
 	if (w->mode == BROKER_WAIT_OFF)
 		return;
-	r = load(c);
+	r = w->mapped ? 0 : load(c);
 	if (r == 0) {
 		for (uint32_t i = 0; i < c->n_targets; i++)
 			wait_limit(c, &c->targets[i]);
@@ -93,7 +93,7 @@ void wait_load(struct core *c)
 	w->loaded = r == 0;
 	w->armed_ns = r == 0 ? realtime_ns() : 0;
 	pthread_mutex_unlock(&c->lock);
-	for (uint32_t i = 0; r == 0 && w->mode == BROKER_WAIT_ON && i < c->n_targets; i++)
+	for (uint32_t i = 0; r == 0 && w->mode == BROKER_WAIT_ON && i < c->n_named; i++)
 		wait_initial(c, &c->targets[i]);
 	if (r < 0)
 		log_line("waits cannot be profiled: %s", w->error);
@@ -283,12 +283,43 @@ void wait_filter(struct core *c)
 	for (uint32_t i = 0; i < c->n_targets; i++) {
 		uint8_t *at = &slots[c->targets[i].host_tgid & 0xffff];
 
-		if (c->targets[i].published)
+		if (c->targets[i].published && !c->targets[i].windows_only)
 			*at = *at ? PP_WAIT_SEVERAL : (uint8_t)(c->targets[i].index + 1);
 	}
 	for (size_t i = 0; i < sizeof(slots); i++) /* one that stays is never absent for a moment */
 		if (c->waits.filter->slot[i] != slots[i])
 			__atomic_store_n(&c->waits.filter->slot[i], slots[i], __ATOMIC_SEQ_CST);
+}
+
+static void drop_open(struct waits *w, uint32_t index)
+{
+	const size_t n_open = sizeof(w->filter->open) / sizeof(*w->filter->open);
+
+	for (uint32_t slot = 0; slot < POOL_N_WAITS; slot++) {
+		struct pp_wait *o = &w->open[slot];
+		__u64 began = __atomic_load_n(&o->began, __ATOMIC_ACQUIRE);
+		uint32_t tid = o->tid;
+
+		if (!began || o->slot != index ||
+		    !__atomic_compare_exchange_n(&o->began, &began, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			continue;
+		__atomic_sub_fetch(&w->filter->open[tid % n_open], 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&w->keys[slot / PP_WAIT_WAYS].key[slot % PP_WAIT_WAYS], 0, __ATOMIC_SEQ_CST);
+	}
+}
+
+void wait_leave(struct core *c, struct target *t)
+{
+	struct waits *w = &c->waits;
+
+	if (w->mapped) {
+		drop_open(w, t->index);
+		memset(&w->states[t->index], 0, sizeof(w->states[t->index]));
+		for (uint32_t cpu = 0; cpu < w->n_cpus; cpu++)
+			memset(&w->cpus[cpu * PP_MAX_PROCESSES + t->index], 0, sizeof(*w->cpus));
+	}
+	vec_deinit(&t->wait_data.parts);
+	t->wait_data = (struct wait_data){ 0 };
 }
 
 uint64_t wait_count(struct core *c, const struct target *t, const struct profile *p)

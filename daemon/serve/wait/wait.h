@@ -51,6 +51,8 @@ void wait_load(struct core *c);
 void wait_initial(struct core *c, struct target *t);
 /* What its waits may cost; the tables are there. */
 void wait_limit(struct core *c, const struct target *t);
+/* The target's slot becomes another's: its waits that are not over are forgotten. The scan lock is held. */
+void wait_leave(struct core *c, struct target *t);
 /* A target that the kernel knows by another number now: which events are its. The scan lock is held. */
 void wait_filter(struct core *c);
 
