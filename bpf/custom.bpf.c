@@ -184,6 +184,38 @@ PP_INLINE int pp_custom_call_of(struct pt_regs *ctx, struct pp_custom_call *c)
 	return 0;
 }
 
+/* The account of the process is at a mark. 1: it is empty. From then on nothing is looked at until serve has begun
+ * anew, even if it allows more meanwhile: a call that is left out would be a value too many, or too few. */
+PP_INLINE int pp_custom_over(const struct pp_custom_call *c, u64 spent)
+{
+	struct pp_custom *s = c->state;
+	u64 mark = PP_READ_ONCE(s->notify_at);
+	int over = spent >= PP_READ_ONCE(s->stop_at);
+
+	if (over)
+		__sync_val_compare_and_swap(&s->stopped_ns, 0, bpf_ktime_get_ns());
+	if (PP_READ_ONCE(s->noted) != mark && __sync_lock_test_and_set(&s->noted, mark) != mark)
+		pp_notice(PP_NOTICE_CUSTOM, c->process->target, c->slot);
+	return over;
+}
+
+/* 1: this call is not looked at. */
+PP_INLINE int pp_custom_pay(const struct pp_custom_call *c)
+{
+	struct pp_custom *s = c->state;
+	u64 spent = __sync_fetch_and_add(&s->spent_ns, c->probe->cost_ns);
+	int over = PP_READ_ONCE(s->stopped_ns) != 0;
+
+	if (!over && spent < PP_READ_ONCE(s->notify_at))
+		return 0;
+	if (!over && !pp_custom_over(c, spent))
+		return 0;
+	/* the first notice may have been lost */
+	if ((__sync_fetch_and_add(&s->n_unseen, 1) & 0xfff) == 0xfff)
+		pp_notice(PP_NOTICE_CUSTOM, c->process->target, c->slot);
+	return 1;
+}
+
 PP_INLINE u64 pp_custom_key(const struct pp_custom_call *c)
 {
 	return pp_mix(pp_mix(config.seed, (u64)c->slot << 32 | c->row), c->value) | 1;
@@ -227,7 +259,7 @@ PP_INLINE u64 pp_custom_stack(struct pt_regs *ctx, struct pp_custom_call *c)
 PP_INLINE void pp_custom_add(struct pt_regs *ctx, struct pp_custom_call *c, u64 skip)
 {
 	struct pp_held *e;
-	u64 stack;
+	u64 stack, began, now;
 	u32 slot;
 	int at = pp_held_find(c->key), first = at < 0;
 
@@ -235,7 +267,10 @@ PP_INLINE void pp_custom_add(struct pt_regs *ctx, struct pp_custom_call *c, u64 
 		__sync_fetch_and_add(&c->profile->n_twice, 1);
 		return;
 	}
+	began = bpf_ktime_get_ns();
 	stack = pp_custom_stack(ctx, c);
+	now = bpf_ktime_get_ns();
+	__sync_fetch_and_add(&c->state->spent_ns, now - began < PP_MAX_WALK_NS ? now - began : PP_MAX_WALK_NS);
 	at = PP_READ_ONCE(c->state->n_held) < PP_MAX_HELD_VALUES ? pp_held_claim(c->key, first) : 0;
 	slot = at - 1;
 	e = at > 0 ? bpf_map_lookup_elem(&pp_held, &slot) : NULL;
@@ -248,7 +283,7 @@ PP_INLINE void pp_custom_add(struct pt_regs *ctx, struct pp_custom_call *c, u64 
 	e->target = c->process->target;
 	e->profile = c->slot * PP_MAX_CUSTOM + c->row;
 	e->skip = skip > PP_MAX_SKIP ? PP_MAX_SKIP : skip;
-	__sync_lock_test_and_set(&e->born, bpf_ktime_get_ns());
+	__sync_lock_test_and_set(&e->born, now);
 	__sync_fetch_and_add(&c->state->n_held, 1);
 	__sync_fetch_and_add(&c->profile->n_added, 1);
 }
@@ -329,7 +364,7 @@ int pp_custom_hit(struct pt_regs *ctx)
 	struct pp_custom_call c;
 	u64 value;
 
-	if (!pp_custom_call_of(ctx, &c))
+	if (!pp_custom_call_of(ctx, &c) || pp_custom_pay(&c))
 		return 0;
 	value = pp_argument_in(ctx, &r, &c.probe->arguments[0]);
 	if (c.probe->kind == PP_CUSTOM_ENTER) {

@@ -44,7 +44,7 @@ struct pp_custom_probe {
 	__u32 slot; /* of the process */
 	__u32 kind; /* enum pp_custom_kind */
 	__u32 row;  /* of the profile, + 1; 0: the third argument points to its name */
-	__u32 pad;
+	__u32 cost_ns; /* what a hit costs the process, about */
 	struct pp_argument arguments[3];
 };
 _Static_assert(sizeof(struct pp_custom_probe) == 64, "one cache line");
@@ -71,9 +71,14 @@ struct pp_custom {
 	__u64 n_early;	       /* calls of a program that we had yet to look at */
 	__u64 probed;	       /* written by serve: children inherit something */
 	__u64 n_forks, fork_noted; /* the latter is cleared by serve */
-	__u64 pad;
+	__u64 n_unseen; /* calls since stopped_ns, while there were probes still */
+	__u64 spent_ns; /* what probes and walks have cost the process, about */
+	__u64 stopped_ns; /* monotonic: since then nothing is looked at, whatever serve allows; 0: it is */
+	__u64 notify_at, stop_at; /* written by serve: of spent_ns, what raises a notice, and what stops all */
+	__u64 noted; /* written by the kernel: notify_at of the last notice */
+	__u64 pad[3];
 };
-_Static_assert(sizeof(struct pp_custom) == 64, "one cache line");
+_Static_assert(sizeof(struct pp_custom) == 128, "two cache lines");
 
 struct pp_held_bucket {
 	__u64 key[PP_HELD_WAYS]; /* 0: free */

@@ -205,7 +205,10 @@ _Static_assert(sizeof(struct pp_labels) == 128, "no padding");
 #define PP_LABEL_WORDS(block) ((__u32)(block) >> 8 & 0xff)
 #define PP_LABEL_BYTES(block) ((__u32)(block) >> 16 & 0xffff) /* PP_LABELS_OTEL: of attributes */
 #define PP_LABEL_MAX 8	      /* of one source */
-#define PP_LABEL_SIZE 64      /* bytes; PP_LABELS_OURS and PP_LABELS_CUSTOM: struct pp_label[] */
+#define PP_LABEL_SIZE 64      /* bytes; PP_LABELS_OURS and PP_LABELS_CUSTOM: of struct pp_label, so many words: */
+#define PP_LABEL_LONG(word) (((word) & 0xff) + ((word) >> 8 & 0xff) + 2) /* bytes; its first word */
+#define PP_LABEL_TEXT_WORDS(word) \
+	((__u32)(PP_LABEL_LONG(word) < PP_LABEL_SIZE ? (PP_LABEL_LONG(word) + 7) / 8 : PP_LABEL_SIZE / 8))
 #define PP_LABEL_ATTRIBUTES 256 /* bytes; PP_LABELS_OTEL: trace id (2 words), span id, attributes as they are */
 
 struct pp_label {
@@ -279,6 +282,7 @@ enum pp_notice_type {
 	PP_NOTICE_FORK,		/* a child has inherited the probes; value = process slot */
 	PP_NOTICE_PEAK,		/* more is live than ever before; value = process slot */
 	PP_NOTICE_CUSTOM_FORK,	/* as PP_NOTICE_FORK, of the probes of custom profiles */
+	PP_NOTICE_CUSTOM,	/* what these probes cost has come to the mark; value = process slot */
 };
 
 struct pp_notice {

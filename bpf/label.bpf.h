@@ -76,6 +76,33 @@ PP_GLOBAL u64 pp_label_address(struct pp_label_source *s, u32 musl)
 	return block + (s64)(s32)found;
 }
 
+/* Labels of eight words each, from word `at` on, become as long as their texts: fewer words to hash, to compare and
+ * to keep. How many words are left. */
+PP_GLOBAL int pp_labels_pack(struct pp_words *s, u64 at, u32 n)
+{
+	u64 from = at, to = at;
+
+	if (!s)
+		return 0;
+	for (u32 i = 0; i < PP_LABEL_MAX && i < n; i++) {
+		u64 first = from;
+		u32 words;
+
+		PP_MASK(first, PP_MAX_WORDS);
+		words = PP_LABEL_TEXT_WORDS(s->w[first]);
+		for (u32 k = 0; to != from && k < PP_LABEL_SIZE / 8 && k < words; k++) {
+			u64 a = from + k, b = to + k;
+
+			PP_MASK(a, PP_MAX_WORDS);
+			PP_MASK(b, PP_MAX_WORDS);
+			s->w[b] = s->w[a];
+		}
+		from += PP_LABEL_SIZE / 8;
+		to += words;
+	}
+	return to - at;
+}
+
 /* Each of these leaves a block at word `at` and answers how many words it has; 0: no labels. */
 PP_GLOBAL int pp_labels_ours(struct pp_words *s, u64 at, u64 from)
 {
@@ -90,7 +117,7 @@ PP_GLOBAL int pp_labels_ours(struct pp_words *s, u64 at, u64 from)
 	if (n > PP_LABEL_FEW &&
 	    bpf_probe_read_user(&s->w[at + 1], PP_LABEL_MAX * PP_LABEL_SIZE, (void *)(from + 8)))
 		return 0;
-	n *= PP_LABEL_SIZE / 8;
+	n = pp_labels_pack(s, at + 1, n) & 0x7f;
 	s->w[at] = PP_LABEL_BLOCK(PP_LABELS_OURS, n, 0);
 	return n + 1;
 }
@@ -167,15 +194,20 @@ PP_GLOBAL int pp_label_custom(struct pp_words *s, u64 at, u64 from)
 PP_GLOBAL int pp_labels_custom(struct pp_words *s, u64 at, u64 from)
 {
 	struct pp_custom_set set;
+	u64 slot;
 	u32 n = 0;
 
 	PP_MASK(at, PP_LABEL_AT_MASK);
 	if (!s || bpf_probe_read_user(&from, 8, (void *)from) || !from ||
 	    bpf_probe_read_user(&set, sizeof(set), (void *)from))
 		return 0;
-	for (u32 i = 0; i < PP_LABEL_MAX && i < set.n; i++)
-		if (pp_label_custom(s, at + 1 + n, set.storage + i * sizeof(struct pp_custom_label)))
-			n += PP_LABEL_SIZE / 8;
+	for (u32 i = 0; i < PP_LABEL_MAX && i < set.n; i++) {
+		slot = at + 1 + n;
+		if (!pp_label_custom(s, slot, set.storage + i * sizeof(struct pp_custom_label)))
+			continue;
+		PP_MASK(slot, PP_MAX_WORDS);
+		n += PP_LABEL_TEXT_WORDS(s->w[slot]);
+	}
 	s->w[at] = PP_LABEL_BLOCK(PP_LABELS_CUSTOM, n & 0xff, 0);
 	return n ? n + 1 : 0;
 }

@@ -19,10 +19,10 @@ PP_ARRAY(pp_trace_filter, 1, BPF_F_MMAPABLE, struct pp_trace_filter);
 PP_ARRAY(pp_trace_state, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_trace_state);
 PP_ARRAY(pp_query, 1, 0, struct pp_identity_query);
 
-/* The ring is there only while a trace is open; the template tells its kind, not its size. */
+/* The ring is there only while a trace is open; the template tells its kind, and from 7.2 on its size. */
 struct pp_trace_ring_template {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
+	__uint(max_entries, PP_TRACE_RING);
 };
 
 struct {

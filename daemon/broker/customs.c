@@ -25,6 +25,10 @@ static const char *const map_names[PP_N_CUSTOM_MAPS] = {
 
 #define RET 0xc3
 
+/* What a hit costs, about: a trap; and what the kernel steps over out of line. */
+#define HIT_NS 1000
+#define STEPPED_NS 7000
+
 struct link {
 	uint32_t target;
 	uint32_t first, n;     /* numbers of its probes */
@@ -206,22 +210,23 @@ static void close_soon(struct links *l)
 
 /* A function's result is read on its return instructions, which the kernel steps over out of line: dear, and safe
  * where a return probe is not (the function may be left by an exception or a cancellation). */
-static bool is_safe(uint32_t kind, const uint8_t *code, size_t n)
+static bool is_safe(uint32_t kind, const uint8_t *code, size_t n, uint32_t *ret_cost_ns)
 {
 	unsigned length;
 
+	*ret_cost_ns = emulated_x86(code, n, &length) != EMULATED_NOT ? HIT_NS : STEPPED_NS;
 	if (kind >= PP_CUSTOM_RESULT && kind <= PP_CUSTOM_OUT_PAIR)
 		return code[0] == RET;
-	return emulated_x86(code, n, &length) != EMULATED_NOT || stepped_x86(code, n);
+	return *ret_cost_ns == HIT_NS || stepped_x86(code, n);
 }
 
 /* Whoever asks may have been deceived by the file: what is there is looked at again. */
-static int check(int fd, const struct broker_custom_probe *p)
+static int check(int fd, struct broker_custom_probe *p)
 {
 	uint8_t code[16];
 	ssize_t n = pread(fd, code, sizeof(code), (off_t)p->offset);
 
-	if (n <= 0 || !is_safe(p->probe.kind, code, (size_t)n))
+	if (n <= 0 || !is_safe(p->probe.kind, code, (size_t)n, &p->probe.cost_ns))
 		return -EINVAL;
 	if (!p->probe.kind || p->probe.kind >= PP_N_CUSTOM_KINDS || p->probe.row > PP_MAX_CUSTOM)
 		return -EINVAL;
@@ -321,7 +326,7 @@ static int probe_again(struct customs *c, struct uprobe_place *places, uint32_t 
 }
 
 int customs_probe(struct customs *c, const struct process *p, int fd, const struct broker_probes *q,
-		  const struct broker_custom_probe *probes, char *error)
+		  struct broker_custom_probe *probes, char *error)
 {
 	struct uprobe_place places[BROKER_MAX_PROBES];
 	size_t before = c->links.all.n;

@@ -19,7 +19,7 @@ bool customs_are_loading(const struct customs *c);
 int customs_map(const struct customs *c, enum pp_custom_map map);
 /* As uprobes_probe. */
 int customs_probe(struct customs *c, const struct process *p, int fd, const struct broker_probes *q,
-		  const struct broker_custom_probe *probes, char *error);
+		  struct broker_custom_probe *probes, char *error);
 /* The same, as a request says it: struct broker_probes and so many struct broker_custom_probe. */
 int customs_asked(struct customs *c, struct process *processes, uint32_t n_processes, const struct record *r,
 		  char *error);

@@ -290,7 +290,7 @@ static bool take_signal(struct broker *b, int signals)
 		command_signal(&b->command, (int)info.ssi_signo, info.ssi_code == SI_KERNEL);
 		return false;
 	}
-	return !b->options->record || info.ssi_signo != SIGINT || write(b->finish, &one, sizeof(one)) < 0;
+	return !b->options->record || info.ssi_signo == SIGHUP || write(b->finish, &one, sizeof(one)) < 0;
 }
 
 /* Answers requests until a signal, or until the one-shot run is over. */
@@ -411,6 +411,8 @@ int main(int argc, char **argv)
 	}
 	if (!r)
 		r = load(&b);
+	if (!r && o.record && !o.now && !o.seconds_given)
+		fprintf(stderr, "pprofd: recording until Ctrl-C, %d minutes at most\n", OPTIONS_MAX_SECONDS / 60);
 	if (!r)
 		r = run(&b, signals);
 	if (b.command.pid && !b.command.ended)

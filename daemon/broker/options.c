@@ -80,7 +80,9 @@ static const struct argp_option serving[] = {
 };
 
 static const struct argp_option recording[] = {
-	{ "seconds", 's', "N", 0, "length of the window, 1 to 3600 (default 10; of goroutine none: as it is now)", 0 },
+	{ "seconds", 's', "N", 0,
+	  "length of the window, 1 to 3600 (default: until Ctrl-C, an hour at most; of goroutine none: as it is now; "
+	  "with --remote 10 of profile and wall, else what the server has)", 0 },
 	{ "output", 'o', "FILE", 0, "write the profile there", 0 },
 	{ "remote", KEY_REMOTE, "URL", 0,
 	  "instead of --pid: ask a running pprofd, http://HOST:PORT, http://HOST:PORT/pid/PID or unix:/PATH", 0 },
@@ -375,7 +377,7 @@ static const struct argp recording_argp = {
 	.children = children,
 	.args_doc = "PROFILE",
 	.doc = "Write one profile of a running process and end.\v"
-	       "An interrupt (Ctrl-C) ends the window early; what was seen so far is written.",
+	       "An interrupt (Ctrl-C) or SIGTERM ends the window; what was seen so far is written.",
 };
 
 /* What is behind -- is no option of ours. Never returns where nothing is. */
@@ -394,7 +396,7 @@ static int take_command(int argc, char **argv, struct options *o)
 
 void options_parse(int argc, char **argv, struct options *ret)
 {
-	struct options o = { .hz = 100, .lease_s = 600, .seconds = 10, .now = true, .max_overhead = 20000 };
+	struct options o = { .hz = 100, .lease_s = 600, .seconds = OPTIONS_MAX_SECONDS, .now = true, .max_overhead = 20000 };
 	const struct argp *argp = &serving_argp;
 
 	argv[0] = (char *)"pprofd";

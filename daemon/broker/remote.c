@@ -152,7 +152,7 @@ static int send_all(int fd, const char *text, size_t n)
 
 static int ask(int fd, const struct options *o, const struct remote_place *p)
 {
-	struct timeval patience = { .tv_sec = o->seconds + SLACK_S };
+	struct timeval patience = { .tv_sec = (o->seconds_given ? o->seconds : USUAL_S) + SLACK_S };
 	char target[1024], text[1536];
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));

@@ -144,6 +144,8 @@ static void on_notice(void *context, const struct pp_notice *n)
 		heap_forked(c, t);
 	else if (n->type == PP_NOTICE_CUSTOM_FORK)
 		custom_forked(c, t);
+	else if (n->type == PP_NOTICE_CUSTOM)
+		custom_govern(c, t);
 	else if (n->type == PP_NOTICE_PEAK)
 		heap_peak(c, t);
 	else
@@ -170,7 +172,10 @@ static int64_t run_due_scans(struct core *c, int64_t now)
 			heap_govern(c, t);
 		if (t->custom.clean_ns && t->custom.clean_ns <= now)
 			custom_clean(c, t);
-		next = sooner(sooner(sooner(next, t->due_ns), heap_due(t)), t->custom.clean_ns);
+		if (t->custom.account.due_ns && t->custom.account.due_ns <= now)
+			custom_govern(c, t);
+		next = sooner(sooner(sooner(next, t->due_ns), heap_due(t)),
+			      sooner(t->custom.clean_ns, t->custom.account.due_ns));
 	}
 	pthread_mutex_unlock(&c->scan_lock);
 	return next;

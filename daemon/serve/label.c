@@ -296,8 +296,10 @@ static void put_hex(struct decoding *d, const char *key, struct cursor bytes)
 
 static void decode_slots(struct decoding *d, struct cursor c)
 {
-	while (cursor_left(&c) >= PP_LABEL_SIZE) {
-		struct cursor slot = cursor_sub(&c, PP_LABEL_SIZE);
+	while (cursor_left(&c) >= 8) {
+		struct cursor ahead = c;
+		uint64_t first = cursor_u64(&ahead);
+		struct cursor slot = cursor_sub(&c, PP_LABEL_TEXT_WORDS(first) * 8ul);
 		uint8_t n_key = cursor_u8(&slot), n_value = cursor_u8(&slot);
 
 		if ((size_t)n_key + n_value <= cursor_left(&slot))

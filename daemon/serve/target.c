@@ -26,6 +26,15 @@ bool target_alive(const struct target *t)
 	return poll(&f, 1, 0) == 0;
 }
 
+/* The kernel's name for the CPU clock of a process (posix-timers.h: MAKE_PROCESS_CPUCLOCK with
+ * CPUCLOCK_SCHED): nanoseconds, all its threads, those that have ended too. */
+int64_t target_cpu_ns(const struct target *t)
+{
+	clockid_t id = (clockid_t)(~(unsigned)t->pid << 3 | 2);
+
+	return target_alive(t) ? clock_ns(id) : 0;
+}
+
 bool target_kept(struct core *c, const struct target *t)
 {
 	int64_t ended;

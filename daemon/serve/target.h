@@ -67,6 +67,8 @@ struct target {
 enum target_result { TARGET_OK, TARGET_GONE };
 
 bool target_alive(const struct target *t);
+/* CPU time of the process, all its threads, in ns; 0: it has ended. */
+int64_t target_cpu_ns(const struct target *t);
 /* What has ended is remembered for a while. Takes the core's lock. */
 #define TARGET_KEPT_NS (600ll * 1000000000)
 bool target_kept(struct core *c, const struct target *t);

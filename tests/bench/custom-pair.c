@@ -42,6 +42,10 @@ LOOP(named, PPROFD_ADD(at_run_time, i, 0); PPROFD_REMOVE(at_run_time, i))
 /* Two probes that find nothing to do: what a pair costs without its walk, but for writing the value. */
 LOOP(idle, PPROFD_REMOVE("pairs", i); PPROFD_REMOVE("pairs", i))
 
+/* What a trace shows. */
+LOOP(region, PPROFD_REGION_BEGIN(0, "region"); PPROFD_REGION_END(0, "region"))
+LOOP(say, PPROFD_LOG(0, "category", "some message"))
+
 static __attribute__((noinline)) double deeper(double (*f)(unsigned long n), unsigned long n, int depth)
 {
 	double r = depth > 0 ? deeper(f, n, depth - 1) : f(n);
@@ -60,7 +64,8 @@ int main(void)
 	fflush(stdout);
 	while (scanf("%15s %lu %d", kind, &n, &depth) == 3) {
 		printf("%.4f\n", deeper(!strcmp(kind, "pair") ? pair : !strcmp(kind, "named") ? named :
-				    !strcmp(kind, "idle") ? idle : empty, n, depth));
+				    !strcmp(kind, "idle") ? idle : !strcmp(kind, "region") ? region :
+				    !strcmp(kind, "log") ? say : empty, n, depth));
 		fflush(stdout);
 	}
 	return 0;

@@ -3,11 +3,13 @@
  *
  * labels set: ns of CPU time of one PPROFD_LABEL_SET, the least of many rounds: of a literal, of a text that is not
  * known beforehand, of a pair of set and clear.
- * labels spin N: spins under N labels, one kind of sample. */
+ * labels spin: one thread spins; for each number in its input, under so many labels: "ready". */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "preload/pprofd.h"
 
@@ -36,10 +38,32 @@ static double now_ns(void)
 		printf("%s %.2f\n", name, least);                       \
 	} while (0)
 
+static volatile int wanted, labelled;
+
+static void *spin(void *unused)
+{
+	char key[] = "k0";
+
+	for (;;) {
+		for (int i = 0; i < PPROFD_LABEL_MAX; i++) {
+			key[1] = (char)('0' + i);
+			if (i < wanted)
+				PPROFD_LABEL_SET(key, "some value");
+			else
+				PPROFD_LABEL_CLEAR(key);
+		}
+		labelled = wanted;
+		while (labelled == wanted)
+			__asm__ volatile("");
+	}
+	return unused;
+}
+
 int main(int argc, char **argv)
 {
 	const char *text = argc > 2 ? argv[2] : "";
-	char key[] = "k0";
+	pthread_t t;
+	int n;
 
 	if (argc > 1 && !strcmp(argv[1], "set")) {
 		MEASURE("nothing", __asm__ volatile(""));
@@ -48,12 +72,13 @@ int main(int argc, char **argv)
 		MEASURE("pair", PPROFD_LABEL_SET("other", "value"); PPROFD_LABEL_CLEAR("other"));
 		return 0;
 	}
-	for (int i = 0; i < atoi(text); i++) {
-		key[1] = (char)('0' + i);
-		PPROFD_LABEL_SET(key, "value");
+	pthread_create(&t, NULL, spin, NULL);
+	while (scanf("%d", &n) == 1) {
+		wanted = n;
+		while (labelled != n)
+			usleep(1000);
+		puts("ready");
+		fflush(stdout);
 	}
-	puts("ready");
-	fflush(stdout);
-	for (;;)
-		__asm__ volatile("");
+	return 0;
 }

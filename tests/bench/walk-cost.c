@@ -3,6 +3,7 @@
 /* walk-cost.c - what one sample costs in the kernel:
  *
  *   walk-cost walk PID [SECONDS [HZ]]     the product's program, every tick kept
+ *   walk-cost turns PID [SECONDS [HZ]]    the same for each line of its input, the bare ns of a sample
  *   walk-cost stackid PID [SECONDS [HZ]]  bpf_get_stackid on user frame pointers, to compare with
  *
  * Times are the kernel's own accounting (BPF_STATS_RUN_TIME). One line: events of the target, ns
@@ -27,8 +28,10 @@ struct runs {
 	uint64_t ns, n;
 };
 
+/* The last one of that name is ours: others may be running. */
 static int find_program(const char *name)
 {
+	int found = -1;
 	uint32_t id = 0;
 
 	while (bpf_prog_get_next_id(id, &id) == 0) {
@@ -36,11 +39,14 @@ static int find_program(const char *name)
 		uint32_t n = sizeof(info);
 		int fd = bpf_prog_get_fd_by_id(id);
 
-		if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &n) == 0 && !strcmp(info.name, name))
-			return fd;
+		if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &n) == 0 && !strcmp(info.name, name)) {
+			close(found);
+			found = fd;
+			continue;
+		}
 		close(fd);
 	}
-	return -1;
+	return found;
 }
 
 static struct runs runs_of(int fd)
@@ -106,6 +112,34 @@ static int walk(pid_t pid, unsigned seconds, unsigned hz)
 	return 0;
 }
 
+/* One process, one window after the other: whoever writes the lines changes what the target does between. */
+static int turns(pid_t pid, unsigned seconds, unsigned hz)
+{
+	static struct harness h;
+	char line[80], error[KERNEL_MAX_TEXT];
+	struct runs before, after;
+	uint64_t events;
+	int program;
+
+	harness_open(&h, pid, (struct kernel_clock){ hz, hz });
+	program = find_program("pp_on_tick");
+	while (program >= 0 && fgets(line, sizeof(line), stdin)) {
+		if (kernel_arm(h.broker.kernel, PP_CPU, error) < 0)
+			return 1;
+		usleep(10000);
+		before = runs_of(program);
+		events = h.core.tables.processes[0].n_events;
+		usleep(seconds * 50000);
+		after = runs_of(program);
+		events = h.core.tables.processes[0].n_events - events;
+		kernel_disarm(h.broker.kernel, PP_CPU);
+		printf("%.1f\n", events ? cost(before, after, events) : -1);
+		fflush(stdout);
+	}
+	harness_close(&h);
+	return 0;
+}
+
 static uint64_t stackid_events(struct bpf_object *o)
 {
 	int fd = bpf_object__find_map_fd_by_name(o, ".bss");
@@ -161,6 +195,8 @@ int main(int argc, char **argv)
 
 	if (argc < 3 || bpf_enable_stats(BPF_STATS_RUN_TIME) < 0)
 		return 2;
+	if (!strcmp(argv[1], "turns"))
+		return turns(atoi(argv[2]), seconds, hz);
 	return !strcmp(argv[1], "stackid") ? stackid(atoi(argv[2]), seconds, hz) :
 					     walk(atoi(argv[2]), seconds, hz);
 }

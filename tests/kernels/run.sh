@@ -26,7 +26,10 @@ private_apt() {
 	mkdir -p "$cache"/apt/{lists/partial,cache/archives/partial}
 	for suite in bullseye bookworm trixie trixie-backports; do
 		echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
-	done >"$cache/apt/sources.list"
+	done >"$work/sources.list"
+	cmp -s "$work/sources.list" "$cache/apt/sources.list" || rm -rf "$cache/apt/lists"
+	mkdir -p "$cache/apt/lists/partial"
+	cp "$work/sources.list" "$cache/apt/sources.list"
 	cat >"$cache/apt/apt.conf" <<-END
 	Dir::Etc::sourcelist "$cache/apt/sources.list";
 	Dir::Etc::sourceparts "/dev/null";
@@ -89,7 +92,7 @@ for kernel; do
 	unset APT_CONFIG
 	script=guest.sh
 	[ "$kernel" != 5.10 ] || script=refuses.sh
-	bash "$here/vm.sh" -q -t 400 -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh "/t/$script" >/dev/null || failed=1
+	bash "$here/vm.sh" -q -t 1200 -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh "/t/$script" >/dev/null || failed=1
 	cat "$work/out/.log" 2>/dev/null || { echo "no result"; failed=1; }
 	export APT_CONFIG=$cache/apt/apt.conf
 done

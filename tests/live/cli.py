@@ -243,10 +243,10 @@ def test_output_not_writable():
 
 def test_unknown_profile_leaves_no_file():
     path = lib.directory() / "out"
-    refused(1, "Unknown profile", "record", "nosuch", "--pid", sleeper().pid, "-o", path)
+    refused(1, "Unknown profile", "record", "nosuch", "--pid", sleeper().pid, "-o", path, "--seconds", 1)
     check(not path.exists(), "an empty file is left behind")
     path.write_text("precious")
-    refused(1, "Unknown profile", "record", "nosuch", "--pid", sleeper().pid, "-o", path)
+    refused(1, "Unknown profile", "record", "nosuch", "--pid", sleeper().pid, "-o", path, "--seconds", 1)
     check(path.read_text() == "precious", "a profile that failed has emptied the old file")
 
 
@@ -317,10 +317,16 @@ def test_interrupt_writes_what_was_seen():
     check(profile.duration_nanos < 600e9, "duration %d ns" % profile.duration_nanos)
 
 
-def test_termination_writes_nothing():
+def test_without_seconds_until_terminated():
+    """Whole after SIGTERM too; a terminal that has gone takes the recording with it."""
     p = lib.start("rungs", "600")
     path = lib.directory() / "out"
-    code, out, _ = interrupt(p, ["--seconds", "3600", "-o", str(path)], signal.SIGTERM)
+    code, out, err = interrupt(p, ["-o", str(path)], signal.SIGTERM)
+    check(code == 0 and not out, "status %d: %s" % (code, err))
+    check(err.count(b"\n") == 1 and b"until Ctrl-C" in err, "said: %r" % err)
+    lib.check_complete(lib.profile_of(path.read_bytes()))
+    path.unlink()
+    code, out, _ = interrupt(p, ["--seconds", "3600", "-o", str(path)], signal.SIGHUP)
     check(not out and not path.exists(), "status %d, %r" % (code, out[:80]))
     lib.eventually(lambda: not [c for c in lib.children(os.getpid()) if c != p.pid], "leftovers")
 

@@ -110,9 +110,12 @@ def has_breakpoints(pid):
         return memory.read(len(text)) != text
 
 
-def start():
+EXACT = ("--max-overhead", "none")
+
+
+def start(arguments=EXACT):
     t = Target()
-    d = lib.Daemon(t.p)
+    d = lib.Daemon(t.p, arguments=arguments)
     ready(d)
     return t, d
 
@@ -122,7 +125,7 @@ def test_every_compiler():
     names = [n for n in BUILDS if (lib.TARGETS / n).exists()]
     check("custom-gcc-o0" in names and "custom-clang-o3" in names, "built are only %s" % names)
     targets = [Target(n) for n in names]
-    d = lib.Daemon(*[t.p for t in targets])
+    d = lib.Daemon(*[t.p for t in targets], arguments=EXACT)
 
     def check_one(name, t):
         ready(d, pid=t.pid)
@@ -197,7 +200,7 @@ def test_library_and_late():
     """A library that comes later; one profile of two files; nothing in the program itself."""
     library = str(lib.TARGETS / "libcustom-library.so")
     t, plain = Target(), Target("custom-gcc-plain")
-    d = lib.Daemon(t.p, plain.p)
+    d = lib.Daemon(t.p, plain.p, arguments=EXACT)
     ready(d, pid=t.pid)
     check("things" not in index(d, plain.pid), "listed before there is such a file")
     t.step("here 1 2", "open " + library)
@@ -259,6 +262,53 @@ def test_many():
     p = profile(d, "things")
     full = comment(p, r"limit: 128 profiles of a process: 0 sites and (\d+) calls")
     check(len(many) + int(full.group(1)) == 200 and len(many) > 100, "%d profiles, %s" % (len(many), full.group(0)))
+    d.stop()
+
+
+def flooded(d, wanted):
+    """The account of the last moment that was looked at: sites' values and counters agree, whatever was left out."""
+    p = profile(d, "flood")
+    found = [re.search(wanted, c) for c in p.comments]
+    m = next((x for x in found if x), None)
+    if not m:
+        return None
+    added, removed, held = (int(x) for x in m.groups())
+    check(added and added - removed == held and leaves(p) == ({"site_flood": held} if held else {}), "%s: %s" % (p.comments, leaves(p)))
+    check(abs(held - added / 100) <= 4, "a part of the calls was left out: %s" % p.comments)
+    return p
+
+
+def test_flood_within_the_limit():
+    """Paused and begun anew, never in part: what is shown is true of a moment that is told."""
+    t, d = start(("--max-overhead", "1"))
+    t.step("here 1 3", "flood")
+    paused = r"paused for [\d.]+ s now. Values added in [\d.]+ s before: (\d+), removed: (\d+), held then: (\d+)"
+    p = eventually(lambda: flooded(d, paused), "the flood is not paused")
+    comment(p, r"limit: what is held now is not known.* not looked at: \d+;")
+
+    def paused_again():
+        p = flooded(d, paused)
+        return p and any(re.search(r"paused ([2-9]|\d\d+) times", c) for c in p.comments)
+    eventually(paused_again, "it never begins anew")
+    t.step("calm")
+    eventually(lambda: [c for c in profile(d, "things").comments if "values added since" in c], "it does not begin anew")
+    check(leaves(profile(d, "things")) == {}, "values of before: %s" % leaves(profile(d, "things")))
+    t.step("here 10 5")
+    p = profile(d, "things")
+    check(leaves(p) == {"site_here": 5}, str(leaves(p)))
+    comment(p, r"paused \d+ times by --max-overhead; after each all begins anew")
+    d.stop()
+
+
+def test_flood_without_limit():
+    t, d = start()
+    t.step("flood")
+    lib.time.sleep(1)
+    t.step("calm")
+    added, removed = (int(x) for x in t.p.line(r"^flooded (\d+) (\d+)").groups())
+    p = profile(d, "flood")
+    comment(p, r"values added since \d+ s: %d, removed: %d, held: %d" % (added, removed, added - removed))
+    check(leaves(p) == {"site_flood": added - removed}, str(leaves(p)))
     d.stop()
 
 
@@ -343,7 +393,7 @@ def functions(p):
 def test_track():
     """Functions of a program that says nothing: results, arguments, what is stored where an argument points."""
     t = Target("track")
-    d = lib.Daemon(t.p, arguments=TRACKS)
+    d = lib.Daemon(t.p, arguments=(*TRACKS, *EXACT))
     for name in ("fd", "mmap", "thread", "own things"):
         ready(d, name)
     before = len(os.listdir("/proc/%d/fd" % t.pid))
@@ -369,7 +419,7 @@ def test_track_spares_cancelled_threads():
     t.step("cancel")
     without = t.p.line(r"^cleaned (\d+ \d)").group(1)
     check(without == "3 1", "without us: %s" % without)
-    d = lib.Daemon(t.p, arguments=TRACKS)
+    d = lib.Daemon(t.p, arguments=(*TRACKS, *EXACT))
     ready(d, "fd")
     t.p.lines = []
     for _ in range(5):

@@ -66,7 +66,7 @@ def check_stripped(daemon, pid):
     left = {"one", "3"}
     for seconds in (1, 2, 4, 8, 16, 32):
         roles = {r for s in daemon.profile(seconds, pid=pid).samples for r in s.labels.get("role", [])}
-        lib.check(roles <= {"one", "3", "two, which is longer", "allocating", "waiting", "of a thread that has ended"},
+        lib.check(roles <= {"one", "3", "two, which is longer", "allocating", "waiting", "of a thread that has ended", "waiting long"},
                   "roles: %s" % roles)
         left -= roles
         if not left:
@@ -76,7 +76,8 @@ def check_stripped(daemon, pid):
 
 def test_each_sample_has_the_labels_of_its_moment():
     """Ours by every compiler, and in a static program without symbols; OpenTelemetry's and custom labels."""
-    targets = [lib.start(n) for n in ("labels", "labels-O0", "labels-cxx", "labels-clang") if exists(n)]
+    targets = [lib.start(n) for n in ("labels", "labels-O0", "labels-cxx", "labels-clang", "labels-musl",
+                                      "labels-musl-static") if exists(n)]
     static, otel = lib.start("labels-static"), lib.start("labels-otel")
     d = lib.Daemon(static, otel, *targets)
     lib.together(lambda: check_stripped(d, static.pid), lambda: check_seen(d, otel.pid, OTEL),
@@ -130,6 +131,35 @@ def test_waits_and_allocations():
     lib.together(lambda: lib.eventually(allocated, "nothing has been allocated"),
                  *[lambda name=name: check_waits(name) for name in ("offcpu", "block", "mutex")])
     daemon.stop()
+
+
+def test_fork():
+    """A child has its parent's labels of the moment, and from then on its own."""
+    t = lib.start("labels", "fork")
+    child = int(t.line(r"^child (\d+)").group(1))
+    d = lib.Daemon(t, child)
+    lib.together(lambda: check_seen(d, t.pid, {"under_parent": {"role": ["parent"]}}),
+                 lambda: check_seen(d, child, {"under_inherited": {"role": ["before the fork"]},
+                                               "under_child": {"role": ["child"]}}))
+    d.stop()
+
+
+def test_waits_over_epochs():
+    """Each window throws the tables away; a wait that began before has its labels still."""
+    d = lib.Daemon(lib.start("labels"))
+    seen = 0
+
+    def window():
+        nonlocal seen
+        found = []
+        lib.together(lambda: found.extend(s for s in waited(d, "offcpu").samples if has(s, "waits_long")),
+                     lambda: (lib.time.sleep(0.5), d.profile(1)))
+        for s in found:  # before the first: those of a wait that began before pprofd came
+            lib.check(labels(s) == {"role": ["waiting long"]} or (not seen and not labels(s)), "waits_long() has %s" % labels(s))
+            seen += bool(labels(s))
+        return seen >= 3
+    lib.eventually(window, "no long wait has a label")
+    d.stop()
 
 
 def test_threads_that_sleep():

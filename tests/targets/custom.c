@@ -18,6 +18,8 @@
  *	bad		      adds by names that are empty, too long, and nowhere
  *	reserved	      adds to "heap", by literal and by pointer
  *	threads N M	      N threads that add and remove M values each, and keep one each
+ *	flood		      two threads that add and remove as fast as they can, until "calm"; each 100th value stays
+ *	calm		      "flooded ADDED REMOVED"
  *	fork		      a child that adds to "things" and waits for a signal
  *	exec		      itself again */
 
@@ -142,6 +144,39 @@ SITE void *site_thread(void *number)
 	return NULL;
 }
 
+static volatile int flooding;
+static pthread_t floods[2];
+static unsigned long flood_added[2], flood_removed[2];
+
+SITE void *site_flood(void *number)
+{
+	uintptr_t me = (uintptr_t)number, v = ((me + 1) << 40) + flood_added[me];
+
+	while (flooding) {
+		PPROFD_ADD("flood", v, 0);
+		flood_added[me]++;
+		if (flood_added[me] % 100) {
+			PPROFD_REMOVE("flood", v);
+			flood_removed[me]++;
+		}
+		v++;
+	}
+	return NULL;
+}
+
+static void run_flood(int on)
+{
+	flooding = on;
+	for (uintptr_t i = 0; i < 2; i++) {
+		if (on)
+			pthread_create(&floods[i], NULL, site_flood, (void *)i);
+		else
+			pthread_join(floods[i], NULL);
+	}
+	if (!on)
+		printf("flooded %lu %lu\n", flood_added[0] + flood_added[1], flood_removed[0] + flood_removed[1]);
+}
+
 static void run_threads(long n)
 {
 	pthread_t threads[64];
@@ -214,6 +249,8 @@ static void step(const char *line, char **argv)
 		per_thread = n;
 		run_threads(first);
 	}
+	if (!strcmp(word, "flood") || !strcmp(word, "calm"))
+		run_flood(*word == 'f');
 	if (!strcmp(word, "fork"))
 		run_fork();
 	if (!strcmp(word, "open"))

@@ -2,11 +2,13 @@
 /* labels.c - threads that set labels around what they do: C11 and C++17 alike. What a function does is under the labels
  * that its name says, always: a sample of it with others is wrong.
  *
- * usage: labels [FLOOD] */
+ * usage: labels [flood | fork]; the latter says "child PID" */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "preload/pprofd.h"
@@ -32,6 +34,9 @@ WORK(under_nothing)
 WORK(under_eight)
 WORK(under_cut)
 WORK(under_nothing_in_a_new_thread)
+WORK(under_inherited)
+WORK(under_child)
+WORK(under_parent)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -119,6 +124,45 @@ static void *waits(void *unused)
 	return unused;
 }
 
+/* Longer than a window. */
+static void *waits_long(void *unused)
+{
+	PPROFD_LABEL_SET("role", "waiting long");
+	for (;;)
+		usleep(1300000);
+	return unused;
+}
+
+static void *child(void *unused)
+{
+	PPROFD_LABEL_SET("role", "child");
+	for (;;)
+		under_child();
+	return unused;
+}
+
+/* Labels that are set when a process forks are its child's, too; what either sets then is its own. */
+static void forks(void)
+{
+	pthread_t t;
+	pid_t pid;
+
+	PPROFD_LABEL_SET("role", "before the fork");
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pthread_create(&t, NULL, child, NULL);
+		for (;;)
+			under_inherited();
+	}
+	printf("child %d\n", (int)pid);
+	PPROFD_LABEL_SET("role", "parent");
+	puts("ready");
+	fflush(stdout);
+	for (;;)
+		under_parent();
+}
+
 static void *allocates(void *unused)
 {
 	PPROFD_LABEL_SET("role", "allocating");
@@ -156,10 +200,11 @@ static void *floods(void *unused)
 
 int main(int argc, char **argv)
 {
-	static void *(*const all[])(void *) = { one, many, generations, waits, waits, allocates, sleeps };
+	static void *(*const all[])(void *) = { one, many, generations, waits, waits, waits_long, allocates, sleeps };
 	pthread_t t;
 
-	(void)argv;
+	if (argc > 1 && !strcmp(argv[1], "fork"))
+		forks();
 	for (unsigned i = 0; argc > 1 && i < 4; i++)
 		pthread_create(&t, NULL, floods, NULL);
 	for (unsigned i = 0; argc == 1 && i < sizeof(all) / sizeof(*all); i++)

@@ -40,7 +40,7 @@ static void slot(struct world *w, const char *key, const char *value)
 	memcpy(l.text, key, l.n_key);
 	memcpy(l.text + l.n_key, value, l.n_value);
 	memcpy(&w->words[w->n], &l, sizeof(l));
-	w->n += sizeof(l) / 8;
+	w->n += (l.n_key + l.n_value + 2u + 7) / 8;
 }
 
 static void otel(struct world *w, uint8_t trace, uint8_t span, const void *attributes, uint32_t n)
@@ -69,11 +69,11 @@ static void test_slots(void **state)
 {
 	struct world *w = *state;
 
-	w->words[w->n++] = PP_LABEL_BLOCK(PP_LABELS_OURS, 24, 0);
+	w->words[w->n++] = PP_LABEL_BLOCK(PP_LABELS_OURS, 4, 0);
 	slot(w, "role", "one");
 	slot(w, "empty", "");
 	slot(w, "", "no key");
-	w->words[w->n++] = PP_LABEL_BLOCK(PP_LABELS_CUSTOM, 16, 0);
+	w->words[w->n++] = PP_LABEL_BLOCK(PP_LABELS_CUSTOM, 6, 0);
 	slot(w, "role", "of the second source");
 	slot(w, "city", "K\xc3\xb6ln\n\xff");
 	assert_int_equal(decode(w), 2);
@@ -149,7 +149,7 @@ static void test_more_than_fit(void **state)
 	char key[] = "a0";
 
 	for (int block = 0; block < 4; block++) {
-		w->words[w->n++] = PP_LABEL_BLOCK(PP_LABELS_OURS, 64, 0);
+		w->words[w->n++] = PP_LABEL_BLOCK(PP_LABELS_OURS, 8, 0);
 		for (int i = 0; i < 8; i++) {
 			key[0] = (char)('a' + block);
 			key[1] = (char)('0' + i);
@@ -168,7 +168,7 @@ static void test_list_stands_behind_our_own(void **state)
 	uint32_t set;
 
 	assert_int_equal(capture_new(NULL, &c), 0);
-	w->words[w->n++] = PP_LABEL_BLOCK(PP_LABELS_OURS, 8, 0);
+	w->words[w->n++] = PP_LABEL_BLOCK(PP_LABELS_OURS, 2, 0);
 	slot(w, "role", "one");
 	set = totals_labels(&t, 1, w->words, w->n);
 	assert_int_equal(set, 1);

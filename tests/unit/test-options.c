@@ -144,7 +144,8 @@ static void test_everything_that_recording_knows(void **state)
 	good(x);
 	assert_true(x->o->record);
 	assert_string_equal(x->o->profile, "profile");
-	assert_int_equal(x->o->seconds, 10);
+	assert_int_equal(x->o->seconds, OPTIONS_MAX_SECONDS);
+	assert_false(x->o->seconds_given);
 	assert_int_equal(x->o->format, FORMAT_AUTO);
 	assert_int_equal(x->o->n_listeners, 0);
 	RUN(x, "record", "--seconds", "3600", "-o", "f", "--pid", "5", "--hz=1", "heap", "--format",

@@ -71,7 +71,7 @@ static void test_what_is_asked(void **state)
 		{ { .profile = "heap" }, true, "/b/heap?format=top" },
 		{ { .profile = "heap", .debug = 1 }, true, "/b/heap?debug=1" },
 		{ { .profile = "heap", .seconds = 3, .seconds_given = true }, false, "/b/heap?seconds=3" },
-		{ { .profile = "profile", .seconds = 10 }, false, "/b/profile?seconds=10" },
+		{ { .profile = "profile", .seconds = 3600 }, false, "/b/profile?seconds=10" },
 		{ { .profile = "goroutine" }, true, "/b/goroutine?format=dump" },
 		{ { .profile = "a/b \303\251..", .format = FORMAT_FOLDED }, false, "/b/a%2Fb%20%C3%A9%2E%2E?format=folded" },
 	};

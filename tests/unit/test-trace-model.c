@@ -258,7 +258,7 @@ static void test_twice_and_late(void **state)
 	assert_int_equal(go_trace_new(&s->w.start, 23, &s->m.g), 0);
 	e.time = s->w.start.monotonic - 5; /* before all */
 	assert_int_equal(go_trace_generation(s->m.g,
-					     &(struct trace_generation){ &e, 1, s->w.start.monotonic, s->now, 7, NULL, NULL },
+					     &(struct trace_generation){ &e, 1, s->w.start.monotonic, s->now, 7, NULL, NULL, NULL, 0 },
 					     &s->m.out),
 			 0);
 	assert_int_equal(go_trace_end(s->m.g, "cut at 64 MB", &s->m.out), 0);

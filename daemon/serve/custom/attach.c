@@ -253,6 +253,14 @@ static void attach(struct core *c, struct target *t)
 {
 	struct target_custom *x = &t->custom;
 
+	if (x->paused)
+		return;
+	if (c->heap.budget <= 0 && x->files.n) {
+		say(x, "--max-overhead 0: there are no probes");
+		return;
+	}
+	if (x->files.n)
+		custom_account_open(c, t);
 	for (size_t i = 0; i < x->files.n; i++) {
 		if (x->files.data[i].attached)
 			continue;
@@ -282,18 +290,42 @@ static void empty_tables(struct core *c, const struct target *t)
 	memset(&x->states[t->index], 0, sizeof(x->states[t->index]));
 }
 
+void custom_detach(struct core *c, struct target *t)
+{
+	struct target_custom *x = &t->custom;
+
+	broker_custom_off(&c->broker, t->index);
+	for (size_t i = 0; i < x->files.n; i++)
+		x->files.data[i].attached = false;
+	__atomic_store_n(&c->custom.states[t->index].probed, 0, __ATOMIC_SEQ_CST);
+}
+
+static void begin_epoch(struct core *c, struct target *t)
+{
+	pthread_mutex_lock(&c->lock);
+	empty_tables(c, t);
+	t->custom.epoch++;
+	pthread_mutex_unlock(&c->lock);
+}
+
+void custom_attach_anew(struct core *c, struct target *t)
+{
+	begin_epoch(c, t);
+	t->custom.paused = false;
+	t->custom.armed_ns = 0;
+	attach(c, t);
+}
+
 static void forget_image(struct core *c, struct target *t)
 {
 	struct target_custom *x = &t->custom;
 
 	if (c->custom.state == CUSTOM_READY && x->files.n) {
-		broker_custom_off(&c->broker, t->index);
-		pthread_mutex_lock(&c->lock);
-		empty_tables(c, t);
-		pthread_mutex_unlock(&c->lock);
+		custom_detach(c, t);
+		begin_epoch(c, t);
 	}
 	vec_deinit(&x->files);
-	*x = (struct target_custom){ 0 };
+	*x = (struct target_custom){ .epoch = x->epoch };
 }
 
 void custom_leave(struct core *c, struct target *t)
@@ -381,7 +413,7 @@ void custom_clean(struct core *c, struct target *t)
 	struct target_custom *x = &t->custom;
 
 	x->clean_ns = 0;
-	if (c->custom.state != CUSTOM_READY)
+	if (c->custom.state != CUSTOM_READY || x->paused)
 		return;
 	__atomic_store_n(&c->custom.states[t->index].fork_noted, 0, __ATOMIC_SEQ_CST);
 	x->cleaned_ns = monotonic_ns();

@@ -153,13 +153,34 @@ static void say_target(const struct core *c, const struct target *t, struct capt
 				"those that lived on, soon after", (unsigned long long)state->n_forks);
 }
 
+/* The program adds and removes more often than may be looked at. */
+static void say_paused(const struct core *c, const struct target *t, const struct custom_reading *r, struct capture *to)
+{
+	int64_t for_ns = monotonic_ns() - r->stopped_ns;
+
+	capture_comment(to, "%s of process %d (%s): paused for %.1f s now. Values added in %.1f s before: %llu, removed: %llu, "
+			"held then: %llu",
+			to->profile->name, t->pid, t->comm, (double)for_ns / 1e9,
+			(double)(realtime_ns() - for_ns - r->armed_ns) / 1e9,
+			(unsigned long long)r->counters.n_added, (unsigned long long)r->counters.n_removed,
+			(unsigned long long)r->n_values);
+	capture_comment(to, "limit: what is held now is not known: the process adds and removes more often than "
+			"--max-overhead lets probes cost (calls that were met and not looked at: %llu; others were not met)",
+			(unsigned long long)c->custom.states[t->index].n_unseen);
+}
+
 static void say(struct core *c, const struct target *t, const struct custom_reading *r, struct capture *to)
 {
 	pthread_mutex_lock(&c->scan_lock);
-	if (t->custom.armed_ns)
+	if (t->custom.n_pauses)
+		capture_comment(to, "limit: paused %u times by --max-overhead; after each all begins anew, and what was held "
+				"before is not shown", t->custom.n_pauses);
+	if (r->stopped_ns)
+		say_paused(c, t, r, to);
+	else if (r->armed_ns)
 		capture_comment(to, "%s of process %d (%s): values added since %.0f s: %llu, removed: %llu, held: %llu",
 				to->profile->name, t->pid, t->comm,
-				(double)(realtime_ns() - t->custom.armed_ns) / 1e9,
+				(double)(realtime_ns() - r->armed_ns) / 1e9,
 				(unsigned long long)r->counters.n_added, (unsigned long long)r->counters.n_removed,
 				(unsigned long long)r->n_values);
 	else
@@ -176,6 +197,11 @@ int custom_capture(struct core *c, struct target *t, const struct custom_reading
 {
 	int r;
 
+	if (before && before->epoch != after->epoch) {
+		capture_comment(to, "limit: what was held when the window began is not known any more: these are the values that "
+				"were added since");
+		before = NULL;
+	}
 	pthread_mutex_lock(&c->lock);
 	c->n_windows++; /* keeps the objects while they are named */
 	r = add_groups(c, after, 1, to);

@@ -4,7 +4,7 @@
 /* custom.h - profiles that a target makes itself (preload/pprofd.h): from the notes of its files to a capture.
  *
  * Owns the mappings of the tables that custom.bpf.c writes, and for each target which files are probed. Files:
- * attach.c finds and probes, read.c reads values, capture.c makes a profile of them. */
+ * attach.c finds and probes, govern.c keeps to --max-overhead, read.c reads values, capture.c makes a profile of them. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -45,6 +45,15 @@ struct custom_file {
 	bool attached;
 };
 
+/* What probes may cost a target: it grows with time and with the target's CPU time, up to a bound. */
+struct custom_account {
+	double credit_ns;
+	int64_t looked_ns; /* monotonic; 0: never */
+	int64_t cpu_ns;	   /* of the target */
+	uint64_t spent_ns;
+	int64_t due_ns;	   /* monotonic: when custom_govern wants to be called; 0: by notices only */
+};
+
 /* Of one target; guarded by the scan lock. */
 struct target_custom {
 	VEC(struct custom_file) files; /* that have such notes */
@@ -53,6 +62,10 @@ struct target_custom {
 	uint32_t n_full;	       /* names past PP_MAX_CUSTOM */
 	uint32_t n_lost;	       /* sites past a file's bound */
 	int64_t clean_ns, cleaned_ns;  /* as of struct target_heap */
+	struct custom_account account;
+	bool paused;		       /* nothing is looked at */
+	uint32_t n_pauses;
+	uint32_t epoch;		       /* lock to write: what is held begins anew with each */
 	char why[200];		       /* why there are no probes, or not all */
 };
 
@@ -78,6 +91,13 @@ void custom_start(struct core *c);
 /* The target has forked: its children are rid of the probes, soon. The scan lock is held. */
 void custom_forked(struct core *c, struct target *t);
 void custom_clean(struct core *c, struct target *t);
+/* The account (govern.c): tells the kernel, before there are probes; when a mark has come, or due_ns: pauses, and
+ * ends a pause. The scan lock is held. */
+void custom_account_open(struct core *c, struct target *t);
+void custom_govern(struct core *c, struct target *t);
+/* Takes the probes out, and leaves what has been seen; forgets it, and puts them in again. The scan lock is held. */
+void custom_detach(struct core *c, struct target *t);
+void custom_attach_anew(struct core *c, struct target *t);
 
 /* The target's profiles. Takes both locks. 0 or -ENOMEM. */
 int custom_list(struct core *c, struct target *t, struct custom_listing *ret);
@@ -95,10 +115,13 @@ struct custom_group {
 struct custom_reading {
 	VEC(struct custom_group) groups;
 	uint64_t n_values, n_unknown;
+	uint32_t epoch;
+	int64_t armed_ns;   /* realtime: since when values are seen; 0: they are not */
+	int64_t stopped_ns; /* monotonic: until when; 0: it goes on */
 	struct pp_custom_profile counters;
 };
 
-/* Takes the core's lock. 0 or -ENOMEM. */
+/* Takes both locks. 0 or -ENOMEM. */
 int custom_read(struct core *c, const struct target *t, const char *name, struct custom_reading *ret);
 void custom_reading_deinit(struct custom_reading *r);
 /* As it is shown; false: there is none yet. */

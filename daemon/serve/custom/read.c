@@ -199,7 +199,12 @@ int custom_read(struct core *c, const struct target *t, const char *name, struct
 	char shown[PP_CUSTOM_NAME];
 	int r = 0;
 
+	pthread_mutex_lock(&c->scan_lock);
 	pthread_mutex_lock(&c->lock);
+	to.epoch = t->custom.epoch;
+	to.armed_ns = t->custom.armed_ns;
+	if (c->custom.state == CUSTOM_READY) /* first: then the rest is what it will be until the next epoch */
+		to.stopped_ns = (int64_t)__atomic_load_n(&c->custom.states[t->index].stopped_ns, __ATOMIC_SEQ_CST);
 	for (size_t i = 0; c->custom.state == CUSTOM_READY && i < PP_MAX_CUSTOM; i++) {
 		const struct pp_custom_profile *p = &c->custom.profiles[(size_t)t->index * PP_MAX_CUSTOM + i];
 
@@ -213,6 +218,7 @@ int custom_read(struct core *c, const struct target *t, const char *name, struct
 	if (r == 0)
 		r = group(c, &values, &to);
 	pthread_mutex_unlock(&c->lock);
+	pthread_mutex_unlock(&c->scan_lock);
 	vec_deinit(&values.all);
 	if (r < 0)
 		custom_reading_deinit(&to);

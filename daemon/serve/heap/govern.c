@@ -18,15 +18,6 @@
 #define LEAST_HITS 1024 /* of a window, to conclude from */
 #define NO_MARK UINT64_MAX
 
-/* The kernel's name for the CPU clock of a process (posix-timers.h: MAKE_PROCESS_CPUCLOCK with
- * CPUCLOCK_SCHED): nanoseconds, all its threads, those that have ended too. */
-static int64_t cpu_time(const struct target *t)
-{
-	clockid_t id = (clockid_t)(~(unsigned)t->pid << 3 | 2);
-
-	return target_alive(t) ? clock_ns(id) : 0;
-}
-
 static void count(const struct heap *h, const struct target *t, struct heap_counters *ret)
 {
 	*ret = (struct heap_counters){ 0 };
@@ -73,7 +64,7 @@ static struct lately look(struct core *c, struct target *t)
 	struct heap_budget *b = &t->heap.budget;
 	struct heap_counters now;
 	struct lately l = { .cpu_ns = 1 };
-	int64_t cpu_ns = cpu_time(t);
+	int64_t cpu_ns = target_cpu_ns(t);
 	uint64_t spent_ns = __atomic_load_n(&c->heap.states[t->index].spent_ns, __ATOMIC_RELAXED);
 	double limit = c->heap.budget * ACCOUNT_NS;
 

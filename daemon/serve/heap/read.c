@@ -256,7 +256,7 @@ int heap_read(struct core *c, struct target *t, const struct heap_question *q,
 {
 	struct live_objects live = { 0 };
 	struct heap_reading to = { 0 };
-	int r;
+	int r = 0;
 
 	pthread_mutex_lock(&c->lock);
 	if (c->heap.loaded) /* before, there are counts of an earlier pprofd at most */
