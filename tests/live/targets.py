@@ -191,6 +191,40 @@ def test_a_slot_that_is_used_again():
     d.stop()
 
 
+def test_names_of_a_slot_that_is_used_again():
+    """Nor are its own profiles."""
+    old, new = unique("custom-gcc-o3"), unique("custom-gcc-o3")
+    d = daemon("--comm", old.name, "--comm", new.name, "--lease", "1")
+    a = start(old, stdin=subprocess.PIPE)
+    eventually(lambda: d.get(named(old, "things")).status == 200, "it is not found")
+
+    def held(path, what):
+        p = profile(d, named(path, what))
+        return sum(s.values[0] for s in p.samples)
+
+    def step(line):
+        n = a.lines.count("done")
+        a.popen.stdin.write(line)
+        a.popen.stdin.flush()
+        eventually(lambda: a.read(0.02) or a.lines.count("done") > n, "it does nothing")
+
+    def once_more():  # what came before the probes is not seen
+        step(b"remove 1 5\n")
+        step(b"here 1 5\n")
+        step(b"named 1 3 secret\n")
+        return held(old, "things") == 5
+
+    eventually(once_more, "its values are not seen", pause=0.2)
+    check(held(old, "secret") == 3, "a name that it makes")
+    eventually(lambda: released(d), "the lease does not end")
+    start(new, stdin=subprocess.PIPE)
+    eventually(lambda: d.get(named(new, "things")).status == 200, "the next one is not found")
+    check(held(new, "things") == 0, "the old one's values are held by the new one")
+    check(d.get(named(new, "secret")).status == 404 and "secret" not in d.get(named(new, "")).text(),
+          "the new one has a profile of the old one's")
+    d.stop()
+
+
 def released(d):
     """Whether nothing is attached: serve has let go of its last target's descriptors."""
     serve = d.child("pprofd-serve")
