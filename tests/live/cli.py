@@ -75,7 +75,7 @@ def test_bad_usage():
             (["record", "profile", "--pid", "1", "--seconds", "1.5"], "number"),
             (["record", "profile", "--pid", "1", "--format", "svg"], "folded"),
             (["record", "profile", "--pid", "1", "--listen", ":0"], "listen"),
-            (sum((["--pid", "1"] for _ in range(65)), []), "more than 64"),
+            (sum((["--pid", "1"] for _ in range(129)), []), "more than 128"),
     ]:
         refused(2, pattern, *arguments)
 

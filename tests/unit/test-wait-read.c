@@ -72,6 +72,7 @@ static int setup(void **state)
 	for (int i = 0; i < 2; i++) {
 		p->halves[i].folded = calloc(N_COUNTS, sizeof(*p->halves[i].folded));
 		p->halves[i].row = calloc(N_COUNTS, sizeof(*p->halves[i].row));
+		p->halves[i].end = calloc(N_COUNTS, sizeof(*p->halves[i].end));
 	}
 	w->keys = calloc(1u << PP_WAIT_BUCKET_BITS, sizeof(*w->keys));
 	w->open = calloc(POOL_N_WAITS, sizeof(*w->open));
@@ -98,6 +99,7 @@ static int teardown(void **state)
 	for (int i = 0; i < 2; i++) {
 		free(p->halves[i].folded);
 		free(p->halves[i].row);
+		free(p->halves[i].end);
 	}
 	free(w->keys);
 	free(w->open);
