@@ -261,6 +261,7 @@ PP_INLINE int pp_add(void *ctx, struct pp_process *p, struct pp_event *e)
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct pp_control *c = pp_controls();
 	struct pp_key key = { .target = p->target, .collector = e->collector };
+	u64 began = bpf_ktime_get_ns();
 
 	if (!c)
 		return 0;
@@ -273,5 +274,6 @@ PP_INLINE int pp_add(void *ctx, struct pp_process *p, struct pp_event *e)
 	key.name[0] = *(u64 *)&t->comm[0];
 	key.name[1] = *(u64 *)&t->comm[8];
 	pp_count_add(&key);
+	__sync_fetch_and_add(&p->spent_ns, bpf_ktime_get_ns() - began);
 	return 0;
 }

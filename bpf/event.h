@@ -157,10 +157,11 @@ struct pp_process {
 	__u64 n_stale;	      /* written by the kernel: of these, while the list was out of date */
 	__u32 n_mapped;	      /* written by the kernel: mappings made while exec_vm differed */
 	__u32 n_mapped_seen;  /* of these, before the list was read */
+	__u64 spent_ns;	      /* written by the kernel: in pp_add, of the process's CPU time */
 	__u32 labels;	      /* whether its threads may have labels: struct pp_labels is looked at */
 	__u32 pad;
 };
-_Static_assert(sizeof(struct pp_process) == 72, "no padding");
+_Static_assert(sizeof(struct pp_process) == 80, "no padding");
 
 /* Labels that a process gives its threads. Where they are in a thread: an offset from the thread pointer, or
  * a module of the dynamic linker's and an offset in its block. What the linker has decided stands in words of the

@@ -33,6 +33,9 @@ enum broker_request {
 			   * more; an error's answer bears its text */
 	BROKER_RELEASE,	  /* uint32_t target: nothing of it stays attached, and the slot is free. Serve has let go
 			   * of it before */
+	BROKER_WEB,	  /* who may read: broker -> serve, unasked, if has_web: struct broker_web; fds: its text, then of
+			   * enum broker_pem those that `has` says. Asked with the uint32_t generation that serve has: the same,
+			   * or nothing: it is still that */
 	BROKER_MAPS,	  /* waits until programs are loaded; answer: struct broker_maps; fds: maps in
 			   * the order of enum pp_map */
 	BROKER_IDENTIFY,  /* uint32_t target -> struct broker_target, as the kernel has it now */
@@ -75,8 +78,10 @@ enum broker_request {
 	BROKER_CONTEXT,	   /* uint32_t target -> fd of a copy of what it has published about itself as OTEL_CTX; -ENOENT */
 	BROKER_LABELS,	   /* struct broker_labels, uint64_t thread_pointers[n] -> fd: for each uint64_t n_words, and
 			    * the words of its labels */
+	BROKER_USAGE,	   /* what pprofd itself takes -> struct broker_usage */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
+	BROKER_ALIVE,	  /* serve -> broker, no answer: it runs, and its innermost lock comes free */
 	BROKER_RESULT,	  /* serve -> broker in one-shot mode, no answer: status, text of an error */
 };
 
@@ -106,7 +111,7 @@ struct broker_start {
 	uint64_t period_ns;
 	uint32_t lease_s; /* how long a process that nobody asks for any more keeps its slot */
 	uint32_t follow;  /* children of what is described are, too */
-	uint32_t pad;
+	uint32_t alive_ms;  /* BROKER_ALIVE is wanted this often; 0: never */
 	uint32_t owner_uid; /* who started pprofd: may use its Unix sockets */
 	uint32_t n_uids;
 	uint32_t insecure;
@@ -116,9 +121,38 @@ struct broker_start {
 	uint32_t wait;	   /* enum broker_wait_mode */
 	uint32_t n_tracks; /* at most BROKER_MAX_TRACKS */
 	uint32_t debuginfod; /* there are servers to fetch debug files from */
+	uint32_t has_web;  /* --web.config.file */
+	uint32_t max_rate; /* requests a second of one client; 0: any */
+	uint32_t redact;   /* enum broker_redact, bits */
+	uint32_t audit;    /* captures are told on stderr */
 	uint32_t n_text;   /* bytes of NUL-terminated strings that follow: allowed hosts; or
 			    * the one-shot request (path, query) */
 };
+
+/* What --redact keeps back. */
+enum broker_redact { BROKER_REDACT_CMDLINE = 1, BROKER_REDACT_PATHS = 2 };
+
+enum broker_pem { BROKER_PEM_CERT, BROKER_PEM_KEY, BROKER_PEM_CA, BROKER_N_PEM };
+
+/* Go's tls.ClientAuthType. */
+enum broker_client_auth {
+	BROKER_CLIENT_NONE,
+	BROKER_CLIENT_REQUEST, /* asked for, neither needed nor looked at */
+	BROKER_CLIENT_REQUIRE, /* any will do */
+	BROKER_CLIENT_VERIFY,  /* if there is one, of these CAs */
+	BROKER_CLIENT_BOTH,    /* one of these CAs is needed */
+};
+
+/* The file of --web.config.file (broker/web_file.h). The broker has looked at its words; the files it names come as
+ * descriptors, unread. */
+struct broker_web {
+	uint32_t generation; /* never 0 */
+	uint32_t tls, client_auth, has; /* enum broker_client_auth; bits of enum broker_pem */
+	uint32_t n_text; /* bytes: NUL-terminated, n_headers of (name, value), n_users of (name, bcrypt hash), n_sans */
+	uint32_t n_headers, n_users, n_sans;
+	char priorities[512]; /* of GnuTLS */
+};
+#define BROKER_MAX_WEB (512u * 1024) /* bytes of text, or of a file */
 
 /* A function that adds to a profile, or removes (--track). */
 struct broker_track {
@@ -331,6 +365,23 @@ struct broker_more {
 #define BROKER_MAX_MORE (8u << 20) /* bytes in one question */
 #define BROKER_MAX_QUESTIONS 1024  /* threads in it */
 #define BROKER_MAX_THREADS 65536
+
+/* pprofd's processes. */
+enum broker_process { BROKER_PROCESS_BROKER, BROKER_PROCESS_SERVE, BROKER_PROCESS_SYMBOLIZER, BROKER_N_PROCESSES };
+
+struct broker_process_usage { /* all 0: it does not run */
+	uint64_t cpu_ns, resident_bytes, virtual_bytes;
+	int64_t started_ns; /* realtime */
+	uint32_t n_fds, n_threads;
+};
+
+struct broker_usage {
+	struct broker_process_usage processes[BROKER_N_PROCESSES];
+	uint64_t maps_bytes, programs_bytes; /* in the kernel; without the slabs of unwind rows */
+	uint32_t n_maps, n_programs;
+	uint64_t n_symbolizers; /* that were started */
+	char version[32];
+};
 
 struct broker_wait {
 	uint32_t n_cpus; /* rows of PP_WAIT_MAP_CPU / PP_MAX_PROCESSES */

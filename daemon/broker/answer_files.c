@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "daemon/broker/answer.h"
 #include "daemon/broker/context.h"
 #include "daemon/broker/dwo_file.h"
 #include "daemon/broker/labels.h"
+#include "daemon/broker/usage.h"
 
 void answer_fd(struct answer *a, int fd)
 {
@@ -99,6 +104,47 @@ void answer_labels(struct broker *b, struct answer *a)
 	a->r->n = 0;
 }
 
+void answer_usage(struct broker *b, struct answer *a)
+{
+	struct broker_usage u;
+
+	usage_read(b, &u);
+	memcpy(a->r->data, &u, sizeof(u));
+	a->r->n = sizeof(u);
+}
+
+void broker_look_web(struct broker *b, bool even_if_same)
+{
+	char error[WEB_MAX_TEXT];
+
+	if (web_look(&b->web, even_if_same, error) < 0)
+		fprintf(stderr, "pprofd: %s; what was read before holds\n", error);
+}
+
+int broker_send_web(struct broker *b)
+{
+	static struct record r;
+	int err;
+
+	r = (struct record){ .type = BROKER_WEB };
+	err = web_record(&b->web, 0, &r);
+	if (err == 0)
+		err = record_send(b->serve.socket, &r);
+	record_close_fds(&r);
+	return err;
+}
+
+void answer_web(struct broker *b, struct answer *a)
+{
+	const uint32_t *has = record_payload(a->r, uint32_t);
+	uint32_t generation = has ? *has : 0;
+
+	broker_look_web(b, false);
+	a->r->n = 0;
+	a->r->status = b->web.path ? web_record(&b->web, generation, a->r) : -ENOENT;
+	a->give = true;
+}
+
 void answer_carry(struct broker *b, struct answer *a)
 {
 	const uint32_t *target = record_payload(a->r, uint32_t);
@@ -111,4 +157,31 @@ void answer_carry(struct broker *b, struct answer *a)
 	a->give = true;
 	for (int i = 0; i < 2 && a->r->status == 0; i++)
 		a->r->fds[a->r->n_fds++] = fds[i];
+}
+
+/* Named by us: nothing of a stranger's choice but the letters of its name. */
+static int open_kept(const struct broker *b, uint32_t target)
+{
+	const struct process *p = &b->processes[target];
+	char comm[sizeof(p->comm)], name[96];
+	int fd;
+
+	for (size_t i = 0; i < sizeof(comm); i++)
+		comm[i] = isalnum((unsigned char)p->comm[i]) || !p->comm[i] ? p->comm[i] : '_';
+	comm[sizeof(comm) - 1] = '\0';
+	snprintf(name, sizeof(name), "%s-%d-%llu.heap.pb.gz", comm, (int)p->pid,
+		 (unsigned long long)time(NULL));
+	fd = openat(b->keep, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+void answer_keep(struct broker *b, struct answer *a)
+{
+	const uint32_t *target = record_payload(a->r, uint32_t);
+
+	if (!target || *target >= b->n_processes)
+		a->r->status = -EINVAL;
+	else
+		answer_fd(a, b->keep < 0 ? -ENOENT : open_kept(b, *target));
+	a->r->n = 0;
 }

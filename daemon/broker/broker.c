@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/broker/broker.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "daemon/broker/answer.h"
 #include "daemon/broker/threads.h"
@@ -73,9 +71,14 @@ static int send_start(const struct broker *b, struct record *r)
 				  .wait = o->wait,
 				  .max_overhead = o->max_overhead,
 				  .n_tracks = o->n_tracks,
+				  .alive_ms = b->notify.watchdog_ms / 3,
 				  .debuginfod = o->n_debuginfod > 0,
 				  .lease_s = o->lease_s,
 				  .follow = o->descriptions.follow,
+				  .has_web = b->web.path != NULL,
+				  .max_rate = o->max_rate,
+				  .redact = o->redact,
+				  .audit = o->audit,
 				  .one_shot = o->record };
 
 	s.n_text = start_text(o, (char *)r->data + sizeof(s), RECORD_MAX - sizeof(s));
@@ -127,7 +130,7 @@ int broker_start_serve(struct broker *b)
 	}
 	if (!b->options->record && err == 0)
 		err = send_news(b, &r);
-	return err;
+	return b->web.path && err == 0 ? broker_send_web(b) : err;
 }
 
 static void answer_maps(struct broker *b, struct answer *a)
@@ -188,6 +191,7 @@ static void answer_symbolizer(struct broker *b, struct answer *a)
 	child_stop(&b->symbolizer);
 	a->r->n = 0;
 	a->r->status = child_start("pprofd-symbolizer", &b->symbolizer);
+	b->n_symbolizers++;
 	if (a->r->status == 0)
 		answer_fd(a, TAKE_FD(b->symbolizer.socket));
 }
@@ -417,33 +421,6 @@ static void answer_look(struct broker *b, struct answer *a)
 	a->r->n = 0;
 }
 
-/* Named by us: nothing of a stranger's choice but the letters of its name. */
-static int open_kept(const struct broker *b, uint32_t target)
-{
-	const struct process *p = &b->processes[target];
-	char comm[sizeof(p->comm)], name[96];
-	int fd;
-
-	for (size_t i = 0; i < sizeof(comm); i++)
-		comm[i] = isalnum((unsigned char)p->comm[i]) || !p->comm[i] ? p->comm[i] : '_';
-	comm[sizeof(comm) - 1] = '\0';
-	snprintf(name, sizeof(name), "%s-%d-%llu.heap.pb.gz", comm, (int)p->pid,
-		 (unsigned long long)time(NULL));
-	fd = openat(b->keep, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	return fd < 0 ? -errno : fd;
-}
-
-static void answer_keep(struct broker *b, struct answer *a)
-{
-	const uint32_t *target = record_payload(a->r, uint32_t);
-
-	if (!target || *target >= b->n_processes)
-		a->r->status = -EINVAL;
-	else
-		answer_fd(a, b->keep < 0 ? -ENOENT : open_kept(b, *target));
-	a->r->n = 0;
-}
-
 static void answer_slab(struct broker *b, struct answer *a)
 {
 	const uint32_t *index = record_payload(a->r, uint32_t);
@@ -482,6 +459,9 @@ int broker_answer(struct broker *b)
 	case BROKER_RESULT:
 		take_result(b, &r);
 		return 0;
+	case BROKER_ALIVE:
+		notify_say(&b->notify, "WATCHDOG=1");
+		return 0;
 	case BROKER_MAPS:
 		answer_maps(b, &a);
 		break;
@@ -517,6 +497,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_RELEASE:
 		answer_release(b, &a);
+		break;
+	case BROKER_WEB:
+		answer_web(b, &a);
 		break;
 	case BROKER_KALLSYMS:
 		r.n = 0;
@@ -569,6 +552,9 @@ int broker_answer(struct broker *b)
 		break;
 	case BROKER_KEEP:
 		answer_keep(b, &a);
+		break;
+	case BROKER_USAGE:
+		answer_usage(b, &a);
 		break;
 	case BROKER_CARRY:
 		answer_carry(b, &a);

@@ -118,23 +118,37 @@ static int hear(int socket, int64_t *ret)
 	return read(socket, ret, sizeof(*ret)) == sizeof(*ret) ? 0 : -EPIPE;
 }
 
-int calibrate_hit(calibrate_attach_fn *attach, void *context, unsigned n_others)
+int calibrate_place(int *ret_file, uint64_t *ret_offset)
 {
 	struct place p = { .address = (uintptr_t)calibrate_call };
-	_cleanup_(closep) int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	_cleanup_(closep) int ours = -1, theirs = -1, link = -1;
+	int file;
+
+	if (!dl_iterate_phdr(find_offset, &p))
+		return -ENOEXEC;
+	file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	if (file < 0)
+		return -errno;
+	*ret_file = file;
+	*ret_offset = p.offset;
+	return 0;
+}
+
+int calibrate_hit(calibrate_attach_fn *attach, void *context, unsigned n_others)
+{
+	_cleanup_(closep) int file = -1, ours = -1, theirs = -1, link = -1;
 	int others[MAX_OTHERS];
 	unsigned n = 0;
 	int64_t ns = 0;
-	int fds[2], r;
+	uint64_t offset = 0;
+	int fds[2], r = calibrate_place(&file, &offset);
 	pid_t pid;
 
-	if (file < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return -errno;
 	ours = fds[0];
 	theirs = fds[1];
-	if (!dl_iterate_phdr(find_offset, &p))
-		return -ENOEXEC;
 	pid = fork();
 	if (pid < 0)
 		return -errno;
@@ -143,9 +157,9 @@ int calibrate_hit(calibrate_attach_fn *attach, void *context, unsigned n_others)
 		be_probed(theirs);
 	}
 	while (n < n_others && n < MAX_OTHERS && /* we never call it */
-	       (others[n] = attach(context, file, p.offset, getpid())) >= 0)
+	       (others[n] = attach(context, file, offset, getpid())) >= 0)
 		n++;
-	link = attach(context, file, p.offset, pid);
+	link = attach(context, file, offset, pid);
 	r = link < 0 ? link : hear(ours, &ns);
 	while (n)
 		close(others[--n]);

@@ -123,6 +123,16 @@ int carry_open(const struct carry_dir *d, const struct process *p, int ret_fds[2
 	return 0;
 }
 
+/* Not access(2), which asks without our capabilities: where /proc shows strangers' processes to nobody, all would be gone. */
+static bool is_there(int pid)
+{
+	struct stat st;
+	char proc[32];
+
+	snprintf(proc, sizeof(proc), "/proc/%d", pid);
+	return stat(proc, &st) == 0 || errno != ENOENT;
+}
+
 static bool is_free(const struct carry_dir *d, const char *name)
 {
 	_cleanup_(closep) int fd = openat(d->fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -141,10 +151,8 @@ unsigned carry_clean(const struct carry_dir *d, bool all)
 		close(fd);
 	while (dir && (e = readdir(dir))) {
 		int pid = pid_of(e->d_name);
-		char proc[32];
 
-		snprintf(proc, sizeof(proc), "/proc/%d", pid);
-		if (!pid || (!all && access(proc, F_OK) == 0) || !is_free(d, e->d_name))
+		if (!pid || (!all && is_there(pid)) || !is_free(d, e->d_name))
 			continue;
 		n += unlinkat(d->fd, e->d_name, 0) == 0;
 	}

@@ -132,3 +132,38 @@ void diagnose_process(int pid, int err, char *to, size_t n)
 	else
 		snprintf(to, n, "process %d: %s", pid, strerror(-err));
 }
+
+bool diagnose_has(unsigned capability)
+{
+	return !lacks_capability(capability);
+}
+
+static void missing_right(enum diagnose_step step, char *to, size_t n)
+{
+	int paranoid = read_number("/proc/sys/kernel/perf_event_paranoid", 2);
+	const char *names[2];
+
+	if (lacks(names, 2))
+		snprintf(to, n, "%s", names[0]);
+	else if (step == DIAGNOSE_UPROBE && lacks_capability(CAP_SYS_ADMIN))
+		snprintf(to, n, "CAP_SYS_ADMIN, for uprobes on this kernel");
+	else if (step == DIAGNOSE_PERF && paranoid > 2 && lacks_capability(CAP_SYS_ADMIN))
+		snprintf(to, n, "kernel.perf_event_paranoid is %d: 2, or CAP_SYS_ADMIN", paranoid);
+	else if (*lockdown())
+		snprintf(to, n, "kernel lockdown is in confidentiality mode");
+	else
+		snprintf(to, n, "the kernel does not permit it");
+}
+
+void diagnose_missing(enum diagnose_step step, const char *btf, int err, char *to, size_t n)
+{
+	if (err == -EPERM || err == -EACCES)
+		missing_right(step, to, n);
+	else if (step == DIAGNOSE_LOAD && access(btf ? btf : "/sys/kernel/btf/vmlinux", R_OK) < 0)
+		snprintf(to, n, "BTF, the kernel's type information: %s: %s", btf ? btf : "/sys/kernel/btf/vmlinux",
+			 strerror(errno));
+	else if (step == DIAGNOSE_LOAD)
+		snprintf(to, n, "something of the kernel's: %s%s%s", strerror(-err), *said ? ": " : "", said);
+	else
+		snprintf(to, n, "%s: %s", step == DIAGNOSE_PERF ? "perf_event_open" : "uprobe", strerror(-err));
+}

@@ -4,6 +4,7 @@
 /* diagnose.h - turns an errno of the kernel into what a person can do about it. One line each. */
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <bpf/libbpf.h>
@@ -15,3 +16,9 @@ void diagnose_load(const char *btf, int err, char *to, size_t n);
 void diagnose_perf(int err, char *to, size_t n);
 void diagnose_uprobe(int err, char *to, size_t n);
 void diagnose_process(int pid, int err, char *to, size_t n);
+
+/* The one thing that is missing for a program to be loaded and attached, a perf event, a uprobe: its name, without advice. */
+enum diagnose_step { DIAGNOSE_LOAD, DIAGNOSE_PERF, DIAGNOSE_UPROBE };
+void diagnose_missing(enum diagnose_step step, const char *btf, int err, char *to, size_t n);
+/* Whether it is in our effective set. */
+bool diagnose_has(unsigned capability);

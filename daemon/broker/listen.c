@@ -14,7 +14,7 @@
 
 #include "base/cleanup.h"
 
-#define BACKLOG 128
+#define BACKLOG 1024 /* bursts of scrapers; the kernel's somaxconn holds */
 
 static bool is_loopback(const struct sockaddr *a)
 {
@@ -133,7 +133,7 @@ static void set_port(struct sockaddr *a, const struct listener *first)
 	((struct sockaddr_in *)a)->sin_port = ((struct sockaddr_in *)&chosen)->sin_port;
 }
 
-static int bind_all(const char *address, struct addrinfo *list, bool insecure, struct listener *to,
+static int bind_all(const char *address, struct addrinfo *list, bool open, struct listener *to,
 		    size_t max, size_t *n, char *error)
 {
 	size_t first = *n;
@@ -143,10 +143,10 @@ static int bind_all(const char *address, struct addrinfo *list, bool insecure, s
 		struct listener *l = &to[*n];
 		int r;
 
-		if (!insecure && !is_loopback(a->ai_addr)) {
+		if (!open && !is_loopback(a->ai_addr)) {
 			snprintf(error, LISTEN_MAX_TEXT,
-				 "%s is not loopback and there is no authentication: add --insecure "
-				 "to serve it all the same",
+				 "%s is not loopback and there is no authentication: give --web.config.file "
+				 "with users or client certificates, or --insecure to serve it all the same",
 				 address);
 			return LISTEN_INSECURE;
 		}
@@ -164,6 +164,7 @@ static int bind_all(const char *address, struct addrinfo *list, bool insecure, s
 			return r;
 		}
 		show(l);
+		l->open = !is_loopback(a->ai_addr);
 		++*n;
 	}
 	if (*n == first)
@@ -171,7 +172,7 @@ static int bind_all(const char *address, struct addrinfo *list, bool insecure, s
 	return *n > first ? LISTEN_BOUND : failed;
 }
 
-int listen_bind(const char *address, bool insecure, struct listener *to, size_t max, size_t *n,
+int listen_bind(const char *address, bool open, struct listener *to, size_t max, size_t *n,
 		char *error)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
@@ -198,7 +199,7 @@ int listen_bind(const char *address, bool insecure, struct listener *to, size_t 
 		return LISTEN_BAD_ADDRESS;
 	}
 	/* localhost is loopback (RFC 6761, 6.3), also where no file says so */
-	local = *host ? !strcmp(host, "localhost") : !insecure;
+	local = *host ? !strcmp(host, "localhost") : !open;
 	if (local)
 		hints.ai_flags &= ~AI_PASSIVE;
 	r = getaddrinfo(*host && !local ? host : NULL, port, &hints, &list);
@@ -206,9 +207,55 @@ int listen_bind(const char *address, bool insecure, struct listener *to, size_t 
 		snprintf(error, LISTEN_MAX_TEXT, "%s: %s", address, gai_strerror(r));
 		return LISTEN_BAD_ADDRESS;
 	}
-	r = bind_all(address, list, insecure, to, max, n, error);
+	r = bind_all(address, list, open, to, max, n, error);
 	freeaddrinfo(list);
-	for (size_t i = before; i < *n && !*host && !insecure; i++)
+	for (size_t i = before; i < *n && !*host && !open; i++)
 		to[i].assumed_loopback = true;
 	return r;
+}
+
+/* A socket that listens for streams, of a family that we know. */
+static int check_listens(int fd, struct sockaddr_storage *ret)
+{
+	socklen_t n = sizeof(int), n_address = sizeof(*ret);
+	int type = 0, listens = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) < 0 ||
+	    getsockname(fd, (struct sockaddr *)ret, &n_address) < 0)
+		return -errno;
+	if (type != SOCK_STREAM || !listens)
+		return -EINVAL;
+	return ret->ss_family == AF_UNIX || ret->ss_family == AF_INET || ret->ss_family == AF_INET6 ? 0 : -EAFNOSUPPORT;
+}
+
+int listen_adopt(int fd, bool open, struct listener *to, size_t max, size_t *n, char *error)
+{
+	_cleanup_(closep) int own = fd;
+	struct sockaddr_storage a = { 0 };
+	struct listener l = { .fd = fd, .adopted = true };
+	int r = *n < max ? check_listens(fd, &a) : -E2BIG;
+	const char *path = ((struct sockaddr_un *)&a)->sun_path;
+
+	if (r < 0) {
+		snprintf(error, LISTEN_MAX_TEXT, "descriptor %d, which is said to be a socket to serve: %s", fd, strerror(-r));
+		return r;
+	}
+	if (a.ss_family == AF_UNIX)
+		snprintf(l.shown, sizeof(l.shown), "unix:%.*s", (int)sizeof(((struct sockaddr_un *)&a)->sun_path),
+			 *path ? path : "(a name in no file system)");
+	else
+		show(&l);
+	l.open = a.ss_family != AF_UNIX && !is_loopback((struct sockaddr *)&a);
+	if (l.open && !open) {
+		snprintf(error, LISTEN_MAX_TEXT,
+			 "%.150s, of the .socket unit, is not loopback and there is no authentication: give --web.config.file "
+			 "with users or client certificates, or --insecure to serve it all the same",
+			 l.shown);
+		return LISTEN_INSECURE;
+	}
+	to[*n] = l;
+	to[*n].fd = TAKE_FD(own);
+	++*n;
+	return LISTEN_BOUND;
 }

@@ -16,6 +16,8 @@
 #include <time.h>
 
 #include "daemon/broker/broker.h"
+#include "daemon/broker/check.h"
+#include "daemon/broker/confine.h"
 #include "daemon/broker/diagnose.h"
 #include "daemon/broker/remote.h"
 
@@ -113,10 +115,19 @@ static int wait_for_command(struct broker *b)
 static int open_listeners(struct broker *b)
 {
 	char error[LISTEN_MAX_TEXT];
+	bool open = b->options->insecure || web_file_authenticates(&b->web.file);
 	size_t max = sizeof(b->listeners) / sizeof(b->listeners[0]);
 
-	for (unsigned i = 0; i < b->options->n_listeners; i++) {
-		int r = listen_bind(b->options->listeners[i], b->options->insecure, b->listeners,
+	for (unsigned i = 0; i < b->notify.n_sockets && !b->options->record; i++) {
+		int r = listen_adopt(NOTIFY_FIRST_FD + (int)i, open, b->listeners, max, &b->n_listeners, error);
+
+		if (r != LISTEN_BOUND) {
+			complain(error);
+			return r > 0 ? EXIT_BAD_USAGE : 1;
+		}
+	}
+	for (unsigned i = 0; i < b->options->n_listeners && !(b->n_listeners && b->options->default_listener); i++) {
+		int r = listen_bind(b->options->listeners[i], open, b->listeners,
 				    max, &b->n_listeners, error);
 
 		if (r != LISTEN_BOUND) {
@@ -124,7 +135,24 @@ static int open_listeners(struct broker *b)
 			return r > 0 ? EXIT_BAD_USAGE : 1;
 		}
 	}
+	for (size_t i = 0; i < b->n_listeners; i++) {
+		b->web.open_listeners |= b->listeners[i].open && !b->options->insecure;
+		if (b->listeners[i].open && b->web.file.n_users && !b->web.file.tls)
+			fprintf(stderr, "pprofd: %s: passwords are not encrypted on their way: tls_server_config is missing\n",
+				b->options->web_config);
+	}
 	return 0;
+}
+
+static int open_web(struct broker *b)
+{
+	char error[WEB_MAX_TEXT];
+	int r = b->options->web_config ? web_open(&b->web, b->options->web_config, error) : 0;
+
+	if (r == 0)
+		return 0;
+	complain(error);
+	return r == -EINVAL ? EXIT_BAD_USAGE : 1;
 }
 
 static int open_keep(struct broker *b)
@@ -218,6 +246,23 @@ static int check_namespace(void)
 	return complain("not permitted: this is a user namespace, and BPF needs rights outside of it");
 }
 
+/* From here on we open nothing that needs more than profiling does. */
+static int confine(struct broker *b)
+{
+	if (!b->options->check && child_begin() < 0)
+		return complain("cannot start the process that starts the others");
+	confine_capabilities();
+	if (b->keep >= 0 && faccessat(b->keep, ".", W_OK | X_OK, AT_EACCESS) < 0)
+		return complain("--keep-dir: it must be a directory of our own user, whose mode lets us write there");
+	return confine_calls() < 0 ? complain("cannot shut ourselves in: seccomp is missing") : 0;
+}
+
+static int check(struct broker *b)
+{
+	b->keep = -1;
+	return check_namespace() || confine(b) ? 1 : check_run(b->options);
+}
+
 static int load(struct broker *b)
 {
 	struct kernel_clock clock = { .hz = b->options->hz };
@@ -232,15 +277,32 @@ static int load(struct broker *b)
 
 static void say_ready(struct broker *b)
 {
+	char lines[LISTEN_MAX_TEXT + 100];
+
 	b->ready = false;
 	for (size_t i = 0; i < b->n_listeners; i++) {
 		const struct listener *l = &b->listeners[i];
 
-		fprintf(stderr, "pprofd: serving %s%s%s\n", l->shown,
+		bool tls = b->web.file.tls && !strncmp(l->shown, "http:", 5);
+
+		fprintf(stderr, "pprofd: serving %s%s%s%s\n", tls ? "https" : "", l->shown + (tls ? 4 : 0),
 			strncmp(l->shown, "unix:", 5) ? "/debug/pprof/" : "",
-			l->assumed_loopback ? " (loopback only; --insecure serves every address)" :
+			l->assumed_loopback ? " (loopback only; with authentication or --insecure: every address)" :
 					      "");
 	}
+	snprintf(lines, sizeof(lines), "READY=1\nSTATUS=serving %s", b->n_listeners ? b->listeners[0].shown : "nobody");
+	notify_say(&b->notify, lines);
+}
+
+static int take_systemd(struct broker *b)
+{
+	char text[LISTEN_MAX_TEXT];
+	int r = notify_init(&b->notify);
+
+	if (r == 0)
+		return 0;
+	snprintf(text, sizeof(text), "what systemd gave us (LISTEN_FDS, NOTIFY_SOCKET): %s", strerror(-r));
+	return complain(text);
 }
 
 /* Serve has ended: everything that it had armed is taken off; it starts afresh. */
@@ -288,6 +350,10 @@ static bool take_signal(struct broker *b, int signals)
 		return true;
 	if (b->command.pid) {
 		command_signal(&b->command, (int)info.ssi_signo, info.ssi_code == SI_KERNEL);
+		return false;
+	}
+	if (info.ssi_signo == SIGHUP && b->web.path) {
+		broker_look_web(b, true);
 		return false;
 	}
 	return !b->options->record || info.ssi_signo == SIGHUP || write(b->finish, &one, sizeof(one)) < 0;
@@ -341,13 +407,16 @@ static void end(struct broker *b)
 {
 	struct stat st;
 
+	notify_say(&b->notify, "STOPPING=1");
 	child_stop(&b->serve);
 	child_stop(&b->symbolizer);
 	carry_dir_close(&b->carry, b->processes, b->n_processes);
 	fetches_deinit(&b->fetches);
+	child_end();
 	census_deinit(&b->census);
+	web_close(&b->web);
 	for (size_t i = 0; i < b->n_listeners; i++)
-		if (!strncmp(b->listeners[i].shown, "unix:", 5))
+		if (!strncmp(b->listeners[i].shown, "unix:", 5) && !b->listeners[i].adopted)
 			unlink(b->listeners[i].shown + 5);
 	if (b->options->output && b->status && fstat(b->output, &st) == 0 && st.st_size == 0)
 		unlink(b->options->output);
@@ -368,8 +437,10 @@ int main(int argc, char **argv)
 	static struct options o;
 	static struct broker b = { .options = &o,
 				   .processes = processes,
+				   .notify = NOTIFY_NONE,
 				   .output = -1,
 				   .finish = -1,
+				   .web = WEB_NONE,
 				   .carry = { .fd = -1 },
 				   .serve = CHILD_NONE,
 				   .symbolizer = CHILD_NONE,
@@ -382,12 +453,18 @@ int main(int argc, char **argv)
 	options_parse(argc, argv, &o);
 	if (o.remote)
 		return remote_record(&o, error) < 0 ? complain(error) : 0;
+	if (o.check)
+		return check(&b);
 	if (o.cleanup)
 		return clean_up(&b);
 	signals = block_signals(&before);
 	debug_file_cache(b.debug_cache);
 	census_init(&b.census, &o.descriptions);
-	r = o.command ? 0 : open_processes(&b, processes);
+	r = take_systemd(&b);
+	if (!r && !o.command)
+		r = open_processes(&b, processes);
+	if (!r)
+		r = open_web(&b);
 	if (!r)
 		r = open_listeners(&b);
 	if (!r)
@@ -400,15 +477,15 @@ int main(int argc, char **argv)
 		r = open_fetches(&b);
 	if (!r)
 		r = check_namespace();
-	if (!r && o.command) {
+	if (!r && o.command) { /* before it would inherit what confines us */
 		r = start_command(&b, &before);
 		if (!r)
 			r = open_processes(&b, processes);
 	}
-	if (!r) {
-		privilege_drop();
+	if (!r)
+		r = confine(&b);
+	if (!r)
 		r = broker_start_serve(&b) < 0 ? complain("cannot start pprofd-serve") : 0;
-	}
 	if (!r)
 		r = load(&b);
 	if (!r && o.record && !o.now && !o.seconds_given)

@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/broker/settings.h"
 #include "daemon/broker/track.h"
 #include "version.h"
 
 enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
        KEY_HEAP, KEY_MAX_OVERHEAD, KEY_KEEP, KEY_WAIT, KEY_DEBUGINFOD, KEY_DEBUGINFOD_CACHE, KEY_DEBUG,
-       KEY_TRACK, KEY_REMOTE, KEY_STATE, KEY_CLEANUP, KEY_NAME, KEY_FOLLOW, KEY_LEASE, KEY_DESCRIBED };
+       KEY_TRACK, KEY_REMOTE, KEY_CONFIG, KEY_CHECK, KEY_CHECK_CONFIG, KEY_STATE, KEY_CLEANUP, KEY_WEB_CONFIG, KEY_MAX_RATE,
+       KEY_REDACT, KEY_AUDIT, KEY_NAME, KEY_FOLLOW, KEY_LEASE, KEY_DESCRIBED };
 
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
@@ -52,6 +54,14 @@ static const struct argp_option serving[] = {
 	  "where to serve HTTP: :6060 (loopback), HOST:PORT, [::1]:0, unix:/PATH; may be given "
 	  "several times (default localhost:6060)",
 	  0 },
+	{ "web.config.file", KEY_WEB_CONFIG, "FILE", 0,
+	  "TLS, client certificates, users and headers, as Prometheus' exporter-toolkit has them (YAML); read again "
+	  "when it changes", 0 },
+	{ "max-rate", KEY_MAX_RATE, "N", 0,
+	  "requests a second of one address (IPv6: /64) or user of a Unix socket (default 1000; 0: any number)", 0 },
+	{ "redact", KEY_REDACT, "WHAT", 0,
+	  "what to keep back: cmdline (arguments), paths (directories), or both with a comma", 0 },
+	{ "audit", KEY_AUDIT, "WHETHER", 0, "a line on standard error for each capture: on (default), off", 0 },
 	{ "insecure", KEY_INSECURE, NULL, 0,
 	  "serve addresses other than loopback although there is no authentication", 0 },
 	{ "comm", KEY_DESCRIBED + BROKER_BY_COMM, "NAME", 0,
@@ -76,6 +86,12 @@ static const struct argp_option serving[] = {
 	{ "cleanup", KEY_CLEANUP, NULL, 0, "remove what a pprofd that was killed has left there, and end", 0 },
 	{ "allow-host", KEY_ALLOW_HOST, "NAME", 0,
 	  "a name by which clients reach this server, for its Host check; * for any", 0 },
+	{ "config", KEY_CONFIG, "FILE", 0,
+	  "more options, from a YAML file of lines like \"listen: [:6060, unix:/run/pprofd.sock]\" (default: "
+	  OPTIONS_CONFIG " where there is one; none: no file). What is given here adds to lists and goes before single values", 0 },
+	{ "check-config", KEY_CHECK_CONFIG, NULL, 0, "say what the file means, or what is wrong with it, and end", 0 },
+	{ "check", KEY_CHECK, NULL, 0,
+	  "say what of all this works here, for the processes PID..., or what is missing for it, and end", 0 },
 	{ 0 },
 };
 
@@ -93,17 +109,31 @@ static const struct argp_option recording[] = {
 	{ 0 },
 };
 
+/* "FILE:LINE: " while an option is a file's. */
+static char where[BROKER_MAX_PATH + 16];
+static int bad_status = EXIT_BAD_USAGE;
+
+const char *options_where(void)
+{
+	return where;
+}
+
+int options_bad_status(void)
+{
+	return bad_status;
+}
+
 /* Not argp_error, which adds a line that says where help is. */
 static void __attribute__((format(printf, 1, 2), noreturn)) bad_usage(const char *format, ...)
 {
 	va_list ap;
 
 	va_start(ap, format);
-	fputs("pprofd: ", stderr);
+	fprintf(stderr, "pprofd: %s", where);
 	vfprintf(stderr, format, ap);
 	fputc('\n', stderr);
 	va_end(ap);
-	exit(EXIT_BAD_USAGE);
+	exit(bad_status);
 }
 
 static unsigned number(const char *arg, const char *what, unsigned max)
@@ -214,7 +244,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		o->btf = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!o->n_pids && !o->remote && !o->cleanup && !o->command && !o->descriptions.n)
+		if (!o->n_pids && !o->remote && !o->check && !o->cleanup && !o->command && !o->descriptions.n)
 			bad_usage(o->record ? "which process? Give --pid PID" :
 					      "which process? Give --pid PID, --comm NAME, --all, or -- COMMAND");
 		return 0;
@@ -247,6 +277,39 @@ static void name(struct options *o, const char *arg)
 		describe(o, BROKER_BY_PID, o->last_pid);
 	if (describe_name(&o->descriptions, arg, error) < 0)
 		bad_usage("%s", error);
+}
+
+static uint32_t rate(const char *arg)
+{
+	return strcmp(arg, "0") ? number(arg, "max-rate", 1000000) : 0;
+}
+
+static uint32_t redact(const char *arg)
+{
+	static const char *const names[] = { "cmdline", "paths" };
+	uint32_t bits = 0;
+	size_t n;
+
+	for (const char *s = arg; ; s += n + 1) {
+		uint32_t bit = 0;
+
+		n = strcspn(s, ",");
+		for (uint32_t i = 0; i < 2; i++)
+			if (strlen(names[i]) == n && !strncmp(s, names[i], n))
+				bit = 1u << i;
+		if (!bit)
+			bad_usage("--redact %s: cmdline, paths or cmdline,paths is wanted", arg);
+		bits |= bit;
+		if (!s[n])
+			return bits;
+	}
+}
+
+static bool on_or_off(const char *arg, const char *what)
+{
+	if (strcmp(arg, "on") && strcmp(arg, "off"))
+		bad_usage("--%s %s: on or off is wanted", what, arg);
+	return !strcmp(arg, "on");
 }
 
 static error_t parse_serving(int key, char *arg, struct argp_state *state)
@@ -286,12 +349,35 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 	case KEY_INSECURE:
 		o->insecure = true;
 		return 0;
+	case KEY_WEB_CONFIG:
+		o->web_config = arg;
+		return 0;
+	case KEY_MAX_RATE:
+		o->max_rate = rate(arg);
+		return 0;
+	case KEY_REDACT:
+		o->redact = redact(arg);
+		return 0;
+	case KEY_AUDIT:
+		o->audit = on_or_off(arg, "audit");
+		return 0;
 	case KEY_ALLOW_HOST:
 		if (o->n_hosts == OPTIONS_MAX_HOSTS || strlen(arg) > 253)
 			bad_usage("--allow-host %s: too long, or too many", arg);
 		o->hosts[o->n_hosts++] = arg;
 		return 0;
+	case KEY_CONFIG: /* taken before */
+		if (o->config && strcmp(arg, o->config) != 0)
+			bad_usage("--config %s: one file, and the option in full, is wanted", arg);
+		return 0;
+	case KEY_CHECK_CONFIG:
+		return 0;
+	case KEY_CHECK:
+		o->check = true;
+		return 0;
 	case ARGP_KEY_ARG:
+		if (o->check)
+			return parse_common('p', arg, state);
 		bad_usage("%s: not understood (pprofd record PROFILE writes one profile)", arg);
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -380,6 +466,70 @@ static const struct argp recording_argp = {
 	       "An interrupt (Ctrl-C) or SIGTERM ends the window; what was seen so far is written.",
 };
 
+/* Which file, before anything else is parsed: what stands in it comes first. NULL: none is to be read. */
+static const char *find_config(int argc, char **argv, bool *ret_check)
+{
+	static const char *const no_run[] = { "--help", "-?", "--usage", "--version", "-V" };
+	const char *path = OPTIONS_CONFIG;
+
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		for (size_t k = 0; k < sizeof(no_run) / sizeof(no_run[0]); k++)
+			if (!strcmp(argv[i], no_run[k]))
+				return NULL;
+		if (!strcmp(argv[i], "--check-config"))
+			*ret_check = true;
+		else if (!strcmp(argv[i], "--config") && i + 1 < argc)
+			path = argv[++i];
+		else if (!strncmp(argv[i], "--config=", 9))
+			path = argv[i] + 9;
+	}
+	return path;
+}
+
+static void say_config(const struct config *c)
+{
+	argp_parser_t parser;
+
+	for (size_t i = 0; i < c->n; i++) {
+		const struct argp_option *o = settings_find(&serving_argp, c->items[i].key, &parser);
+
+		if (o && o->arg && c->items[i].value)
+			printf("--%s=%s\n", c->items[i].key, c->items[i].value);
+		else if (o && !settings_is_off(o, &c->items[i]))
+			printf("--%s\n", c->items[i].key);
+	}
+}
+
+/* The options point into it for as long as we run. */
+static void read_config(int argc, char **argv, struct options *o)
+{
+	static struct config c;
+	char error[CONFIG_MAX_TEXT];
+	bool check = false;
+	int r;
+
+	o->config = find_config(argc, argv, &check);
+	if (!o->config)
+		return;
+	bad_status = check ? 1 : EXIT_BAD_USAGE;
+	r = strcmp(o->config, "none") ? config_read(o->config, &c, error) : 0;
+	if (r == -ENOENT && !strcmp(o->config, OPTIONS_CONFIG))
+		r = 0;
+	if (r < 0)
+		bad_usage("%s:%s%s", o->config, *error ? "" : " ", *error ? error : r == -EFBIG ? "larger than 64 KiB" : strerror(-r));
+	for (size_t i = 0; i < c.n; i++) {
+		snprintf(where, sizeof(where), "%.*s:%u: ", BROKER_MAX_PATH - 1, o->config, c.items[i].line);
+		if (settings_apply(&serving_argp, o, &c.items[i], error) < 0)
+			bad_usage("%s", error);
+	}
+	*where = '\0';
+	bad_status = EXIT_BAD_USAGE;
+	if (!check)
+		return;
+	say_config(&c);
+	exit(0);
+}
+
 /* What is behind -- is no option of ours. Never returns where nothing is. */
 static int take_command(int argc, char **argv, struct options *o)
 {
@@ -396,7 +546,8 @@ static int take_command(int argc, char **argv, struct options *o)
 
 void options_parse(int argc, char **argv, struct options *ret)
 {
-	struct options o = { .hz = 100, .lease_s = 600, .seconds = OPTIONS_MAX_SECONDS, .now = true, .max_overhead = 20000 };
+	struct options o = { .hz = 100, .lease_s = 600, .seconds = OPTIONS_MAX_SECONDS, .now = true, .max_overhead = 20000,
+			     .max_rate = 1000, .audit = true };
 	const struct argp *argp = &serving_argp;
 
 	argv[0] = (char *)"pprofd";
@@ -407,10 +558,14 @@ void options_parse(int argc, char **argv, struct options *ret)
 		argv[0] = (char *)"pprofd record";
 	}
 	if (!o.record)
+	{
 		argc = take_command(argc, argv, &o);
+		read_config(argc, argv, &o);
+	}
 	if (argp_parse(argp, argc, argv, 0, NULL, &o))
 		exit(EXIT_BAD_USAGE);
-	if (!o.record && !o.n_listeners)
+	o.default_listener = !o.record && !o.n_listeners;
+	if (o.default_listener)
 		o.listeners[o.n_listeners++] = "localhost:6060";
 	*ret = o;
 }

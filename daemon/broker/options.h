@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* options.h - the command line, as values. Checks shapes only: whether the process exists or the
+/* options.h - the command line and the configuration file, as values. Checks shapes only: whether the process exists or the
  * port is free is found out later, by whoever needs it. */
 
 #include <stdbool.h>
@@ -16,6 +16,7 @@
 #define OPTIONS_MAX_LISTENERS 16
 #define OPTIONS_MAX_HOSTS 32
 #define OPTIONS_MAX_SECONDS 3600
+#define OPTIONS_CONFIG "/etc/pprofd.conf"
 
 enum { EXIT_BAD_USAGE = 2 };
 
@@ -30,11 +31,16 @@ struct options {
 	char **command;	      /* behind --: to be started and profiled; NULL: none */
 	const char *listeners[OPTIONS_MAX_LISTENERS];
 	unsigned n_listeners;
+	bool default_listener; /* none was named: this is where one would be */
 	const char *hosts[OPTIONS_MAX_HOSTS];
 	unsigned n_hosts;
 	unsigned hz;
 	unsigned lease_s;
 	bool insecure;
+	const char *web_config; /* file, or NULL */
+	uint32_t max_rate;	/* requests a second of one client; 0: any */
+	uint32_t redact;	/* enum broker_redact, bits */
+	bool audit;
 	enum broker_heap_mode heap;
 	enum broker_wait_mode wait;
 	uint32_t max_overhead; /* millionths, or BROKER_NO_LIMIT */
@@ -47,6 +53,8 @@ struct options {
 	const char *debuginfod[FETCH_MAX_URLS];
 	unsigned n_debuginfod;
 	const char *debuginfod_cache; /* directory, or NULL */
+	const char *config; /* the file that has been read, if it is there; or "none" */
+	bool check; /* of the processes: what works? */
 	/* pprofd record */
 	bool record;
 	const char *profile;
@@ -61,3 +69,7 @@ struct options {
 
 /* Never returns for --help, --version and bad usage (one line, exit status 2). */
 void options_parse(int argc, char **argv, struct options *ret);
+
+/* For messages about an option: "FILE:LINE: " or "", and the exit status. */
+const char *options_where(void);
+int options_bad_status(void);

@@ -53,8 +53,8 @@ static const struct ready_made ready_made[] = {
 
 static void __attribute__((noreturn)) refuse(const char *text, const char *why)
 {
-	fprintf(stderr, "pprofd: --track %s: %s\n", text, why);
-	exit(EXIT_BAD_USAGE);
+	fprintf(stderr, "pprofd: %s--track %s: %s\n", options_where(), text, why);
+	exit(options_bad_status());
 }
 
 static void add(struct options *o, const char *text, const struct broker_track *t)

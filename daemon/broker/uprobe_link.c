@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+
 struct uprobe_multi_attr { /* union bpf_attr.link_create with .uprobe_multi */
 	uint32_t prog_fd, target_fd, attach_type, flags;
 	uint64_t path, offsets, semaphores, cookies; /* pointers */
@@ -35,4 +37,22 @@ int uprobe_link(int program, int type, const char *path, const struct uprobe_pla
 	}
 	fd = syscall(SYS_bpf, BPF_LINK_CREATE, &a, sizeof(a) - sizeof(a.pad));
 	return fd < 0 ? -errno : (int)fd;
+}
+
+bool uprobe_link_has_sessions(void)
+{
+	static const struct bpf_insn nothing[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K }, { .code = BPF_JMP | BPF_EXIT } };
+	const struct uprobe_place nowhere = { 0 };
+	union bpf_attr a = { .prog_type = BPF_PROG_TYPE_KPROBE,
+			     .insn_cnt = sizeof(nothing) / sizeof(nothing[0]),
+			     .insns = (uint64_t)(uintptr_t)nothing,
+			     .license = (uint64_t)(uintptr_t)"GPL",
+			     .expected_attach_type = TRACE_UPROBE_SESSION };
+	_cleanup_(closep) int program = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &a, sizeof(a));
+	_cleanup_(closep) int link = -1;
+
+	if (program < 0)
+		return false;
+	link = uprobe_link(program, TRACE_UPROBE_SESSION, "/", &nowhere, 1, 0);
+	return link == -EBADF; /* not a regular file: without sessions it is the attach type that is refused */
 }

@@ -4,6 +4,7 @@
 /* uprobe_link.h - uprobes of one file in one link (BPF_LINK_CREATE with uprobe_multi), which libbpf 1.1 does
  * not know. Owns nothing. */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -20,3 +21,6 @@ struct uprobe_place {
 /* For one process, or 0: any. A descriptor, or -errno. */
 int uprobe_link(int program, int type, const char *path, const struct uprobe_place *places, uint32_t n,
 		pid_t pid);
+
+/* Whether the kernel has links of uprobe sessions: tried with a program that does nothing. */
+bool uprobe_link_has_sessions(void);

@@ -12,6 +12,7 @@
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/kept.h"
 #include "daemon/serve/contention.h"
+#include "daemon/serve/door/redact.h"
 #include "daemon/serve/encode.h"
 #include "daemon/serve/gperftools.h"
 #include "daemon/serve/index.h"
@@ -62,6 +63,8 @@ static void answer_cmdline(const struct asking *s)
 	}
 	while (b->n < MAX_CMDLINE && (n = read(fd, buffer, sizeof(buffer))) > 0)
 		bytes_add(b, buffer, (size_t)n);
+	if (c->redact & BROKER_REDACT_CMDLINE)
+		redact_cmdline(b);
 	for (size_t i = 0; s->gperftools && i < b->n; i++) /* there, each has a line */
 		if (b->data[i] == '\0')
 			b->data[i] = '\n';
@@ -87,10 +90,8 @@ static enum session_wait wait_alone(const struct asking *s, int64_t until_ns, in
 	return SESSION_WAITED;
 }
 
-static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd)
+static enum session_wait wait_one(const struct asking *s, int64_t until_ns, int target_fd)
 {
-	const struct asking *s = context;
-
 	if (s->a->finish_fd >= 0)
 		return wait_alone(s, until_ns, target_fd);
 	switch (http_wait(s->q, until_ns, target_fd)) {
@@ -106,6 +107,17 @@ static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd
 	return SESSION_WAITED;
 }
 
+static enum session_wait wait_for(void *context, int64_t until_ns, int target_fd)
+{
+	const struct asking *s = context;
+	int64_t began = monotonic_ns();
+	enum session_wait r = wait_one(s, until_ns, target_fd);
+
+	if (s->waited_ns)
+		*s->waited_ns += monotonic_ns() - began;
+	return r;
+}
+
 /* Go: an int64 in base 10, else 30; ours is at most an hour. */
 static int64_t window_seconds(const struct query *q)
 {
@@ -115,31 +127,6 @@ static int64_t window_seconds(const struct query *q)
 	if (!text || !query_int(text, &v) || v <= 0)
 		return ANSWER_DEFAULT_SECONDS;
 	return v < ANSWER_MAX_SECONDS ? v : ANSWER_MAX_SECONDS;
-}
-
-int asking_spell(const struct asking *s, struct naming *n)
-{
-	return namer_spell(s->a->core, s->demangle, n);
-}
-
-/* False: it has been answered. */
-static bool take_demangle(struct asking *s)
-{
-	static const char *const names[] = { [DEMANGLE_NONE] = "none",
-					     [DEMANGLE_SIMPLE] = "simple",
-					     [DEMANGLE_FULL] = "full" };
-	const char *text = query_get(&s->q->query, "demangle");
-
-	s->demangle = DEMANGLE_SIMPLE;
-	for (unsigned i = 0; text && i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(text, names[i]))
-			continue;
-		s->demangle = (enum symbolizer_demangle)i;
-		text = NULL;
-	}
-	if (text)
-		http_error(s->ret, 400, "unknown demangle: none, simple and full are known");
-	return !text;
 }
 
 static int encode_gperftools(const struct asking *s, const struct capture *capture, const struct naming *n)
@@ -473,17 +460,8 @@ static void answer_symbol(const struct asking *s)
 		http_error(s->ret, 500, "cannot look up symbols: %s", strerror(-r));
 }
 
-void answer_profile(struct asking *s, const char *name)
+static void run_profile(struct asking *s, const struct profile *p, const char *name)
 {
-	const char *alias = s->gperftools ? NULL : asking_godeltaprof(s, name);
-	const struct profile *p = profile_find(alias ? alias : name);
-
-	if (s->q->post && (!p || p->arm != PROFILE_SYMBOL)) {
-		method_not_allowed(s->ret);
-		return;
-	}
-	if (!take_demangle(s))
-		return;
 	if (p && p->arm == PROFILE_CUMULATIVE)
 		carry_wait(s->a->core, s->target);
 	if (!p)
@@ -504,6 +482,27 @@ void answer_profile(struct asking *s, const char *name)
 		answer_cmdline(s);
 	if (p && p->arm == PROFILE_CUMULATIVE && s->ret->status == 200)
 		carry_save(s->a->core, s->target);
+}
+
+void answer_profile(struct asking *s, const char *name)
+{
+	const char *alias = s->gperftools ? NULL : asking_godeltaprof(s, name);
+	const struct profile *p = profile_find(alias ? alias : name);
+	size_t row = p ? (size_t)(p - profiles) : n_profiles;
+	int64_t began = monotonic_ns(), waited = 0;
+
+	if (s->q->post && (!p || p->arm != PROFILE_SYMBOL)) {
+		method_not_allowed(s->ret);
+		return;
+	}
+	if (!asking_demangle(s))
+		return;
+	s->ret->capture = !p || p->arm != PROFILE_SYMBOL;
+	s->ret->pid = s->target->pid;
+	s->waited_ns = &waited;
+	tally_begin(&s->a->core->tally, row);
+	run_profile(s, p, name);
+	tally_end(&s->a->core->tally, row, monotonic_ns() - began - waited);
 }
 
 /* Rows that the profile has, as in Go; 0 of cmdline and profile. */
@@ -580,7 +579,8 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 		return;
 	}
 	if (!name && !old) {
-		not_found(ret);
+		if (!answer_service(&s))
+			not_found(ret);
 		return;
 	}
 	name = old ? old : name;

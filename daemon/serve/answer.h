@@ -10,7 +10,7 @@
 
 #define ANSWER_MAX_SECONDS 3600
 #define ANSWER_DEFAULT_SECONDS 30
-#define ANSWER_MAX_CAPTURES 48 /* at a time; more are told to come back */
+#define ANSWER_MAX_CAPTURES 512 /* at a time; more are told to come back */
 
 struct answers {
 	struct core *core;

@@ -90,3 +90,27 @@ int asking_cursor(const struct asking *s, int64_t (*now)[2], size_t n, struct ca
 		say(all, ret, now_ns, capture);
 	return r;
 }
+
+int asking_spell(const struct asking *s, struct naming *n)
+{
+	return namer_spell(s->a->core, s->demangle, n);
+}
+
+bool asking_demangle(struct asking *s)
+{
+	static const char *const names[] = { [DEMANGLE_NONE] = "none",
+					     [DEMANGLE_SIMPLE] = "simple",
+					     [DEMANGLE_FULL] = "full" };
+	const char *text = query_get(&s->q->query, "demangle");
+
+	s->demangle = DEMANGLE_SIMPLE;
+	for (unsigned i = 0; text && i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(text, names[i]))
+			continue;
+		s->demangle = (enum symbolizer_demangle)i;
+		text = NULL;
+	}
+	if (text)
+		http_error(s->ret, 400, "unknown demangle: none, simple and full are known");
+	return !text;
+}

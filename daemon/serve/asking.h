@@ -19,6 +19,7 @@ struct asking {
 	struct http_response *ret;
 	enum symbolizer_demangle demangle;
 	bool gperftools; /* /pprof/...: counts under addresses, as gperftools' clients read them */
+	int64_t *waited_ns; /* for its window to end */
 	struct merge *merge; /* not NULL: the capture is a part of it, and is not written */
 	bool cursor;	 /* delta_...: since this client has asked last */
 };
@@ -29,6 +30,8 @@ bool asking_known_format(const char *format);
 bool asking_delta_seconds(const struct asking *s, int64_t *ret);
 /* False: it has been answered. */
 bool asking_wait_delta(const struct asking *s, int64_t seconds);
+/* ?demangle=. False: it has been answered. */
+bool asking_demangle(struct asking *s);
 /* Names as ?demangle= wants them, before they are written and after all else. 0 or -ENOMEM. */
 int asking_spell(const struct asking *s, struct naming *n);
 /* In the format that was asked for; spells the names. */
@@ -46,6 +49,8 @@ int asking_cursor(const struct asking *s, int64_t (*now)[2], size_t n, struct ca
 const char *asking_gperftools(struct asking *s, const char *name);
 const char *asking_godeltaprof(struct asking *s, const char *name);
 
+/* What a machine asks that looks after pprofd. False: it is no such path. */
+bool answer_service(const struct asking *s);
 void answer_profile(struct asking *s, const char *name);
 void answer_trace(const struct asking *s);
 void answer_heap(const struct asking *s, const struct profile *p);

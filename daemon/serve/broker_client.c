@@ -191,6 +191,21 @@ int broker_fetch(struct broker_client *b, const struct broker_fetch *q, struct b
 	return err;
 }
 
+int broker_usage(struct broker_client *b, struct broker_usage *ret)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_USAGE, NULL, 0);
+	if (err == 0 && b->record.n != sizeof(*ret))
+		err = -EBADMSG;
+	if (err == 0)
+		memcpy(ret, b->record.data, sizeof(*ret));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
 int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uint32_t *ret_place)
 {
 	return open_in_place(b, BROKER_DEBUG, q, sizeof(*q), ret_place);
@@ -277,6 +292,25 @@ int broker_threads(struct broker_client *b, uint32_t target, enum broker_threads
 	struct broker_threads q = { target, what };
 
 	return ask_fd(b, BROKER_THREADS, &q, sizeof(q));
+}
+
+int broker_web(struct broker_client *b, uint32_t generation, struct record *ret)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_WEB, &generation, sizeof(generation));
+	if (err == 0 && !b->record.n) {
+		err = 1;
+	} else if (err == 0 && b->record.n == sizeof(struct broker_web)) {
+		*ret = b->record;
+		b->record.n_fds = 0;
+	} else if (err == 0) {
+		err = -EBADMSG;
+	}
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
 }
 
 int broker_created(struct broker_client *b)

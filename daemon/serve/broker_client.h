@@ -71,6 +71,11 @@ int broker_custom_off(struct broker_client *b, uint32_t target);
 int broker_look(struct broker_client *b, uint32_t target);
 /* A file for the last word of a target; -ENOENT: none is wanted. */
 int broker_keep(struct broker_client *b, uint32_t target);
+/* What pprofd itself takes. */
+int broker_usage(struct broker_client *b, struct broker_usage *ret);
+/* The web configuration, where it is not that generation any more: 0 and a record of struct broker_web, whose
+ * descriptors are the caller's; 1: it still is. */
+int broker_web(struct broker_client *b, uint32_t generation, struct record *ret);
 /* The two files in which its counts outlive us. 0 or -errno. */
 int broker_carry(struct broker_client *b, uint32_t target, int ret_fds[2]);
 int broker_symbolizer(struct broker_client *b);

@@ -31,6 +31,7 @@
 #include "daemon/serve/ring.h"
 #include "daemon/serve/sources.h"
 #include "daemon/serve/table.h"
+#include "daemon/serve/tally.h"
 #include "daemon/serve/target.h"
 #include "daemon/serve/threads/created.h"
 #include "daemon/serve/totals.h"
@@ -45,6 +46,7 @@ struct core {
 	uint64_t period_ns;
 	int stop_fd; /* readable: the daemon ends */
 	uint64_t secret; /* of addresses that must tell nothing */
+	uint32_t redact; /* enum broker_redact, bits */
 
 	pthread_mutex_t arming_lock;
 	bool kept_armed;
@@ -102,6 +104,7 @@ struct core {
 	struct traces traces;
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;
+	struct tallies tally; /* atomic */
 	int wake_fd; /* eventfd: the watcher looks again */
 };
 

@@ -13,20 +13,21 @@
 
 #include "base/hash.h"
 #include "daemon/serve/clock.h"
+#include "daemon/serve/http_door.h"
 #include "daemon/serve/http_guard.h"
+#include "daemon/serve/http_log.h"
 #include "daemon/serve/http_peer.h"
 #include "daemon/serve/http_response.h"
-#include "daemon/serve/log.h"
 #include "daemon/serve/path.h"
 
 #define STACK_SIZE ((size_t)512 * 1024) /* handlers encode protobuf and deflate on it */
 #define FAREWELL_NS (NS_PER_S / 2)	/* for answers to the requests that a stop ends */
 #define SLOWEST 16384			/* bytes a second that a client must take */
 #define STREAM_BLOCK ((size_t)32 * 1024)
-#define N_SEEN 16
 
 struct listener {
 	int fd;
+	bool tls;
 	struct MHD_Daemon *daemon;
 };
 
@@ -41,9 +42,11 @@ struct http {
 	size_t n_listeners;
 	int stop_fd;
 	pthread_cond_t ended;
-	pthread_mutex_t lock;  /* guards n_open and seen */
+	pthread_mutex_t lock;  /* guards n_open */
 	unsigned n_open;       /* requests between their head and the end of their answer */
-	uint64_t seen[N_SEEN]; /* hashes of MHD's messages */
+	struct http_tally tally; /* atomic */
+	struct http_log log;
+	struct http_door *door;
 };
 
 /* One request and its answer. */
@@ -52,6 +55,7 @@ struct exchange {
 	struct MHD_Connection *mhd;
 	struct http_guard_client *client;
 	char *target;
+	const char *host, *accept; /* in MHD's memory, as long as the request lasts */
 	uint64_t who;
 	struct path path;
 	struct bytes upload;
@@ -67,6 +71,9 @@ struct exchange {
 	bool head;
 	struct bytes part; /* of a stream */
 	size_t n_sent;	   /* of the part */
+	uint64_t n_streamed;
+	int64_t began_ns;
+	char user[HTTP_DOOR_MAX_USER]; /* who has shown who he is */
 };
 
 static int64_t in_seconds(unsigned s)
@@ -115,6 +122,7 @@ static ssize_t read_stream(void *context, uint64_t at, char *to, size_t max)
 	n = x->part.n - x->n_sent < max ? x->part.n - x->n_sent : max;
 	memcpy(to, x->part.data + x->n_sent, n);
 	x->n_sent += n;
+	x->n_streamed += n;
 	http_guard_set(h->guard, x->client, in_seconds(h->limits.idle_timeout_s + (unsigned)(n / SLOWEST)));
 	return (ssize_t)n;
 }
@@ -143,10 +151,13 @@ static enum MHD_Result answer(struct exchange *x)
 	if (!r)
 		return MHD_NO;
 	http_response_head(&x->response, x->close, r);
+	http_door_headers(h->door, r);
 	if (x->old)
 		MHD_set_response_options(r, MHD_RF_HTTP_1_0_SERVER, MHD_RO_END);
 	http_guard_set(h->guard, x->client,
 		       in_seconds(h->limits.idle_timeout_s + (unsigned)(n / SLOWEST)));
+	if (x->response.status < HTTP_MAX_CODE)
+		__atomic_add_fetch(&h->tally.answers[x->response.status], 1, __ATOMIC_RELAXED);
 	done = MHD_queue_response(x->mhd, x->response.status, r);
 	MHD_destroy_response(r);
 	return done;
@@ -167,11 +178,19 @@ static void redirect(struct exchange *x)
 	bytes_puts(&x->response.location, x->path.location);
 }
 
+/* NULL: no TLS. */
+static void *session_of(struct MHD_Connection *c)
+{
+	const union MHD_ConnectionInfo *i = MHD_get_connection_info(c, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+	return i ? i->tls_session : NULL;
+}
+
 static void judge(struct exchange *x, const char *method, const struct http_peer_head *d)
 {
 	const union MHD_ConnectionInfo *size =
 		MHD_get_connection_info(x->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-	struct http_peer_asked asked = { .fd = x->client->fd, .old = x->old };
+	struct http_peer_asked asked = { .fd = x->client->fd, .old = x->old, .tls = http_door_tls(x->client) };
 	bool known = x->post || !strcmp(method, "GET") || !strcmp(method, "HEAD");
 	int r = path_parse(x->target, &x->path);
 
@@ -186,6 +205,8 @@ static void judge(struct exchange *x, const char *method, const struct http_peer
 		refuse(x, HTTP_TEXT, 400, "400 Bad Request");
 	else if (http_peer_refuses(&x->http->names, x->http->peers, d, &asked, &x->response))
 		x->refused = true;
+	else if (http_door_refuses(x->http->door, x->client, d, session_of(x->mhd), x->user, &x->response))
+		x->refused = true;
 	else if (r == PATH_REDIRECT)
 		redirect(x);
 	else if (d->n_length && strtoull(d->length, NULL, 10) > x->http->limits.max_body)
@@ -197,14 +218,8 @@ static void judge(struct exchange *x, const char *method, const struct http_peer
 static uint64_t who_asks(const struct http_guard_client *c, const struct http_peer_head *d)
 {
 	const char *agent = d->agent ? d->agent : "";
-	struct ucred user = { .uid = (uid_t)-1 };
-	socklen_t n = sizeof(user);
-	uint64_t h;
+	uint64_t h = c->is_ip ? hash_bytes(HASH_SEED, c->address, sizeof(c->address)) : hash_u64(HASH_SEED, c->uid);
 
-	if (c->is_ip)
-		h = hash_bytes(HASH_SEED, c->address, sizeof(c->address));
-	else
-		h = getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &user, &n) < 0 ? 0 : hash_u64(HASH_SEED, user.uid);
 	return hash_bytes(h, agent, strlen(agent));
 }
 
@@ -220,14 +235,19 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
 	struct http_peer_head d = { 0 };
 
 	x->begun = true;
+	x->began_ns = monotonic_ns();
+	http_guard_set(h->guard, x->client, 0); /* the head is here, and a password may have to wait */
 	x->old = !strcmp(version, "HTTP/1.0");
 	x->post = !strcmp(method, "POST");
 	pthread_mutex_lock(&h->lock);
 	h->n_open++;
+	__atomic_store_n(&h->tally.n_open, h->n_open, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&h->lock);
 	MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, on_header, &d);
 	judge(x, method, &d);
 	x->who = who_asks(x->client, &d);
+	x->host = x->path.authority ? x->path.authority : d.host;
+	x->accept = d.accept;
 	x->unread = x->refused && has_body(&d);
 	x->keep = !x->old && !x->close && !x->unread &&
 		  (!d.connection || !strcasecmp(d.connection, "keep-alive"));
@@ -261,6 +281,10 @@ static void run(struct exchange *x, const char *method)
 		.path = x->path.text,
 		.raw_query = x->path.raw_query,
 		.client = x->who,
+		.host = x->host,
+		.accept = x->accept,
+		.tally = &x->http->tally,
+		.tls = http_door_tls(x->client) != NULL,
 		.head = !strcmp(method, "HEAD"),
 		.post = x->post,
 		.client_fd = x->client->fd,
@@ -297,6 +321,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const
 	http_guard_set(x->http->guard, x->client, 0);
 	if (!x->refused)
 		run(x, method);
+	if (x->response.hang_up)
+		__atomic_add_fetch(&x->http->tally.n_hung_up, 1, __ATOMIC_RELAXED);
 	return x->response.hang_up ? MHD_NO : answer(x);
 }
 
@@ -342,20 +368,25 @@ static void on_completed(void *context, struct MHD_Connection *c, void **state,
 	const union MHD_ConnectionInfo *size =
 		MHD_get_connection_info(c, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
 	struct http_guard_client *client;
-	bool keep, unread;
+	bool keep, unread, tls;
 
 	if (!x)
 		return;
 	client = x->client;
+	tls = http_door_tls(client) != NULL;
 	keep = x->keep && x->begun && why == MHD_REQUEST_TERMINATED_COMPLETED_OK;
 	/* Not begun: MHD has refused the head by itself. */
 	unread = (x->unread && why == MHD_REQUEST_TERMINATED_COMPLETED_OK) ||
 		 (!x->begun && why == MHD_REQUEST_TERMINATED_WITH_ERROR);
+	if (x->begun)
+		http_door_tell(h->door, client, &(struct http_door_told){ &x->response, x->user, x->target, x->began_ns,
+									  x->n_streamed });
 	client->n_wanted += (size ? size->header_size : 0) + x->n_upload;
 	*state = NULL;
 	if (x->begun) {
 		pthread_mutex_lock(&h->lock);
 		h->n_open--;
+		__atomic_store_n(&h->tally.n_open, h->n_open, __ATOMIC_RELAXED);
 		pthread_cond_signal(&h->ended);
 		pthread_mutex_unlock(&h->lock);
 	}
@@ -363,9 +394,10 @@ static void on_completed(void *context, struct MHD_Connection *c, void **state,
 	http_guard_set(h->guard, client, 0);
 	if (unread)
 		http_guard_drain(client, h->stop_fd);
-	if (keep)
+	if (keep && !tls)
 		http_guard_idle(client, h->stop_fd, in_seconds(h->limits.idle_timeout_s));
-	http_guard_set(h->guard, client, in_seconds(h->limits.head_timeout_s));
+	/* what TLS has read cannot be counted, so there the next head may take as long as it may be awaited */
+	http_guard_set(h->guard, client, in_seconds(tls && keep ? h->limits.idle_timeout_s : h->limits.head_timeout_s));
 }
 
 static void on_connection(void *context, struct MHD_Connection *c, void **state,
@@ -377,8 +409,10 @@ static void on_connection(void *context, struct MHD_Connection *c, void **state,
 
 	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
 		/* MHD closes the socket after this. */
-		if (*state)
+		if (*state) {
+			http_door_close(*state);
 			http_guard_drop(h->guard, *state);
+		}
 		*state = NULL;
 		return;
 	}
@@ -387,7 +421,7 @@ static void on_connection(void *context, struct MHD_Connection *c, void **state,
 	i = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
 	*state =
 		http_guard_add(h->guard, i->connect_fd, from, in_seconds(h->limits.head_timeout_s));
-	if (!*state)
+	if (!*state || http_door_open(h->door, *state, session_of(c)) < 0)
 		shutdown(i->connect_fd, SHUT_RDWR);
 }
 
@@ -395,7 +429,10 @@ static enum MHD_Result on_accept(void *context, const struct sockaddr *from, soc
 {
 	struct http *h = context;
 
-	return http_guard_admits(h->guard, from, n) ? MHD_YES : MHD_NO;
+	bool admitted = http_guard_admits(h->guard, from, n);
+
+	__atomic_add_fetch(admitted ? &h->tally.n_connections : &h->tally.n_refused, 1, __ATOMIC_RELAXED);
+	return admitted ? MHD_YES : MHD_NO;
 }
 
 /* Escapes are path.c's: MHD leaves the text as it came. */
@@ -404,79 +441,30 @@ static size_t on_unescape(void *context, struct MHD_Connection *c, char *text)
 	return strlen(text);
 }
 
-/* What clients can make MHD say at will. */
-static bool is_chatter(const char *text)
-{
-	static const char *const chatter[] = {
-		"Application reported internal error", /* a handler's hang_up */
-		"Connection ", /* was closed by the remote side, rejected by on_accept... */
-		"Socket has been disconnected",
-		"Error processing request",
-		"Failed to send",
-		"Failed to parse",
-		"Too large value",
-		"Not enough memory in pool",
-		"Server reached connection limit",
-		"Closing connection (",
-	};
-
-	for (size_t i = 0; i < sizeof(chatter) / sizeof(*chatter); i++) {
-		if (!strncmp(text, chatter[i], strlen(chatter[i])))
-			return true;
-	}
-	return false;
-}
-
-/* Each of MHD's own messages once. */
-static bool is_new(struct http *h, uint64_t hash)
-{
-	size_t i = 0;
-	bool new;
-
-	pthread_mutex_lock(&h->lock);
-	while (i < N_SEEN && h->seen[i] && h->seen[i] != hash)
-		i++;
-	new = i < N_SEEN && !h->seen[i];
-	if (new)
-		h->seen[i] = hash;
-	pthread_mutex_unlock(&h->lock);
-	return new;
-}
-
-static void on_log(void *context, const char *format, va_list ap)
-	__attribute__((format(printf, 2, 0)));
-
-static void on_log(void *context, const char *format, va_list ap)
-{
-	const struct timespec nap = { .tv_nsec = 100 * NS_PER_MS };
-	char text[256];
-
-	vsnprintf(text, sizeof(text), format, ap);
-	text[strcspn(text, "\r\n")] = '\0';
-	/* Out of descriptors, MHD's thread would spin: it forgets its at_limit in this mode. */
-	if (!strncmp(text, "Error accepting", 15))
-		nanosleep(&nap, NULL);
-	if (!is_chatter(text) && is_new(context, hash_bytes(HASH_SEED, text, strlen(text))))
-		log_line("http: %s", text);
-}
-
 static int start(struct http *h, struct listener *l)
 {
+	/* The door gives each connection its certificate; this only makes MHD start without one. */
+	struct MHD_OptionItem tls[] = { { MHD_OPTION_HTTPS_CERT_CALLBACK, 0, http_door_no_certificate },
+					{ MHD_OPTION_END, 0, NULL } };
+	struct MHD_OptionItem none[] = { { MHD_OPTION_END, 0, NULL } };
+	unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+
 	/* ITC: without it MHD would stop by a shutdown of the listening socket, which the
 	 * broker holds too. No MHD timeout: http_guard.h says why. The logger comes first, or it
 	 * misses what the other options have to say. */
-	l->daemon =
-		MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL_INTERNAL_THREAD |
-					 MHD_USE_ITC | MHD_USE_ERROR_LOG,
-				 0, on_accept, h, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log,
-				 h, MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_CONNECTION_LIMIT,
-				 h->limits.max_connections, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-				 MHD_OPTION_CONNECTION_MEMORY_LIMIT, 2 * h->limits.max_head,
-				 MHD_OPTION_THREAD_STACK_SIZE, STACK_SIZE,
-				 MHD_OPTION_URI_LOG_CALLBACK, on_target, h,
-				 MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, h,
-				 MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-				 MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
+	l->tls = http_door_wants_tls(h->door, l->fd);
+	l->daemon = MHD_start_daemon(flags | (l->tls ? (unsigned)MHD_USE_TLS : 0), 0, on_accept, h, on_request, h,
+				     MHD_OPTION_EXTERNAL_LOGGER, http_log_say, &h->log,
+				     MHD_OPTION_LISTEN_SOCKET, l->fd,
+				     MHD_OPTION_CONNECTION_LIMIT, h->limits.max_connections,
+				     MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+				     MHD_OPTION_CONNECTION_MEMORY_LIMIT, 2 * h->limits.max_head,
+				     MHD_OPTION_THREAD_STACK_SIZE, STACK_SIZE,
+				     MHD_OPTION_URI_LOG_CALLBACK, on_target, h,
+				     MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, h,
+				     MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+				     MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+				     MHD_OPTION_ARRAY, l->tls ? tls : none, MHD_OPTION_END);
 	if (l->daemon)
 		return 0;
 	l->fd = -1; /* closed after some failures only: rather leaked than closed twice */
@@ -492,6 +480,8 @@ static int start_all(struct http *h)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = http_guard_new(h->limits.max_connections, h->limits.max_per_address, &h->guard);
+	if (!r)
+		r = http_door_new(h->peers, &h->door);
 	for (size_t i = 0; i < h->n_listeners && !r; i++)
 		r = start(h, &h->listeners[i]);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -507,6 +497,7 @@ static struct http *http_empty(size_t n)
 		return NULL;
 	h->stop_fd = -1;
 	pthread_mutex_init(&h->lock, NULL);
+	http_log_init(&h->log);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&h->ended, &monotonic);
@@ -573,6 +564,7 @@ void http_free(struct http *h)
 		close_fd(&h->listeners[i].fd);
 	}
 	http_guard_free(h->guard);
+	http_door_free(h->door);
 	close_fd(&h->stop_fd);
 	pthread_cond_destroy(&h->ended);
 	pthread_mutex_destroy(&h->lock);

@@ -5,7 +5,8 @@
  *
  * Owns the listeners and their connections: a thread a connection, with a blocking handler. Refuses
  * before the handler sees anything: methods, foreign Host headers (DNS rebinding), cross-site
- * browser requests, unknown peers of Unix sockets, too many connections, slow or large request
+ * browser requests, unknown peers of Unix sockets, clients without a password or a certificate where
+ * there is to be one (http_door.h), too many connections and requests, slow or large request
  * heads and bodies. Knows no targets and no maps; the handler answers. libmicrohttpd is seen by
  * http.c alone. */
 
@@ -22,12 +23,24 @@ struct http_request {
 	const char *path;  /* clean, then percent-decoded (path.h): for comparing, never for opening */
 	const char *raw_query; /* behind the '?', undecoded; "" */
 	struct query query;
+	const char *host;   /* what we were called: a Host header that has been let through; NULL: HTTP/1.0 without */
+	const char *accept; /* NULL: anything */
+	const struct http_tally *tally; /* of the server that asks; NULL: there is none */
 	uint64_t client; /* who asks: a hash of its address (of a Unix socket: the user) and User-Agent */
-	bool head, post;
+	bool head, post, tls;
 	const void *body; /* POST */
 	size_t n_body;
 	int client_fd; /* poll it for POLLRDHUP while working; see http_wait */
 	int stop_fd;   /* readable when the daemon stops */
+};
+
+/* What was answered since the start; read without a lock. */
+#define HTTP_MAX_CODE 600
+struct http_tally {
+	uint64_t answers[HTTP_MAX_CODE]; /* by status */
+	uint64_t n_hung_up;   /* the client had gone before there was an answer */
+	uint64_t n_connections, n_refused; /* taken; of too many */
+	unsigned n_open;      /* requests now */
 };
 
 enum http_kind {
@@ -36,6 +49,9 @@ enum http_kind {
 	HTTP_BINARY,	/* application/octet-stream, nosniff, attachment; filename */
 	HTTP_ERROR,	/* text, and X-Go-Pprof: 1 */
 	HTTP_REDIRECT,	/* text/html; Location */
+	HTTP_JSON,	/* application/json, nosniff */
+	HTTP_METRICS,	/* text/plain; version=0.0.4: Prometheus's text */
+	HTTP_OPENMETRICS,
 };
 
 /* An answer that is made while it is sent; in the connection's thread. */
@@ -55,6 +71,10 @@ struct http_response {
 	struct bytes location; /* HTTP_REDIRECT */
 	const char *allow;  /* with 405 */
 	bool hang_up;	    /* no answer: the client is gone */
+	unsigned retry_after_s; /* Retry-After; 0: none */
+	bool challenge;	    /* with 401 */
+	bool capture;	    /* something of a process was read: for the audit */
+	int32_t pid;	    /* which; 0: none */
 	bool exited;	    /* X-Pprofd-Target: exited */
 };
 
@@ -75,9 +95,13 @@ struct http_peers {
 	size_t n_uids;
 	const char *const *hosts; /* more names that the Host header may bear; "*": any */
 	size_t n_hosts;
+	struct web *web; /* --web.config.file; NULL: there is none */
+	unsigned max_rate; /* requests a second of one client; 0: any */
+	bool audit; /* a line for each capture */
 };
 
 struct http;
+struct web;
 
 /* Takes the listening sockets (also on failure). Serves from before it returns. `peers` is
  * borrowed until http_free. 0 or -errno. */

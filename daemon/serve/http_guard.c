@@ -19,8 +19,8 @@
 	(5 * NS_PER_S) /* a client that is slower than that may lose the answer to a reset */
 
 const struct http_limits http_default_limits = {
-	.max_connections = 64,
-	.max_per_address = 16,
+	.max_connections = 704, /* 512 captures, and those who are told to come back */
+	.max_per_address = 640,
 	.idle_timeout_s = 60,
 	.head_timeout_s = 10,
 	.max_head = 32 * 1024,
@@ -144,12 +144,17 @@ struct http_guard_client *http_guard_add(struct http_guard *g, int fd, const str
 					 int64_t deadline_ns)
 {
 	struct http_guard_client *c = calloc(1, sizeof(*c));
+	struct ucred user = { .uid = (uid_t)-1 };
+	socklen_t n_user = sizeof(user);
 	int peek = PEEK_START;
 
 	if (!c)
 		return NULL;
 	c->fd = fd;
 	c->is_ip = ip_address(from, c->address);
+	c->uid = (uid_t)-1;
+	if (!c->is_ip && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &n_user) == 0)
+		c->uid = user.uid;
 	if (!c->is_ip)
 		setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &peek, sizeof(peek));
 	pthread_mutex_lock(&g->lock);

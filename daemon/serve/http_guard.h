@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "base/cleanup.h"
 
@@ -23,6 +24,8 @@ struct http_guard_client {
 	int64_t deadline_ns; /* 0: none */
 	bool is_ip;
 	unsigned char address[16]; /* IPv6, or IPv4 mapped into it */
+	uid_t uid; /* of a Unix socket */
+	struct web_config *web; /* what it began with (http_door.h); or NULL */
 	uint64_t n_wanted; /* bytes that the requests so far were made of, as far as known */
 	struct http_guard_client *prev, *next;
 };

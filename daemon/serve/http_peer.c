@@ -9,6 +9,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "daemon/serve/door/tls.h"
+
 #define NAME_MAX_LENGTH 255 /* RFC 1035, 2.3.4 */
 #define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
@@ -147,6 +149,10 @@ void http_peer_header(struct http_peer_head *d, const char *name, const char *va
 		d->foreign |= !http_peer_site(value);
 	} else if (!strcasecmp(name, "User-Agent")) {
 		d->agent = value;
+	} else if (!strcasecmp(name, "Accept")) {
+		d->accept = value;
+	} else if (!strcasecmp(name, "Authorization")) {
+		d->authorization = d->authorization ? "several" : value;
 	} else if (!strcasecmp(name, "Origin")) {
 		d->origin = d->origin ? "several" : value;
 	}
@@ -173,8 +179,15 @@ static bool refuses_framing(const struct http_peer_head *d, bool old, struct htt
 	return false;
 }
 
+static bool is_certified(const struct tls *tls, const char *host)
+{
+	char name[NAME_MAX_LENGTH + 1];
+
+	return tls && cut_name(host, name) && tls_is_named(tls, name);
+}
+
 static bool refuses_host(const struct http_peer_names *own, const struct http_peers *peers,
-			 const char *host, struct http_response *ret)
+			 const char *host, const struct tls *tls, struct http_response *ret)
 {
 	switch (host ? http_peer_host(own, peers, host) : HTTP_PEER_OK) {
 	case HTTP_PEER_OK:
@@ -182,6 +195,8 @@ static bool refuses_host(const struct http_peer_names *own, const struct http_pe
 	case HTTP_PEER_MALFORMED:
 		return refuse(ret, 400, "400 Bad Request: malformed Host header");
 	case HTTP_PEER_FOREIGN:
+		if (is_certified(tls, host))
+			return false;
 		break;
 	}
 	http_error(ret, 403,
@@ -217,7 +232,7 @@ bool http_peer_refuses(const struct http_peer_names *own, const struct http_peer
 		       const struct http_peer_head *d, const struct http_peer_asked *asked,
 		       struct http_response *ret)
 {
-	return refuses_framing(d, asked->old, ret) || refuses_host(own, peers, d->host, ret) ||
-	       refuses_host(own, peers, asked->authority, ret) ||
+	return refuses_framing(d, asked->old, ret) || refuses_host(own, peers, d->host, asked->tls, ret) ||
+	       refuses_host(own, peers, asked->authority, asked->tls, ret) ||
 	       refuses_sender(peers, d, asked, ret);
 }

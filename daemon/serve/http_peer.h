@@ -23,7 +23,7 @@ struct http_peer_names {
 struct http_peer_head {
 	unsigned n_host, n_length, n_encoding;
 	const char *host, *length, *encoding, *connection;
-	const char *origin, *agent;
+	const char *origin, *agent, *accept, *authorization;
 	bool foreign; /* a Sec-Fetch-Site of another site */
 	bool malformed;
 };
@@ -32,6 +32,7 @@ struct http_peer_asked {
 	int fd;		       /* the connection */
 	const char *authority; /* of an absolute target, or NULL */
 	bool old;	       /* HTTP/1.0 */
+	const struct tls *tls; /* what the connection is under: its certificate's names are ours; or NULL */
 };
 
 enum http_peer_verdict { HTTP_PEER_OK, HTTP_PEER_MALFORMED, HTTP_PEER_FOREIGN };

@@ -8,6 +8,8 @@
 
 #include "daemon/serve/path.h"
 
+#define RETRY_S 5
+
 void http_error(struct http_response *ret, unsigned status, const char *format, ...)
 {
 	_cleanup_(freep) char *text = NULL;
@@ -55,11 +57,23 @@ void http_response_head(const struct http_response *a, bool close, struct MHD_Re
 		[HTTP_BINARY] = "application/octet-stream",
 		[HTTP_ERROR] = "text/plain; charset=utf-8",
 		[HTTP_REDIRECT] = "text/html; charset=utf-8",
+		[HTTP_JSON] = "application/json",
+		[HTTP_METRICS] = "text/plain; version=0.0.4; charset=utf-8",
+		[HTTP_OPENMETRICS] = "application/openmetrics-text; version=1.0.0; charset=utf-8",
 	};
+
+	char seconds[16];
 
 	MHD_add_response_header(r, "Content-Type", types[a->kind]);
 	if (a->kind != HTTP_REDIRECT)
 		MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+	MHD_add_response_header(r, "Cross-Origin-Resource-Policy", "same-origin");
+	if (a->challenge)
+		MHD_add_response_header(r, "WWW-Authenticate", "Basic realm=\"pprofd\", charset=\"UTF-8\"");
+	if (a->retry_after_s) {
+		snprintf(seconds, sizeof(seconds), "%u", a->retry_after_s);
+		MHD_add_response_header(r, "Retry-After", seconds);
+	}
 	if (a->kind == HTTP_ERROR)
 		MHD_add_response_header(r, "X-Go-Pprof", "1");
 	if (a->exited)
@@ -80,6 +94,8 @@ void http_response_finish(struct http_response *a)
 		a->body.bad = true;
 	else if (a->kind == HTTP_REDIRECT && !a->body.n)
 		path_redirect_body(&a->body, a->location.data);
+	if (a->status == 503 && !a->retry_after_s)
+		a->retry_after_s = RETRY_S;
 	if (a->body.bad) {
 		bytes_deinit(&a->location);
 		a->allow = NULL;

@@ -17,8 +17,10 @@
 #include "daemon/serve/answer.h"
 #include "daemon/serve/arming.h"
 #include "daemon/serve/clock.h"
+#include "daemon/serve/door/web.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/profile.h"
+#include "daemon/serve/pulse.h"
 #include "daemon/serve/sandbox.h"
 
 #define SOCKET_FD 3
@@ -31,6 +33,8 @@ struct orders {
 	char text[RECORD_MAX]; /* NUL-terminated strings */
 	int fds[MAX_LISTENERS];
 	size_t n_fds;
+	struct web *web; /* NULL: there is none */
+	char web_error[WEB_MAX_ERROR + 32];
 };
 
 static int hear_start(struct core *c, struct record *r, struct orders *ret)
@@ -50,6 +54,7 @@ static int hear_start(struct core *c, struct record *r, struct orders *ret)
 	memcpy(ret->fds, r->fds, r->n_fds * sizeof(int));
 	ret->n_fds = r->n_fds;
 	c->hz = ret->start.hz;
+	c->redact = ret->start.redact;
 	c->period_ns = ret->start.period_ns;
 	c->lease_ns = ret->start.lease_s * NS_PER_S;
 	c->follow = ret->start.follow;
@@ -108,6 +113,22 @@ static int hear_news(struct core *c, struct record *r)
 	return err < 0 ? err : known_orders(&c->known, r);
 }
 
+/* What is wrong with the files of the operator's choice is his to know, and the end. */
+static int hear_web(struct core *c, struct record *r, struct orders *ret)
+{
+	char error[WEB_MAX_ERROR];
+	struct web_config *first;
+	int err = broker_hear(&c->broker, BROKER_WEB, r);
+
+	if (err < 0)
+		return err;
+	err = web_config_new(r, error, &first);
+	if (err == 0)
+		return web_new(&c->broker, first, &ret->web);
+	snprintf(ret->web_error, sizeof(ret->web_error), "--web.config.file: %s", error);
+	return 0;
+}
+
 static int hear_orders(struct core *c, struct orders *ret)
 {
 	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
@@ -119,6 +140,8 @@ static int hear_orders(struct core *c, struct orders *ret)
 		err = hear_tracks(c, r, ret->start.n_tracks);
 	if (err == 0 && !ret->start.one_shot)
 		err = hear_news(c, r);
+	if (err == 0 && ret->start.has_web)
+		err = hear_web(c, r, ret);
 	return err;
 }
 
@@ -234,10 +257,17 @@ static int serve(struct core *c, struct orders *o)
 	pthread_t watcher, news;
 	int err;
 
+	if (*o->web_error) {
+		broker_tell(&c->broker, BROKER_RESULT, -EINVAL, o->web_error);
+		return -EINVAL;
+	}
 	err = -pthread_create(&news, NULL, listen_to_news, c);
 	if (err < 0)
 		return err;
 	peers.n_hosts = host_list(o, hosts);
+	peers.web = o->web;
+	peers.max_rate = o->start.max_rate;
+	peers.audit = o->start.audit;
 	if (core_is_single(c))
 		uids[peers.n_uids++] = c->targets[0].uid; /* one's own process is one's own business */
 	c->rows_moved = rows_moved;
@@ -249,6 +279,8 @@ static int serve(struct core *c, struct orders *o)
 	}
 	broker_tell(&c->broker, BROKER_READY, 0, "");
 	err = start_watching(c, &watcher);
+	if (err == 0)
+		err = pulse_start(c, o->start.alive_ms);
 	if (err < 0)
 		return err;
 	arming_start(c);
@@ -258,6 +290,7 @@ static int serve(struct core *c, struct orders *o)
 		carry_save(c, &c->targets[i]);
 	pthread_join(news, NULL);
 	known_deinit(&c->known);
+	web_free(o->web);
 	cursors_deinit(&a.cursors);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/serve/core.h"
+#include "daemon/serve/door/redact.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/namer_ask.h"
 #include "daemon/serve/shown.h"
@@ -316,6 +317,8 @@ static int build(struct job *j)
 
 		add_location(j, word, raw ? jit : files, raw ? taken_jit : taken);
 	}
+	if (c->redact & BROKER_REDACT_PATHS)
+		redact_naming(j->n);
 	return j->error;
 }
 
@@ -339,11 +342,29 @@ static void begin(struct core *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
-static void end(struct namer *n, pthread_mutex_t *lock)
+/* For whoever may not wait for the symbolizer_lock, which is held. */
+static void note_size(struct core *c)
 {
-	pthread_mutex_lock(lock);
-	n->n_running--;
-	pthread_mutex_unlock(lock);
+	const struct namer *n = &c->namer;
+	const struct names_cache *const caches[] = { &n->cache, &n->full, &n->callees, &n->variables };
+	uint64_t n_bytes = 0, n_addresses = 0, n_emptied = 0;
+
+	for (size_t i = 0; i < sizeof(caches) / sizeof(caches[0]); i++) {
+		n_bytes += names_cache_bytes(caches[i]);
+		n_addresses += caches[i]->addresses.n;
+		n_emptied += caches[i]->n_emptied;
+	}
+	tally_set(&c->tally, TALLY_NAMES_BYTES, n_bytes);
+	tally_set(&c->tally, TALLY_NAMES_ADDRESSES, n_addresses);
+	tally_set(&c->tally, TALLY_NAMES_EMPTIED, n_emptied);
+}
+
+static void end(struct core *c)
+{
+	pthread_mutex_lock(&c->symbolizer_lock);
+	c->namer.n_running--;
+	note_size(c);
+	pthread_mutex_unlock(&c->symbolizer_lock);
 }
 
 int namer_run(struct core *c, const struct target *t, const struct capture *capture,
@@ -368,7 +389,7 @@ int namer_run(struct core *c, const struct target *t, const struct capture *capt
 		pthread_mutex_unlock(&c->symbolizer_lock);
 		pthread_mutex_unlock(&c->lock);
 	}
-	end(&c->namer, &c->symbolizer_lock);
+	end(c);
 	vec_deinit(&j.mapped);
 	names_cache_deinit(&j.jit);
 	if (r < 0)
@@ -401,7 +422,7 @@ int namer_ahead(struct core *c, const uint64_t *words, size_t n)
 
 	begin(c);
 	r = namer_ask(c, NAMER_NAMES, words, n);
-	end(&c->namer, &c->symbolizer_lock);
+	end(c);
 	return r;
 }
 
@@ -446,7 +467,7 @@ int namer_callees(struct core *c, const uint64_t *words, size_t n, struct naming
 		r = j.error;
 	}
 	pthread_mutex_unlock(&c->symbolizer_lock);
-	end(&c->namer, &c->symbolizer_lock);
+	end(c);
 	return r;
 }
 
@@ -480,7 +501,7 @@ int namer_variables(struct core *c, const uint64_t *words, size_t n, char **ret)
 	for (size_t i = 0; i < n && r == 0; i++)
 		ret[i] = words[i] ? variable_text(&c->namer.variables, words[i]) : NULL;
 	pthread_mutex_unlock(&c->symbolizer_lock);
-	end(&c->namer, &c->symbolizer_lock);
+	end(c);
 	return r;
 }
 
@@ -528,7 +549,7 @@ static int spell_full(struct core *c, struct naming *named)
 		r = j.error;
 	}
 	pthread_mutex_unlock(&c->symbolizer_lock);
-	end(&c->namer, &c->symbolizer_lock);
+	end(c);
 	pthread_mutex_lock(&c->lock);
 	c->n_windows--;
 	pthread_mutex_unlock(&c->lock);
@@ -537,11 +558,13 @@ static int spell_full(struct core *c, struct naming *named)
 
 int namer_spell(struct core *c, enum symbolizer_demangle how, struct naming *named)
 {
-	if (how == DEMANGLE_FULL)
-		return spell_full(c, named);
+	int r = how == DEMANGLE_FULL ? spell_full(c, named) : 0;
+
+	if (c->redact & BROKER_REDACT_PATHS)
+		redact_naming(named);
 	for (size_t i = 0; how == DEMANGLE_NONE && i < named->functions.n; i++)
 		named->functions.data[i].name = named->functions.data[i].system_name;
-	return 0;
+	return r;
 }
 
 void namer_deinit(struct namer *n)

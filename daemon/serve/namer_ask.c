@@ -246,6 +246,7 @@ static int ask_unknown(struct job *j, const uint64_t *words, size_t n)
 		pthread_mutex_lock(&c->symbolizer_lock);
 		known = names_cache_find(j->cache, words[i]);
 		pthread_mutex_unlock(&c->symbolizer_lock);
+		tally_add(&c->tally, known ? TALLY_NAMES_HITS : TALLY_NAMES_MISSES, 1);
 		if (!known && vec_push(&j->pending, words[i]) < 0)
 			return -ENOMEM;
 	}

@@ -124,6 +124,20 @@ void names_cache_bound(struct names_cache *c)
 		names_cache_empty(c);
 }
 
+static uint64_t index_bytes(const struct hash_index *x)
+{
+	return x->n_slots * sizeof(*x->slots);
+}
+
+#define VEC_BYTES(v) ((v).cap * sizeof(*(v).data))
+
+uint64_t names_cache_bytes(const struct names_cache *c)
+{
+	return VEC_BYTES(c->addresses) + VEC_BYTES(c->lines) + VEC_BYTES(c->functions) + VEC_BYTES(c->text) +
+	       VEC_BYTES(c->texts) + index_bytes(&c->address_index) + index_bytes(&c->function_index) +
+	       index_bytes(&c->text_index);
+}
+
 void names_cache_deinit(struct names_cache *c)
 {
 	vec_deinit(&c->addresses);

@@ -55,4 +55,6 @@ int names_cache_add_address(struct names_cache *c, struct cached_address a);
 void names_cache_empty(struct names_cache *c);
 /* Empties it when it is full. */
 void names_cache_bound(struct names_cache *c);
+/* What it takes, bytes. */
+uint64_t names_cache_bytes(const struct names_cache *c);
 void names_cache_deinit(struct names_cache *c);

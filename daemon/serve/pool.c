@@ -9,6 +9,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "bpf/heap.h"
+#include "daemon/serve/frame.h"
+
 #define POOL_CHUNK_WORDS (1ul << PP_POOL_BITS)
 
 static size_t stacks_size(const struct pool *p)
@@ -58,7 +61,8 @@ int pool_init(struct pool *p, const struct broker_maps *sizes, const int fds[PP_
 
 		h->folded = calloc(p->n_counts, sizeof(*h->folded));
 		h->row = calloc(p->n_counts, sizeof(*h->row));
-		if (!h->folded || !h->row)
+		h->end = calloc(p->n_counts, sizeof(*h->end));
+		if (!h->folded || !h->row || !h->end)
 			r = -ENOMEM;
 	}
 	return r;
@@ -79,6 +83,7 @@ void pool_deinit(struct pool *p)
 	for (int i = 0; i < 2; i++) {
 		free(p->halves[i].folded);
 		free(p->halves[i].row);
+		free(p->halves[i].end);
 	}
 }
 
@@ -164,6 +169,8 @@ static uint32_t find_row(struct pool *p, struct totals *t, unsigned half, const 
 		words[0] = PP_MARKER(PP_END_TABLE_FULL, 0);
 		n = 1;
 	}
+	p->halves[half].end[(size_t)(c - p->counts) % p->n_counts] =
+		frame_kind(words[n - 1]) == FRAME_MARKER ? (uint8_t)frame_end(words[n - 1]) : PP_END_ZERO;
 	n_labels = label_words(p, t, c->labels, labels);
 	memcpy(name, c->name, sizeof(name));
 	return totals_labelled_row(t, c->target, c->collector, c->item, words, n, name, labels, n_labels);
@@ -272,6 +279,17 @@ static void keep_ended(struct pool *p, struct totals *kept, unsigned old)
 	}
 }
 
+/* How many events, each with its weight. */
+static void count_end(struct pool *p, const struct pp_count *c, unsigned end, uint64_t d)
+{
+	double n = (double)(int64_t)d;
+
+	if (c->collector == PP_HEAP && c->name[1] & PP_SIZE_WEIGHED)
+		n /= 1 << 16;
+	if (c->collector < PP_N_COLLECTORS && end < PP_N_ENDS)
+		p->n_ends[c->collector][end] += n;
+}
+
 static void fold_half(struct pool *p, struct totals *windowed, struct totals *kept, unsigned half)
 {
 	struct pp_count *counts = p->counts + (size_t)half * p->n_counts;
@@ -299,6 +317,7 @@ static void fold_half(struct pool *p, struct totals *windowed, struct totals *ke
 			}
 			h->row[i] = row + 1;
 		}
+		count_end(p, c, h->end[i], d[0]);
 		for (int k = 0; k < 2; k++) {
 			int64_t *total = &t->rows.data[h->row[i] - 1].v[k];
 

@@ -20,6 +20,7 @@
 struct pool_half {
 	int64_t (*folded)[2]; /* n_counts: values already added */
 	uint32_t *row;	      /* n_counts: of totals, + 1; 0: not known yet */
+	uint8_t *end;	      /* n_counts: enum pp_end of the stack, where the row is known */
 };
 
 struct pool {
@@ -40,6 +41,8 @@ struct pool {
 	void *context;
 	uint64_t n_flips, n_bad; /* bad: rows that make no sense */
 	uint64_t n_not_kept;	 /* events that totals had no memory for */
+	/* events folded so far, weighed as profiles show them, by how their stacks end */
+	double n_ends[PP_N_COLLECTORS][PP_N_ENDS];
 };
 
 /* Maps them; the descriptors stay the caller's. */

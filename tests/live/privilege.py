@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""privilege.py - what each of the three processes that are always there holds, and what becomes of the others when one dies.
+"""privilege.py - what each of the four processes that are always there holds, and what becomes of the others when one dies; what
+works with less.
 
 What the sandboxes refuse is tests/unit/test-sandbox.c's; here stands what the kernel says of the
 processes that run."""
@@ -10,6 +11,7 @@ import errno
 import os
 import pathlib
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -20,10 +22,10 @@ from lib import check
 SYS_BPF, SYS_PTRACE = 321, 101  # x86_64
 PTRACE_ATTACH = 16
 BPF_PROG_GET_FD_BY_ID, BPF_MAP_GET_FD_BY_ID, BPF_LINK_GET_FD_BY_ID = 13, 14, 30
-# capability.h: what daemon/broker/child.c keeps; SYS_ADMIN where perf_event_paranoid asks for it
-KEPT = {"DAC_READ_SEARCH": 2, "KILL": 5, "SETGID": 6, "SETUID": 7, "SETPCAP": 8, "SYS_PTRACE": 19,
-        "SYSLOG": 34, "PERFMON": 38, "BPF": 39, "CHECKPOINT_RESTORE": 40}
+# capability.h: what daemon/broker/confine.c keeps; SYS_ADMIN where perf_event_paranoid or the lack of uprobe sessions asks for it
+KEPT = {"DAC_READ_SEARCH": 2, "SYS_PTRACE": 19, "SYSLOG": 34, "PERFMON": 38, "BPF": 39, "CHECKPOINT_RESTORE": 40}
 SYS_ADMIN = 21
+STARTER = {"KILL": 5, "SETGID": 6, "SETUID": 7, "SETPCAP": 8}  # daemon/broker/starter.c
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
@@ -79,20 +81,137 @@ def test_every_thread_of_serve_is_shut_in():
     d.stop()
 
 
+def mask(capabilities):
+    return sum(1 << bit for bit in capabilities.values())
+
+
+def paranoid():
+    return int(pathlib.Path("/proc/sys/kernel/perf_event_paranoid").read_text())
+
+
+def check_sets(pid, expected, also=0):
+    """Exactly these in each set, and no inheritable ones; `also`: such as may be there."""
+    for key in SETS:
+        has = int(lib.status(pid, key), 16) & ~also
+        wanted = 0 if key in ("CapInh", "CapAmb") else expected & ~also
+        check(has == wanted, "%s %x, not %x" % (key, has, wanted))
+
+
 def test_the_broker_keeps_what_it_needs():
     d = lib.Daemon(rungs())
-    d.three()
+    d.profile()
     ours = int(lib.status(os.getpid(), "CapPrm"), 16)
-    allowed = sum(1 << bit for bit in KEPT.values())
-    if int(pathlib.Path("/proc/sys/kernel/perf_event_paranoid").read_text()) > 2:
-        allowed |= 1 << SYS_ADMIN
-    for key in SETS:
-        has = int(lib.status(d.pid, key), 16)
-        check(not has & ~allowed, "%s has %x too many" % (key, has & ~allowed))
-    check(int(lib.status(d.pid, "CapEff"), 16) == allowed & ours, "CapEff %s" %
-          lib.status(d.pid, "CapEff"))
+    check_sets(d.pid, mask(KEPT) & ours | (1 << SYS_ADMIN if paranoid() > 2 else 0), 0 if paranoid() > 2 else 1 << SYS_ADMIN)
     check(lib.status(d.pid, "NoNewPrivs") == "1", "NoNewPrivs")
+    for tid in os.listdir("/proc/%d/task" % d.pid):
+        check(lib.status(d.pid, "Seccomp", int(tid)) == "2", "a thread of the broker is not shut in")
+    starter = d.child("pprofd-starter")
+    check(starter, "no starter")
+    check_sets(starter, mask(STARTER) & ours)
+    check(len(lib.children(d.pid)) == 3, "children: %s" % lib.children(d.pid))
+    check(lib.status(starter, "NoNewPrivs") == "1", "NoNewPrivs of the starter")
+    check(not [x for x in links(starter) if "bpf" in x or "perf_event" in x], "the starter has %s" % links(starter))
     d.stop()
+    lib.eventually(lambda: not lib.alive(starter), "the starter lives")
+
+
+# As another user, with capabilities of the files
+
+
+def copies(capabilities):
+    """The programs, in a directory of their own, and the broker with these capabilities."""
+    to = lib.directory(world=True)
+    for name in ("pprofd", "pprofd-serve", "pprofd-symbolizer"):
+        shutil.copy(lib.BUILD / name, to / name)
+        (to / name).chmod(0o755)
+    bits = mask(capabilities)
+    # linux/capability.h: VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE, {permitted, inheritable} twice
+    os.setxattr(to / "pprofd", "security.capability",
+                struct.pack("<IIIII", 0x02000001, bits & 0xffffffff, 0, bits >> 32, 0))
+    return str(to / "pprofd")
+
+
+AS_NOBODY = ("setpriv", "--reuid", str(lib.NOBODY), "--regid", str(lib.NOBODY), "--clear-groups")
+
+
+def run_check(*arguments, program=None, before=()):
+    """{what: "" or what is missing} of --check, and its exit status."""
+    p = subprocess.run([*before, program or lib.PPROFD, "--check", *[str(a) for a in arguments]], stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=lib.DEADLINE, check=False)
+    check(not p.stderr, "--check says %s" % p.stderr)
+    rows = {}
+    for line in p.stdout.decode().splitlines():
+        match = re.match(r"(.*?) +(available|missing: (.+))$", line)
+        check(match, "--check: %r" % line)
+        rows[match.group(1)] = match.group(3) or ""
+    check(p.returncode == (1 if any(rows.values()) else 0), "status %d of %s" % (p.returncode, rows))
+    return rows
+
+
+def test_another_user_with_capabilities_of_the_file():
+    """Those that loading takes are enough for processes of one's own. Everything is tried."""
+    if paranoid() > 2:
+        lib.skip("perf_event_paranoid is %d: perf events want CAP_SYS_ADMIN" % paranoid())
+    few = {name: KEPT[name] for name in ("BPF", "PERFMON")}
+    program = copies(few)
+    own = lib.Process(*AS_NOBODY, lib.target("rungs"), "600")
+    own.line("^ready")
+    before, lib.PPROFD = lib.PPROFD, program
+    try:
+        d = lib.Daemon(own, before=AS_NOBODY)
+    finally:
+        lib.PPROFD = before
+    p = d.profile(at_least=20)
+    lib.check_complete(p)
+    check(lib.samples(p, "rung_leaf") > 0, "no names")
+    for name in ("goroutine?debug=2", "block?seconds=1", "heap?seconds=1", "threadcreate", "trace?seconds=1"):
+        a = d.get("/debug/pprof/" + name)
+        check(a.status == 200, "%s: %d %s" % (name, a.status, a.text()[:200]))
+    for pid in (d.pid, *d.three()[1:], d.child("pprofd-starter")):
+        check(set(lib.status(pid, "Uid").split()) == {str(lib.NOBODY)}, "Uid of %d" % pid)
+        check(int(lib.status(pid, "CapPrm"), 16) == (mask(few) if pid == d.pid else 0), "CapPrm of %d" % pid)
+        check(lib.status(pid, "NoNewPrivs") == "1", "NoNewPrivs of %d" % pid)
+    check(lib.status(d.pid, "Seccomp") == "2", "Seccomp")
+    d.stop()
+    rows = run_check(own.pid, program=program, before=AS_NOBODY)
+    check(rows.pop("(kernel names)") in ("", "CAP_SYSLOG") and not any(rows.values()), "of one's own: %s" % rows)
+    rows = run_check(os.getpid(), program=program, before=AS_NOBODY)
+    check(rows["process %d" % os.getpid()] == "CAP_SYS_PTRACE", "of another user's: %s" % rows)
+
+
+def test_check_tells_what_is_missing():
+    whole = run_check()
+    check(not any(whole.values()), "with everything: %s" % whole)
+    endpoints = [name for name in whole if name[0] != "("]
+    check(len(endpoints) == 13, "endpoints: %s" % endpoints)
+    for name, missing in (("bpf", endpoints), ("perfmon", endpoints), ("sys_ptrace", ["(other users)"]),
+                          ("dac_read_search", ["(other users)"]), ("checkpoint_restore", ["(deleted files)"])):
+        rows = run_check(before=("setpriv", "--bounding-set=-" + name, "--inh-caps=-" + name))
+        for what in missing:
+            check(rows[what] == ("" if what == "cmdline" else "CAP_" + name.upper()), "without %s: %s: %s" % (name, what, rows[what]))
+        if name not in ("bpf", "perfmon"):
+            check([w for w in rows if rows[w]] == missing, "without %s: %s" % (name, rows))
+    t = rungs()
+    rows = run_check(t.pid, 1 << 22)
+    check("no such process" in rows.pop("process %d" % (1 << 22)) and not any(rows.values()), "of two: %s" % rows)
+
+
+def test_options_of_a_file():
+    t = rungs()
+    file = lib.directory() / "pprofd.conf"
+    file.write_text("# ours\npid: %d\nlisten:\n  - 127.0.0.1:0\nhz: 500\nmax-overhead: none\n" % t.pid)
+    d = lib.Daemon(t, listen=(), arguments=("--config", file))
+    lib.eventually(lambda: d._serving(0), "it serves nowhere")
+    found = re.match(r"http://([^:]*):(\d+)/", d.addresses[0])
+    d.host, d.port = found.group(1), int(found.group(2))
+    check(d.profile().period == 2000000, "not 500 Hz")
+    d.stop()
+    p = subprocess.run([lib.PPROFD, "--config", file, "--check-config"], stdout=subprocess.PIPE, timeout=60, check=False)
+    check(p.returncode == 0 and p.stdout.split()[1:] == [b"--listen=127.0.0.1:0", b"--hz=500", b"--max-overhead=none"],
+          "--check-config: %s" % p.stdout)
+    file.write_text("pid: 1\nhz: [100, 0]\n")
+    p = subprocess.run([lib.PPROFD, "--config", file], stderr=subprocess.PIPE, timeout=60, check=False)
+    check(p.returncode == 2 and p.stderr.startswith(b"pprofd: %s:2: --hz 0: " % bytes(file)), "%s" % p.stderr)
 
 
 def links(pid):

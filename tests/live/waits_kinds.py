@@ -593,7 +593,7 @@ def test_python_with_threads():
     python = next((p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if os.path.exists(p)), None)
     if not python:
         lib.skip("there is no python of the system's")
-    p = lib.Process(python, "-c", GIL, 6)
+    p = lib.Process(python, "-c", GIL, 600)
     d = waitlib.watched(p)
     time.sleep(0.5)
     before = waitlib.get(d)

@@ -199,7 +199,7 @@ static void load(const char *mode)
 {
 	static const char *const names[PP_N_MAPS] = { "pp_targets", "pp_mapping", "pp_rule",
 						      "pp_stack",   "pp_word",	  "pp_count",
-						      "pp_state",   "pp_ring" };
+						      "pp_state",   "pp_ring",    "pp_labels" };
 	struct pp_config config = { .seed = 1, .keep = UINT32_MAX };
 	struct kernel *k = oracle.harness.broker.kernel;
 	struct bpf_object *o;
@@ -215,9 +215,12 @@ static void load(const char *mode)
 		die("open");
 	bpf_map__set_initial_value(bpf_object__find_map_by_name(o, ".rodata"), &config,
 				   sizeof(config));
-	for (int i = 0; i < PP_N_MAPS; i++)
-		bpf_map__reuse_fd(bpf_object__find_map_by_name(o, names[i]),
-				  kernel_map(k, (enum pp_map)i));
+	for (int i = 0; i < PP_N_MAPS; i++) {
+		struct bpf_map *m = names[i] ? bpf_object__find_map_by_name(o, names[i]) : NULL;
+
+		if (m) /* of those that it uses */
+			bpf_map__reuse_fd(m, kernel_map(k, (enum pp_map)i));
+	}
 	bpf_map__reuse_fd(bpf_object__find_map_by_name(o, "pp_slabs"), kernel_slabs(k));
 	bpf_object__for_each_program(p, o) {
 		const char *name = bpf_program__name(p) + strlen("oracle_");

@@ -115,7 +115,7 @@ static int setup_with(void **state, unsigned idle_s, unsigned head_s)
 {
 	static const uid_t uids[] = { 1234567 };
 	static const char *const hosts[] = { "profiles.example.org" };
-	static const struct http_peers peers = { uids, 1, hosts, 1 };
+	static const struct http_peers peers = { .uids = uids, .n_uids = 1, .hosts = hosts, .n_hosts = 1 };
 	const struct http_limits limits = { MAX_CLIENTS, MAX_PER_ADDRESS, idle_s, head_s,
 					    8192,	 MAX_BODY };
 	struct world *w = calloc(1, sizeof(*w));

@@ -273,6 +273,92 @@ static void test_unix_socket_in_no_directory(void **state)
 	assert_int_equal(x->n, 0);
 }
 
+/* A socket as systemd would hand it on. */
+static int made(int family, int type, const char *host, bool listens)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	int fd = socket(family, type | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	if (host) {
+		inet_pton(AF_INET, host, &a.sin_addr);
+		assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	}
+	if (listens)
+		assert_int_equal(listen(fd, 1), 0);
+	return fd;
+}
+
+static int adopt(struct fixture *x, int fd, bool insecure)
+{
+	return listen_adopt(fd, insecure, x->l, MAX, &x->n, x->error);
+}
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static void test_socket_that_is_given_is_taken_and_shown(void **state)
+{
+	struct fixture *x = *state;
+	int fd = made(AF_INET, SOCK_STREAM, "127.0.0.1", true);
+
+	assert_int_equal(adopt(x, fd, false), LISTEN_BOUND);
+	assert_int_equal(x->n, 1);
+	assert_int_equal(x->l[0].fd, fd);
+	assert_true(x->l[0].adopted);
+	assert_memory_equal(x->l[0].shown, "http://127.0.0.1:", 17);
+}
+
+static void test_unix_socket_that_is_given_keeps_its_name(void **state)
+{
+	struct fixture *x = *state;
+
+	assert_int_equal(bind_to(x, x->address, false), LISTEN_BOUND);
+	assert_false(x->l[0].adopted);
+	assert_int_equal(adopt(x, dup(x->l[0].fd), false), LISTEN_BOUND);
+	assert_string_equal(x->l[1].shown, x->address);
+	assert_true(x->l[1].adopted);
+}
+
+static void test_given_sockets_obey_the_rule_of_loopback(void **state)
+{
+	struct fixture *x = *state;
+	int fd = made(AF_INET, SOCK_STREAM, "0.0.0.0", true);
+
+	assert_int_equal(adopt(x, fd, false), LISTEN_INSECURE);
+	assert_non_null(strstr(x->error, "--insecure"));
+	assert_false(is_open(fd));
+	assert_int_equal(x->n, 0);
+	assert_int_equal(adopt(x, made(AF_INET, SOCK_STREAM, "0.0.0.0", true), true), LISTEN_BOUND);
+}
+
+static void test_descriptors_that_are_no_listeners(void **state)
+{
+	struct fixture *x = *state;
+	int file = open("/dev/null", O_RDONLY | O_CLOEXEC), fd = made(AF_INET, SOCK_STREAM, "127.0.0.1", false);
+
+	assert_int_equal(adopt(x, file, false), -ENOTSOCK);
+	assert_false(is_open(file));
+	assert_int_equal(adopt(x, fd, false), -EINVAL);
+	assert_false(is_open(fd));
+	assert_int_equal(adopt(x, made(AF_INET, SOCK_DGRAM, "127.0.0.1", false), false), -EINVAL);
+	assert_int_equal(adopt(x, made(AF_UNIX, SOCK_DGRAM, NULL, false), false), -EINVAL);
+	assert_int_equal(adopt(x, -1, false), -EBADF);
+	assert_int_equal(x->n, 0);
+}
+
+static void test_more_sockets_than_there_is_room_for(void **state)
+{
+	struct fixture *x = *state;
+
+	for (int i = 0; i < MAX; i++)
+		assert_int_equal(adopt(x, made(AF_INET, SOCK_STREAM, "127.0.0.1", true), false), LISTEN_BOUND);
+	assert_int_equal(adopt(x, made(AF_INET, SOCK_STREAM, "127.0.0.1", true), false), -E2BIG);
+	assert_int_equal(x->n, MAX);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -293,6 +379,11 @@ int main(void)
 		TEST(test_unix_socket_that_is_left_over_is_taken),
 		TEST(test_file_that_is_no_socket_is_left_alone),
 		TEST(test_unix_socket_in_no_directory),
+		TEST(test_socket_that_is_given_is_taken_and_shown),
+		TEST(test_unix_socket_that_is_given_keeps_its_name),
+		TEST(test_given_sockets_obey_the_rule_of_loopback),
+		TEST(test_descriptors_that_are_no_listeners),
+		TEST(test_more_sockets_than_there_is_room_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,6 +136,34 @@ static void test_everything_that_serving_knows(void **state)
 	assert_string_equal(x->o->hosts[1], "*");
 }
 
+static void test_doors(void **state)
+{
+	static const char *const wrong[] = { "", "path", "paths,", ",paths", "paths cmdline", "all" };
+	struct fixture *x = *state;
+
+	RUN(x, "--pid", "1");
+	good(x);
+	assert_int_equal(x->o->max_rate, 1000);
+	assert_true(x->o->audit && !x->o->redact && !x->o->web_config);
+	RUN(x, "--pid", "1", "--web.config.file", "w.yml", "--max-rate", "0", "--audit=off", "--redact", "paths,cmdline");
+	good(x);
+	assert_string_equal(x->o->web_config, "w.yml");
+	assert_int_equal(x->o->max_rate, 0);
+	assert_false(x->o->audit);
+	assert_int_equal(x->o->redact, BROKER_REDACT_CMDLINE | BROKER_REDACT_PATHS);
+	RUN(x, "--pid", "1", "--redact", "paths", "--max-rate=7");
+	assert_int_equal(x->o->redact, BROKER_REDACT_PATHS);
+	assert_int_equal(x->o->max_rate, 7);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		RUN(x, "--pid", "1", "--redact", wrong[i]);
+		bad(x, "cmdline, paths or cmdline,paths is wanted");
+	}
+	RUN(x, "--pid", "1", "--audit", "yes");
+	bad(x, "on or off is wanted");
+	RUN(x, "--pid", "1", "--max-rate", "-1");
+	bad(x, "--max-rate");
+}
+
 static void test_everything_that_recording_knows(void **state)
 {
 	struct fixture *x = *state;
@@ -375,6 +403,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_one_pid_is_enough),
 		TEST(test_everything_that_serving_knows),
+		TEST(test_doors),
 		TEST(test_everything_that_recording_knows),
 		TEST(test_numbers_out_of_range_are_one_line_and_status_2),
 		TEST(test_what_is_missing_is_said),

@@ -198,6 +198,15 @@ static int tell(struct core *c, struct target *t, struct threads *to)
 	return r == 0 && to->cycles.n ? check_cycles(c, t, to) : r;
 }
 
+/* The same for /metrics. */
+static void count_losses(struct tallies *to, const struct dump *d)
+{
+	tally_add(to, TALLY_DUMP_LATE, d->n_late);
+	tally_add(to, TALLY_DUMP_DEEP, d->n_deep);
+	tally_add(to, TALLY_DUMP_UNLABELLED, d->n_unlabelled);
+	tally_add(to, TALLY_DUMP_LEFT_OUT, d->n_left_out);
+}
+
 static void say(const struct target *t, const struct threads *from, struct capture *to)
 {
 	const struct dump *d = &from->dump;
@@ -254,6 +263,7 @@ static int read_threads(struct core *c, struct target *t, const struct profile *
 		return r;
 	}
 	say(t, &to, to.capture);
+	count_losses(&c->tally, &to.dump);
 	*ret = to;
 	return 0;
 }

@@ -236,6 +236,8 @@ int trace_next(struct trace_window *w, struct trace_given *ret)
 	pthread_mutex_lock(&w->core->traces.handing);
 	ret->generation.n_lost = n_lost + ret->piece->n_lost;
 	ret->n_no_stack = ret->piece->n_no_stack;
+	tally_add(&w->core->tally, TALLY_TRACE_EVENTS, ret->generation.n_lost);
+	tally_add(&w->core->tally, TALLY_TRACE_STACKS, ret->n_no_stack);
 	ret->generation.frames = frames;
 	ret->generation.context = ret;
 	r = copy_sites(ret);
