@@ -16,6 +16,8 @@ void answer_text(struct answer *a, int status, const char *error);
 /* A descriptor that is given away, or -errno. */
 void answer_fd(struct answer *a, int fd);
 
+void answer_proc(struct broker *b, struct answer *a);
+void answer_object(struct broker *b, struct answer *a);
 void answer_debug(struct broker *b, struct answer *a);
 void answer_fetch(struct broker *b, struct answer *a);
 void answer_dwo(struct broker *b, struct answer *a);

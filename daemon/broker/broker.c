@@ -161,31 +161,6 @@ static void answer_identify(struct broker *b, struct answer *a)
 	a->r->n = sizeof(t);
 }
 
-static void answer_proc(struct broker *b, struct answer *a)
-{
-	const struct broker_proc *q = record_payload(a->r, struct broker_proc);
-
-	if (!q || q->target >= b->n_processes || q->file >= BROKER_N_PROC)
-		a->r->status = -EINVAL;
-	else
-		answer_fd(a, process_open_proc(&b->processes[q->target],
-					     (enum broker_proc_file)q->file));
-	a->r->n = 0;
-}
-
-static void answer_object(struct broker *b, struct answer *a)
-{
-	const struct broker_range *q = record_payload(a->r, struct broker_range);
-	struct broker_file file = { 0 };
-
-	if (!q || q->target >= b->n_processes)
-		a->r->status = -EINVAL;
-	else
-		answer_fd(a, process_open_mapped(&b->processes[q->target], q->start, q->end, &file));
-	memcpy(a->r->data, &file, sizeof(file));
-	a->r->n = sizeof(file);
-}
-
 static void answer_symbolizer(struct broker *b, struct answer *a)
 {
 	child_stop(&b->symbolizer);

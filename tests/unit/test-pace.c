@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#define PP_NATIVE_CLOCK
 #define PP_NATIVE "tests/unit/bpf_native.h"
 #include "bpf/compat.bpf.h"
 
