@@ -249,7 +249,7 @@ int listen_adopt(int fd, bool open, struct listener *to, size_t max, size_t *n, 
 	l.open = a.ss_family != AF_UNIX && !is_loopback((struct sockaddr *)&a);
 	if (l.open && !open) {
 		snprintf(error, LISTEN_MAX_TEXT,
-			 "%.150s, of the .socket unit, is not loopback and there is no authentication: give --web.config.file "
+			 "%.100s, of the .socket unit, is not loopback and there is no authentication: give --web.config.file "
 			 "with users or client certificates, or --insecure to serve it all the same",
 			 l.shown);
 		return LISTEN_INSECURE;

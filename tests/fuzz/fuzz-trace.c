@@ -112,7 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		if (!cut && cursor_left(&c) && at < MAX_EVENTS)
 			continue;
 		ended = now > began ? now : began; /* these are the recorder's own, unlike the events' times */
-		vec_push(&g, ((struct trace_generation){ events + first, at - first, began, ended, head >> 4, frames, NULL }));
+		vec_push(&g, ((struct trace_generation){ events + first, at - first, began, ended, head >> 4, frames, NULL, NULL, 0 }));
 		first = at;
 		began = ended;
 	}

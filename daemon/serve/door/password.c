@@ -164,7 +164,7 @@ static void ended(struct passwords *p, const struct digest *d, bool right)
 static bool fits(const char *hash, const char *password)
 {
 	_cleanup_(freep) struct crypt_data *data = calloc(1, sizeof(*data));
-	const char *got = data ? crypt_r(password, hash, data) : NULL;
+	const char *got = data ? crypt_rn(password, hash, data, sizeof(*data)) : NULL;
 	bool same = got && strlen(got) == strlen(hash) && !gnutls_memcmp(got, hash, strlen(hash));
 
 	if (data)
