@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -74,10 +75,23 @@ static const char *lockdown(void)
 	return " (kernel lockdown is in confidentiality mode, which forbids it)";
 }
 
+/* Only for the words: what the kernel can do is found by trying. */
+static const char *too_old(char to[static 120])
+{
+	struct utsname u;
+	unsigned major, minor;
+
+	if (uname(&u) < 0 || sscanf(u.release, "%u.%u", &major, &minor) != 2 || major > 6 || (major == 6 && minor >= 1))
+		return "";
+	snprintf(to, 120, "; Linux 6.1 or newer is needed, and this is %.64s", u.release);
+	return to;
+}
+
 void diagnose_load(const char *btf, int err, char *to, size_t n)
 {
 	const char *missing[2];
 	int n_missing = lacks(missing, 2);
+	char old[120];
 
 	if ((err == -EPERM || err == -EACCES) && n_missing)
 		snprintf(to, n, "not permitted: %s%s%s missing (run as root, or grant CAP_BPF, "
@@ -86,7 +100,7 @@ void diagnose_load(const char *btf, int err, char *to, size_t n)
 			 n_missing > 1 ? missing[1] : "");
 	else if (err == -EPERM || err == -EACCES)
 		snprintf(to, n, "the kernel does not permit BPF programs: %s%s%s", strerror(-err),
-			 lockdown(), *said ? "" : "");
+			 lockdown(), too_old(old));
 	else if (btf && access(btf, R_OK) < 0)
 		snprintf(to, n, "--btf %s: %s", btf, strerror(errno));
 	else if (!btf && access("/sys/kernel/btf/vmlinux", R_OK) < 0)
@@ -94,8 +108,8 @@ void diagnose_load(const char *btf, int err, char *to, size_t n)
 			 "with CONFIG_DEBUG_INFO_BTF is needed, or --btf FILE)",
 			 strerror(errno));
 	else
-		snprintf(to, n, "cannot load BPF programs: %s%s%s%s (Linux 6.1 or newer is needed)",
-			 strerror(-err), *said ? ": " : "", said, lockdown());
+		snprintf(to, n, "cannot load BPF programs: %s%s%s%s%s", strerror(-err), *said ? ": " : "", said,
+			 lockdown(), *too_old(old) ? old : " (Linux 6.1 or newer is needed)");
 }
 
 void diagnose_perf(int err, char *to, size_t n)
