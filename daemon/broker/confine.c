@@ -115,13 +115,8 @@ static const int ending[] = {
 
 static int end_at(scmp_filter_ctx f)
 {
-	static const scmp_datum_t spaces[] = { CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER,
-					       CLONE_NEWPID, CLONE_NEWNET };
-	int r = seccomp_rule_add(f, SCMP_ACT_TRAP, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX, 0));
+	int r = 0;
 
-	for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]) && r == 0; i++)
-		r = seccomp_rule_add(f, SCMP_ACT_TRAP, SCMP_SYS(clone), 1,
-				     SCMP_A0(SCMP_CMP_MASKED_EQ, spaces[i], spaces[i]));
 	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]) && r == 0; i++)
 		r = seccomp_rule_add(f, SCMP_ACT_TRAP, ending[i], 0);
 	return r;
@@ -139,8 +134,6 @@ static int add_some(scmp_filter_ctx f)
 				    CLONE_NEWPID | CLONE_NEWNET;
 	int r = allow(f, SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, spaces, 0));
 
-	if (r == 0)
-		r = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	/* memory that is never executable */
 	if (r == 0)
 		r = allow(f, SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));

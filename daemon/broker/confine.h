@@ -11,8 +11,8 @@
  * reason to stop. */
 void confine_capabilities(void);
 
-/* The system calls that we make from here on, and no others: those that lead elsewhere (another program, another user, the
- * network, mounts, others' memory) end us with a line; any other, executable memory and devices
- * among them, is answered as one that the kernel does not have. The other processes of ours do not inherit it: their starter (starter.h) must be there. 0 or
- * -errno. */
+/* The system calls that we make from here on, and no others: those that lead elsewhere (another program, another user,
+ * mounts, others' memory) end us with a line; any other, executable memory, the network, namespaces and devices among them, is
+ * answered as one that the kernel does not have. The other processes of ours do not inherit it: their starter (starter.h)
+ * must be there. 0 or -errno. */
 int confine_calls(void);

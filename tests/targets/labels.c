@@ -185,10 +185,10 @@ static void *sleeps(void *unused)
 /* A label for each moment. */
 static void *floods(void *unused)
 {
-	char value[32];
+	char value[64];
 
 	for (unsigned i = 0;; i++) {
-		snprintf(value, sizeof(value), "%p %u", (void *)&value, i);
+		snprintf(value, sizeof(value), "%p %-36u", (void *)&value, i); /* as long as it may be: room runs out sooner */
 		PPROFD_LABEL_SET("request", value);
 		if (i % 64)
 			usleep(1);
