@@ -287,30 +287,36 @@ PP_INLINE int pp_unchanged(const struct pp_pending *p, u64 pointer)
 	return pointer == p->old_pointer && p->old.born && p->size <= p->old.size;
 }
 
-PP_INLINE void pp_returned(struct pt_regs *ctx, struct pp_call *c)
+PP_INLINE void pp_finish(struct pt_regs *ctx, struct pp_call *c, const struct pp_pending *p)
 {
-	struct pp_pending_key key = { .tid = bpf_get_current_pid_tgid(), .sp = ctx->sp - 8 };
-	struct pp_pending *found = bpf_map_lookup_elem(&pp_pending, &key), p;
 	struct pp_start s = { ctx->ip, ctx->sp, ctx->bp, ctx->bx };
 	u64 pointer = ctx->ax;
 
-	if (!found)
-		return;
-	p = *found;
-	bpf_map_delete_elem(&pp_pending, &key);
-	if (p.function == PP_FUNCTION_POSIX_MEMALIGN) {
+	if (p->function == PP_FUNCTION_POSIX_MEMALIGN) {
 		if ((u32)pointer)
 			return;
 		pointer = 0;
-		bpf_probe_read_user(&pointer, 8, (void *)p.where);
+		bpf_probe_read_user(&pointer, 8, (void *)p->where);
 	}
-	if (p.old_pointer && pp_unchanged(&p, pointer)) {
-		if (p.old.born)
-			pp_remember(c, p.old_pointer, &p.old);
+	if (p->old_pointer && pp_unchanged(p, pointer)) {
+		if (p->old.born)
+			pp_remember(c, p->old_pointer, &p->old);
 		return;
 	}
-	if (pointer && p.sampled)
-		pp_heap_add(ctx, c, pointer, &p, &s);
+	if (pointer && p->sampled)
+		pp_heap_add(ctx, c, pointer, p, &s);
+}
+
+/* No copy: 512 bytes of stack are for the whole chain of calls, of the walk and the labels. */
+PP_INLINE void pp_returned(struct pt_regs *ctx, struct pp_call *c)
+{
+	struct pp_pending_key key = { .tid = bpf_get_current_pid_tgid(), .sp = ctx->sp - 8 };
+	struct pp_pending *p = bpf_map_lookup_elem(&pp_pending, &key);
+
+	if (!p)
+		return;
+	pp_finish(ctx, c, p);
+	bpf_map_delete_elem(&pp_pending, &key);
 }
 
 /* Entry and, when this answers 0, return of one call: bpf_get_func_ip is the probed instruction in

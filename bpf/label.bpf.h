@@ -193,17 +193,19 @@ PP_GLOBAL int pp_label_custom(struct pp_words *s, u64 at, u64 from)
 
 PP_GLOBAL int pp_labels_custom(struct pp_words *s, u64 at, u64 from)
 {
-	struct pp_custom_set set;
-	u64 slot;
+	u64 slot, storage, n_set;
 	u32 n = 0;
 
+	/* the words are where the label comes to stand: 512 bytes of stack are for the whole chain of calls */
 	PP_MASK(at, PP_LABEL_AT_MASK);
-	if (!s || bpf_probe_read_user(&from, 8, (void *)from) || !from ||
-	    bpf_probe_read_user(&set, sizeof(set), (void *)from))
+	if (!s || bpf_probe_read_user(&s->w[at], 8, (void *)from) || !s->w[at] ||
+	    bpf_probe_read_user(&s->w[at], sizeof(struct pp_custom_set), (void *)s->w[at]))
 		return 0;
-	for (u32 i = 0; i < PP_LABEL_MAX && i < set.n; i++) {
+	storage = s->w[at];
+	n_set = s->w[at + 1];
+	for (u32 i = 0; i < PP_LABEL_MAX && i < n_set; i++) {
 		slot = at + 1 + n;
-		if (!pp_label_custom(s, slot, set.storage + i * sizeof(struct pp_custom_label)))
+		if (!pp_label_custom(s, slot, storage + i * sizeof(struct pp_custom_label)))
 			continue;
 		PP_MASK(slot, PP_MAX_WORDS);
 		n += PP_LABEL_TEXT_WORDS(s->w[slot]);
