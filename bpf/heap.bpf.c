@@ -181,16 +181,16 @@ PP_INLINE void pp_forget(struct pp_call *c, const struct pp_live *was)
 
 /* An object as a sample: counted, and remembered until it is freed. pointer 0: cannot be known. */
 PP_INLINE void pp_heap_add(struct pt_regs *ctx, struct pp_call *c, u64 pointer,
-			   const struct pp_pending *p, const struct pp_start *start)
+			   u64 size, u32 sampled, const struct pp_start *start)
 {
 	struct pp_event e = { .collector = PP_HEAP, .max_frames = PP_MAX_FRAMES, .labelled = PP_LABELLED,
-			      .v = { 1, p->size }, .start = start, .called = 1 };
-	struct pp_live v = { .born = bpf_ktime_get_ns(), .size = p->size };
-	u64 item = pp_size_class(p->size);
+			      .v = { 1, size }, .start = start, .called = 1 };
+	struct pp_live v = { .born = bpf_ktime_get_ns(), .size = size };
+	u64 item = pp_size_class(size);
 
 	if (!pointer)
 		item |= PP_SIZE_UNKNOWN;
-	if (p->sampled == PP_DRAW_WINDOW) {
+	if (sampled == PP_DRAW_WINDOW) {
 		item |= PP_SIZE_WINDOW;
 		v.print = PP_PRINT_NONE;
 	}
@@ -245,8 +245,10 @@ PP_INLINE void pp_freed(struct pp_call *c, u64 pointer)
 		pp_forget(c, &was);
 }
 
-/* 1: the return is of interest. */
-PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
+enum pp_enter_result { PP_ENTER_NOTHING, PP_ENTER_RETURN, PP_ENTER_NOW };
+
+/* What is to come of the call: its return is of interest; or it is counted now, as it is: *size and *sampled. */
+PP_INLINE int pp_enter(struct pt_regs *ctx, struct pp_call *c, u64 *size, u32 *sampled)
 {
 	struct pp_pending_key key = { .sp = ctx->sp };
 	struct pp_pending p = { 0 };
@@ -265,18 +267,31 @@ PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
 	if (!p.sampled && !p.old.born)
 		return 0;
 	if (c->probe->flags & PP_PROBE_ENTRY_ONLY) {
-		struct pp_start s = { 0, ctx->sp + 8, ctx->bp, ctx->bx };
-
-		if (!bpf_probe_read_user(&s.ip, 8, (void *)ctx->sp))
-			pp_heap_add(ctx, c, 0, &p, &s);
-		return 0;
+		*size = p.size;
+		*sampled = p.sampled;
+		return PP_ENTER_NOW;
 	}
 	key.tid = bpf_get_current_pid_tgid();
 	if (bpf_map_update_elem(&pp_pending, &key, &p, BPF_ANY)) {
 		__sync_fetch_and_add(&c->heap->n_pending_full, 1);
-		return 0;
+		return PP_ENTER_NOTHING;
 	}
-	return 1;
+	return PP_ENTER_RETURN;
+}
+
+/* 1: the return is of interest. In two functions, so that what one has on the stack is gone when the other walks. */
+PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
+{
+	struct pp_start s = { 0, ctx->sp + 8, ctx->bp, ctx->bx };
+	u32 sampled = 0;
+	u64 size = 0;
+	int r = pp_enter(ctx, c, &size, &sampled);
+
+	if (r != PP_ENTER_NOW)
+		return r == PP_ENTER_RETURN;
+	if (!bpf_probe_read_user(&s.ip, 8, (void *)ctx->sp))
+		pp_heap_add(ctx, c, 0, size, sampled, &s);
+	return 0;
 }
 
 /* realloc leaves the object alone when it fails or makes it smaller where it stands. */
@@ -304,7 +319,7 @@ PP_INLINE void pp_finish(struct pt_regs *ctx, struct pp_call *c, const struct pp
 		return;
 	}
 	if (pointer && p->sampled)
-		pp_heap_add(ctx, c, pointer, p, &s);
+		pp_heap_add(ctx, c, pointer, p->size, p->sampled, &s);
 }
 
 /* No copy: 512 bytes of stack are for the whole chain of calls, of the walk and the labels. */
