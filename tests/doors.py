@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""doors.py - the table of rooms and doors in ARCHITECTURE.md, held against the includes.
+"""doors.py - the table of rooms and doors in ARCHITECTURE.md, held against the includes; and a few rules besides.
 
 Each room says which rooms and which outside libraries its files may include. What is not named here is
 open to all: the C library and Linux's own headers."""
@@ -53,6 +53,11 @@ LIBRARIES = {
 }
 LIMITS = {"file": 600, "bpf": 400}
 
+# The day's time jumps: it is for what is shown as a date, and no duration is told by it.
+DAY = re.compile(r"\brealtime_ns\(\)|\btime\(NULL\)|\bgettimeofday\(|CLOCK_REALTIME\b")
+DAY_IS = re.compile(r"time_ns = realtime_ns\(\);|start\.realtime = |secret = |started_ns|clock_ns\(CLOCK_REALTIME\)|"
+                    r"inline int64_t realtime_ns|\(unsigned long long\)time\(NULL\)\);")
+
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
 
 
@@ -90,6 +95,8 @@ def main():
             text = file.read_text()
             n += 1
             check(path, text, problems)
+            problems += [f"{path}:{i}: the day's time, where it is no date" for i, line in enumerate(text.splitlines(), 1)
+                         if path.startswith("daemon/") and DAY.search(line) and not DAY_IS.search(line)]
             if len(text.splitlines()) > LIMITS["file"]:
                 problems.append(f"{path}: more than {LIMITS['file']} lines")
             if not text.startswith("/* SPDX-License-Identifier: "):

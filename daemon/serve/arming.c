@@ -14,7 +14,7 @@ void arming_growth(struct core *c)
 {
 	pthread_mutex_lock(&c->arm_lock);
 	if (broker_arm(&c->broker, PP_GROWTH, c->arm_error[PP_GROWTH]) == 0)
-		c->armed_ns[PP_GROWTH] = realtime_ns();
+		c->armed_ns[PP_GROWTH] = monotonic_ns();
 	else
 		log_line("%s", c->arm_error[PP_GROWTH]);
 	pthread_mutex_unlock(&c->arm_lock);
@@ -87,7 +87,7 @@ static void keep_now(struct core *c, struct target *t)
 		start_all(c);
 	pthread_mutex_lock(&c->scan_lock);
 	t->windows_only = false;
-	t->armed_ns = realtime_ns();
+	t->armed_ns = monotonic_ns();
 	if (c->waits.mapped) {
 		wait_limit(c, t);
 		wait_data_follow(c, t);

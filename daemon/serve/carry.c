@@ -13,7 +13,7 @@
 #include "daemon/serve/frame.h"
 #include "daemon/serve/log.h"
 
-#define MAGIC 0x31797272616370ull /* "pcarry1" */
+#define MAGIC 0x32797272616370ull /* "pcarry2" */
 #define MAX_NAME 4096
 #define MAX_STACK 1024 /* words */
 
@@ -139,7 +139,7 @@ static void fill_head(struct writing *w)
 	w->head.pid = w->t->pid;
 	w->head.start_boottime = w->t->start_boottime;
 	w->head.since_ns = w->t->carry.since_ns;
-	w->head.written_ns = realtime_ns();
+	w->head.written_ns = boottime_ns();
 	w->head.n_gaps = w->t->carry.n_gaps;
 	w->head.gap_ns = w->t->carry.gap_ns;
 	w->head.allocs[0] = n.n_allocs;
@@ -411,11 +411,11 @@ static int begin_image(struct reading *r)
 static void take_over(struct reading *r)
 {
 	struct carry *x = &r->t->carry;
-	int64_t away = realtime_ns() - r->head.written_ns;
+	int64_t away = boottime_ns() - r->head.written_ns;
 
 	x->since_ns = r->head.since_ns;
 	x->n_gaps = r->head.n_gaps + 1;
-	x->gap_ns = r->head.gap_ns + (away > 0 ? away : 0); /* the clock may have been set */
+	x->gap_ns = r->head.gap_ns + (away > 0 ? away : 0);
 	memcpy(x->allocs, r->head.allocs, sizeof(x->allocs));
 	x->n_threads_before = r->head.n_threads_before;
 	x->restored = true;
@@ -502,7 +502,7 @@ void carry_restore(struct core *c, struct target *t)
 
 	if (x->asked)
 		return;
-	x->since_ns = realtime_ns();
+	x->since_ns = boottime_ns();
 	if (broker_carry(&c->broker, t->index, x->fds) == 0) {
 		restore(c, t);
 		pthread_mutex_lock(&c->carry_lock);
@@ -539,7 +539,7 @@ void carry_say(const struct target *t, struct capture *to)
 	if (x->restored)
 		capture_comment(to, "goes on from an earlier pprofd: counted since %.0f s in all; %u times nobody counted, %.1f s "
 				"together, and what happened then is not in here; what is in use is since the last",
-				(double)(realtime_ns() - x->since_ns) / 1e9, x->n_gaps, (double)x->gap_ns / 1e9);
+				(double)(boottime_ns() - x->since_ns) / 1e9, x->n_gaps, (double)x->gap_ns / 1e9);
 	if (x->n_lost)
 		capture_comment(to, "lost: %llu rows of an earlier pprofd (no room)", (unsigned long long)x->n_lost);
 	if (problem)

@@ -25,7 +25,7 @@ struct carry {
 	bool there;	      /* files; before, nothing is kept */
 	int fds[2];	      /* valid if there */
 	uint64_t n_written;
-	int64_t since_ns;     /* realtime: counts begin there, whoever counted */
+	int64_t since_ns;     /* boottime: counts begin there, whoever counted */
 	uint32_t n_gaps;      /* times nobody counted, how long in all: never change once restored */
 	int64_t gap_ns;
 	uint64_t n_lost;      /* rows that found no room */

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* clock.h - the two clocks, in nanoseconds. */
+/*
+ * clock.h - the clocks, in nanoseconds. The day's time jumps: it is what is shown as a date, and no difference of
+ * it is taken (tests/doors.py). What outlives pprofd is told by the time since the boot.
+ */
 
 #include <stdint.h>
 #include <time.h>
@@ -20,6 +23,11 @@ static inline int64_t clock_ns(clockid_t id)
 static inline int64_t monotonic_ns(void)
 {
 	return clock_ns(CLOCK_MONOTONIC);
+}
+
+static inline int64_t boottime_ns(void)
+{
+	return clock_ns(CLOCK_BOOTTIME);
 }
 
 static inline int64_t realtime_ns(void)

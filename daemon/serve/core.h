@@ -90,7 +90,7 @@ struct core {
 
 	pthread_mutex_t arm_lock;
 	uint32_t n_armed[PP_N_COLLECTORS];
-	int64_t armed_ns[PP_N_COLLECTORS];  /* realtime: those that are armed from the start; 0: not */
+	int64_t armed_ns[PP_N_COLLECTORS];  /* monotonic: those that are armed from the start; 0: not */
 	char arm_error[PP_N_COLLECTORS][BROKER_MAX_TEXT];
 
 	struct heap heap; /* scan_lock; its tables never change once `loaded` says, under both

@@ -51,7 +51,7 @@ struct lease_counts {
 };
 void lease_count(struct core *c, struct lease_counts *ret);
 
-/* Since when this target is counted, where all are since `armed_ns` (realtime). */
+/* Since when this target is counted, where all are since `armed_ns` (monotonic). */
 int64_t lease_since(const struct target *t, int64_t armed_ns);
 
 /* Counts of processes that are gone are dropped, where nobody is reading. Takes the core's lock. */

@@ -40,7 +40,7 @@ struct target {
 	bool keeps;	   /* atomic: somebody has, and it does count */
 	uint32_t n_open;   /* lease_lock: requests */
 	int64_t asked_ns;  /* lease_lock: when the last one ended, monotonic */
-	int64_t armed_ns;  /* realtime: since when it counts all the time; 0: since pprofd does */
+	int64_t armed_ns;  /* monotonic: since when it counts all the time; 0: since pprofd does */
 	char comm[16];
 	bool published;	    /* scan_lock: the kernel knows it */
 	uint32_t host_tgid; /* scan_lock, these three */

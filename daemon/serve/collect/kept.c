@@ -87,7 +87,7 @@ static void say(const struct core *c, const struct target *t, const struct tally
 	}
 	capture_comment(to, "%s of process %d (%s): counted since %.0f s, sampled: one of %d; %lld %s, of %lld "
 			"the stack is not complete", to->profile->name, t->pid, t->comm,
-			(double)(realtime_ns() - lease_since(t, c->armed_ns[which])) / 1e9, PP_GROWTH_KEEP,
+			(double)(monotonic_ns() - lease_since(t, c->armed_ns[which])) / 1e9, PP_GROWTH_KEEP,
 			(long long)tally->n, to->profile->values[0].type, (long long)tally->n_broken);
 	carry_say(t, to);
 	capture_comment(to, "a page counts for 4 KiB; of a huge page only the first fault is seen");

@@ -268,7 +268,7 @@ static void attach(struct core *c, struct target *t)
 		attach_file(c, t, &x->files.data[i], 0);
 	}
 	if (x->files.n && !x->armed_ns)
-		x->armed_ns = realtime_ns();
+		x->armed_ns = monotonic_ns();
 	__atomic_store_n(&c->custom.states[t->index].probed, x->files.n != 0, __ATOMIC_SEQ_CST);
 }
 

@@ -161,7 +161,7 @@ static void say_paused(const struct core *c, const struct target *t, const struc
 	capture_comment(to, "%s of process %d (%s): paused for %.1f s now. Values added in %.1f s before: %llu, removed: %llu, "
 			"held then: %llu",
 			to->profile->name, t->pid, t->comm, (double)for_ns / 1e9,
-			(double)(realtime_ns() - for_ns - r->armed_ns) / 1e9,
+			(double)(monotonic_ns() - for_ns - r->armed_ns) / 1e9,
 			(unsigned long long)r->counters.n_added, (unsigned long long)r->counters.n_removed,
 			(unsigned long long)r->n_values);
 	capture_comment(to, "limit: what is held now is not known: the process adds and removes more often than "
@@ -180,7 +180,7 @@ static void say(struct core *c, const struct target *t, const struct custom_read
 	else if (r->armed_ns)
 		capture_comment(to, "%s of process %d (%s): values added since %.0f s: %llu, removed: %llu, held: %llu",
 				to->profile->name, t->pid, t->comm,
-				(double)(realtime_ns() - r->armed_ns) / 1e9,
+				(double)(monotonic_ns() - r->armed_ns) / 1e9,
 				(unsigned long long)r->counters.n_added, (unsigned long long)r->counters.n_removed,
 				(unsigned long long)r->n_values);
 	else

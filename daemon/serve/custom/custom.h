@@ -57,7 +57,7 @@ struct custom_account {
 /* Of one target; guarded by the scan lock. */
 struct target_custom {
 	VEC(struct custom_file) files; /* that have such notes */
-	int64_t armed_ns;	       /* realtime: since when values are seen; 0: not yet */
+	int64_t armed_ns;	       /* monotonic: since when values are seen; 0: not yet */
 	uint32_t n_reserved;	       /* names that are pprofd's own */
 	uint32_t n_full;	       /* names past PP_MAX_CUSTOM */
 	uint32_t n_lost;	       /* sites past a file's bound */
@@ -116,7 +116,7 @@ struct custom_reading {
 	VEC(struct custom_group) groups;
 	uint64_t n_values, n_unknown;
 	uint32_t epoch;
-	int64_t armed_ns;   /* realtime: since when values are seen; 0: they are not */
+	int64_t armed_ns;   /* monotonic: since when values are seen; 0: they are not */
 	int64_t stopped_ns; /* monotonic: until when; 0: it goes on */
 	struct pp_custom_profile counters;
 };

@@ -454,7 +454,7 @@ void heap_follow(struct core *c, struct target *t, bool new_image)
 		h->sides = 0;
 	}
 	if (!h->armed_ns || new_image) {
-		h->armed_ns = realtime_ns();
+		h->armed_ns = monotonic_ns();
 		h->unseen = heap_resident(c, t);
 	}
 	*h->why = '\0';

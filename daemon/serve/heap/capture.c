@@ -91,7 +91,7 @@ static void say_source(const struct core *c, const struct target *t, struct capt
 		[HEAP_TOLD] = "the process's own samples (otel_memory probes)",
 	};
 	const struct target_heap *h = &t->heap;
-	double since = h->armed_ns ? (double)(realtime_ns() - h->armed_ns) / 1e9 : 0;
+	double since = h->armed_ns ? (double)(monotonic_ns() - h->armed_ns) / 1e9 : 0;
 
 	capture_comment(to, "heap of process %d (%s): source: %s%s%s", t->pid, t->comm,
 			sources[h->source], *h->why ? "; " : "", h->why);

@@ -90,7 +90,7 @@ struct target_heap {
 	uint32_t sides; /* enum broker_side: attached now */
 	VEC(struct heap_function) functions;
 	struct heap_budget budget;
-	int64_t armed_ns;   /* realtime */
+	int64_t armed_ns;   /* monotonic */
 	uint64_t unseen;    /* anonymous memory that was resident then, bytes */
 	int64_t epoch_ns;   /* monotonic: objects born before have left in-use */
 	uint32_t n_gaps;    /* times that frees went unseen */

@@ -82,7 +82,7 @@ void created_start(struct core *c)
 		pthread_mutex_unlock(&c->lock);
 		for (uint32_t i = 0; i < c->n_named; i++)
 			count_before(c, &c->targets[i]);
-		c->armed_ns[PP_CREATE] = realtime_ns();
+		c->armed_ns[PP_CREATE] = monotonic_ns();
 	} else {
 		log_line("the creation of threads cannot be seen: %s", *error ? error : strerror(r < 0 ? -r : errno));
 	}
@@ -251,7 +251,7 @@ static void say(struct core *c, const struct target *t, const struct routines *r
 		return;
 	}
 	capture_comment(to, "threads created in process %d (%s): counted since %.0f s", t->pid, t->comm,
-			(double)(realtime_ns() - lease_since(t, c->armed_ns[PP_CREATE])) / 1e9);
+			(double)(monotonic_ns() - lease_since(t, c->armed_ns[PP_CREATE])) / 1e9);
 	carry_say(t, to);
 	for (size_t i = 0; i < r->all.n && i < MAX_ROUTINES; i++)
 		bytes_printf(&text, "%s%s (%u)", i ? ", " : "", naming_function(r->names, r->all.data[i].function)->name,

@@ -280,7 +280,7 @@ static void say(struct core *c, const struct target *t, const struct rows *rows,
 	p = pace_of(c, t);
 	capture_comment(to, "%s of process %d (%s): since %.0f s; %lld waits or releases, of which %lld have "
 			"stacks beyond %d frames and %lld broken ones; %zu waits are not over", to->profile->name,
-			t->pid, t->comm, (double)(realtime_ns() - lease_since(t, c->waits.armed_ns)) / 1e9, (long long)rows->n,
+			t->pid, t->comm, (double)(monotonic_ns() - lease_since(t, c->waits.armed_ns)) / 1e9, (long long)rows->n,
 			(long long)rows->n_truncated, PP_WAIT_FRAMES, (long long)rows->n_broken, n_open);
 	capture_comment(to, "waits: %llu of %llu looked at, of late one of %u; %.3f s of CPU time spent on it, "
 			"at most %.1f us at once",

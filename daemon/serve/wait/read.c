@@ -91,7 +91,7 @@ void wait_load(struct core *c)
 	}
 	pthread_mutex_lock(&c->lock);
 	w->loaded = r == 0;
-	w->armed_ns = r == 0 ? realtime_ns() : 0;
+	w->armed_ns = r == 0 ? monotonic_ns() : 0;
 	pthread_mutex_unlock(&c->lock);
 	for (uint32_t i = 0; r == 0 && w->mode == BROKER_WAIT_ON && i < c->n_named; i++)
 		wait_initial(c, &c->targets[i]);

@@ -39,7 +39,7 @@ struct waits {
 	struct pp_wait_state *states;
 	struct pp_wait_cpu *cpus;
 	struct pp_wait_filter *filter;
-	int64_t armed_ns; /* realtime; 0: not */
+	int64_t armed_ns; /* monotonic; 0: not */
 	struct wait_shown *shown; /* by row of core.kept: the most that an answer has said */
 	size_t n_shown;
 	char error[BROKER_MAX_TEXT];
