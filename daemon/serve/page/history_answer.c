@@ -8,8 +8,8 @@
 
 #include "daemon/serve/clock.h"
 #include "daemon/serve/format/load.h"
+#include "daemon/serve/json.h"
 #include "daemon/serve/page/history.h"
-#include "daemon/serve/page/html.h"
 #include "daemon/serve/page/page.h"
 
 /* Whose captures a place shows: of "/" all, of a name those that were asked for under it and those of who is called so. */
@@ -52,7 +52,7 @@ struct listing {
 static void add_text(struct bytes *b, const char *key, const char *text)
 {
 	bytes_printf(b, ",\"%s\":", key);
-	page_json(b, text);
+	json_string(b, text);
 }
 
 static void add_entry(struct bytes *b, const struct history_entry *e)

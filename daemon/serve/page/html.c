@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "daemon/serve/json.h"
 #include "daemon/serve/page/assets.h"
 #include "daemon/serve/path.h"
 
@@ -29,24 +30,6 @@ static void add_text(struct bytes *b, const char *text)
 		path_escape_html(b, copy);
 	else
 		b->bad = true;
-}
-
-void page_json(struct bytes *b, const char *text)
-{
-	_cleanup_(freep) char *copy = clean(text);
-
-	if (!copy)
-		b->bad = true;
-	bytes_puts(b, "\"");
-	for (const char *s = copy; s && *s;) {
-		size_t n = strcspn(s, "\"\\");
-
-		bytes_add(b, s, n);
-		s += n;
-		if (*s)
-			bytes_printf(b, "\\%c", *s++);
-	}
-	bytes_puts(b, "\"");
 }
 
 static void add_name_of_path(struct bytes *b, const char *name)
@@ -223,20 +206,20 @@ static void add_profiles(struct bytes *b, const struct page_target *t)
 			continue;
 		bytes_puts(&json, first ? "{\"name\":" : ",{\"name\":");
 		first = false;
-		page_json(&json, p->name);
+		json_string(&json, p->name);
 		bytes_puts(&json, ",\"help\":");
-		page_json(&json, p->help);
+		json_string(&json, p->help);
 		bytes_printf(&json, ",\"kind\":\"%s\",\"custom\":%s,\"types\":[", kind_of(p),
 			     p->arm == PROFILE_CUSTOM ? "true" : "false");
 		for (unsigned k = 0; k < p->n_values; k++) {
 			bytes_puts(&json, k ? ",[" : "[");
-			page_json(&json, p->values[k].type);
+			json_string(&json, p->values[k].type);
 			bytes_puts(&json, ",");
-			page_json(&json, p->values[k].unit);
+			json_string(&json, p->values[k].unit);
 			bytes_puts(&json, "]");
 		}
 		bytes_puts(&json, "],\"default\":");
-		page_json(&json, p->default_type ? p->default_type : p->values[p->n_values - 1].type);
+		json_string(&json, p->default_type ? p->default_type : p->values[p->n_values - 1].type);
 		bytes_puts(&json, "}");
 	}
 	bytes_puts(&json, "]");

@@ -44,6 +44,3 @@ struct page_target {
 };
 
 void page_target(struct bytes *b, const struct page_target *t);
-
-/* A JSON string of whatever bytes: UTF-8, without control characters. */
-void page_json(struct bytes *b, const char *text);
