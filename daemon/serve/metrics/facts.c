@@ -40,6 +40,7 @@ const struct facts_why facts_lost[FACTS_N_LOST] = {
 	[FACTS_DUMP_THREADS] = { "thread", "too_many" },
 	[FACTS_TRACE_EVENTS] = { "trace_event", "no_room" },
 	[FACTS_TRACE_STACKS] = { "trace_stack", "no_room" },
+	[FACTS_HISTORY] = { "kept_capture", "no_room" },
 };
 
 const struct facts_why facts_target_lost[FACTS_N_TARGET_LOST] = {
@@ -131,8 +132,7 @@ static void read_custom(const struct core *c, uint32_t slot, struct facts_target
 	ret->custom_s = (double)load(&s->spent_ns) / 1e9;
 }
 
-/* The lock is held. */
-static void read_target(const struct core *c, const struct target *t, struct facts_target *ret)
+void facts_target_read(const struct core *c, const struct target *t, struct facts_target *ret)
 {
 	const struct pp_process *p = &c->tables.processes[t->index];
 
@@ -248,11 +248,13 @@ int facts_read(const struct answers *a, struct facts *ret)
 	read_core(c, ret);
 	for (uint32_t i = 0; i < c->n_targets; i++)
 		if (c->targets[i].pid) /* else the slot is free */
-			read_target(c, &c->targets[i], &ret->targets[ret->n_targets++]);
+			facts_target_read(c, &c->targets[i], &ret->targets[ret->n_targets++]);
 	pthread_mutex_unlock(&c->lock);
 	lease_count(c, &ret->leases);
 	ret->n_known = known_count(&c->known, &ret->known);
 	read_tally(&c->tally, ret);
+	history_count(&c->history, &ret->history);
+	ret->lost[FACTS_HISTORY] = ret->history.n_dropped;
 	ret->lost[FACTS_CURSORS] = load(&a->cursors.n_given_up);
 	read_broker(c, ret);
 	return 0;

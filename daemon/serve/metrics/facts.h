@@ -44,6 +44,7 @@ enum facts_lost {
 	FACTS_DUMP_THREADS,
 	FACTS_TRACE_EVENTS,
 	FACTS_TRACE_STACKS,
+	FACTS_HISTORY,
 	FACTS_N_LOST,
 };
 
@@ -98,6 +99,7 @@ struct facts {
 	uint64_t slab_bytes;
 	bool has_usage; /* the broker has said: */
 	struct broker_usage usage;
+	struct history_counts history;
 	uint64_t n_known; /* processes that are described */
 	struct broker_counts known;
 	struct lease_counts leases;
@@ -108,4 +110,6 @@ struct facts {
 /* Asks the broker, too. 0 or -ENOMEM; facts_deinit in any case. */
 struct answers;
 int facts_read(const struct answers *a, struct facts *ret);
+/* Of one; the core's lock is held. */
+void facts_target_read(const struct core *c, const struct target *t, struct facts_target *ret);
 void facts_deinit(struct facts *f);
