@@ -40,7 +40,7 @@ const live = new Live(base + "-/live", {
   },
   marks: () => shelf.captures.filter((c) => !pid || c.pid === pid).map((c) => c.time),
 });
-const bar = new Toolbar(kinds, view, { change, take, cancel: () => taking.cancel(), pick, swap });
+const bar = new Toolbar(kinds, view, { change, look, take, cancel: () => taking.cancel(), pick, swap });
 
 function kindOf(name) {
   return kinds.find((k) => k.name === name) || { name, kind: "cumulative" };
@@ -55,11 +55,14 @@ function change(what, how) {
 }
 
 let shown = null; // {after, before}: profiles of the view
+let turn = 0; // what was asked for last: answers to what was asked before change nothing
 
 async function open() {
   try {
     if (view.view === "threads") change({ view: "flame" }, "link");
+    const mine = ++turn;
     const [after, before] = await Promise.all([shelf.profile(view.capture), view.before ? shelf.profile(view.before) : null]);
+    if (turn !== mine) return;
     const meta = shelf.meta(view.capture);
     if (meta && !meta.file) view.profile = meta.profile;
     shown = { after, before };
@@ -90,7 +93,6 @@ function follow() {
 
 function complain(e) {
   stage.say(el("p.error", { role: "alert" }, e.message || String(e)));
-  bar.taking(!!taking.running);
 }
 
 async function refresh() {
@@ -113,8 +115,10 @@ async function take() {
   const seconds = bar.secondsFor(kind), words = new URLSearchParams({ keep: "1" });
   if (seconds) words.set("seconds", seconds);
   try {
-    const got = await taking.take(base + "debug/pprof/" + encodeURIComponent(kind.name) + "?" + words, bar.nameOf(kind), seconds,
-      () => bar.taking(!!taking.running));
+    const mine = ++turn, open = shelf.meta(view.capture), aside = !!shown && !!open && open.profile === kind.name;
+    const url = base + "debug/pprof/" + encodeURIComponent(kind.name) + "?" + words;
+    const got = await taking.take(url, bar.nameOf(kind), seconds, aside, (text) => bar.taking(text));
+    if (turn !== mine) return got && refresh();
     if (!got) return shown ? follow() : stage.say(el("p", null, "Cancelled."), el("button", { type: "button", onclick: take }, "Capture"));
     await refresh();
     change({ capture: got.id, zoom: 0 }, "open");
@@ -124,10 +128,12 @@ async function take() {
 }
 
 async function dump() {
+  const mine = ++turn;
   stage.view("threads");
   stage.say(el("p", null, "asking …"));
   try {
     const text = await (await request(base + "debug/pprof/goroutine?debug=2")).text();
+    if (turn !== mine) return;
     stage.threads.show(text);
     stage.quiet();
     follow();
@@ -136,13 +142,26 @@ async function dump() {
   }
 }
 
+/** The same otherwise; of threads, a list and a capture are two answers. */
+function look(which) {
+  if (which === "threads") {
+    change({ view: which });
+    return stage.threads.dump ? undefined : dump();
+  }
+  change({ view: which }, shown ? undefined : "link");
+  if (shown) return;
+  stage.view(which);
+  take();
+}
+
 /** Another profile: its last window where there is one, else a capture of it. */
 function pick(name) {
   const kind = kindOf(name);
   taking.cancel();
   const was = { profile: name, type: "", before: "", beforeType: "", zoom: 0, group: "", filter: "" };
   if (name === "goroutine") {
-    change({ ...was, view: "threads" });
+    shown = null;
+    change({ ...was, capture: "", view: "threads" });
     return dump();
   }
   change({ ...was, view: view.view === "threads" ? "flame" : view.view }, "link");
@@ -156,6 +175,7 @@ function swap() {
 }
 
 async function openFile(file) {
+  performance.mark("open");
   try {
     const { id } = await shelf.open(file);
     taking.cancel();
@@ -176,7 +196,7 @@ function keys(e) {
   if (typing) return;
   const to = {
     "/": () => bar.search.focus(), r: () => change({ reverse: !view.reverse, zoom: 0 }), c: take,
-    f: () => change({ view: "flame" }), t: () => change({ view: "table" }), h: () => bar.panel(),
+    f: () => look("flame"), t: () => look("table"), h: () => bar.panel(),
   }[e.key];
   if (!to) return;
   e.preventDefault();
@@ -227,7 +247,7 @@ function begin() {
 
 /** Shows what the link says, or the CPU of the next five seconds. */
 async function start() {
-  const wanted = view.profile || (kinds.some((k) => k.name === "profile") ? "profile" : (kinds[0] || { name: "profile" }).name);
+  const wanted = (view.view === "threads" && "goroutine") || view.profile || (kinds.some((k) => k.name === "profile") ? "profile" : (kinds[0] || { name: "profile" }).name);
   view.profile = wanted;
   follow();
   if (view.view === "threads") {

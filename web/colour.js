@@ -46,7 +46,7 @@ export function assign(p, column) {
   for (let i = 0; i < n; i++) {
     if (off[i] < off[i + 1]) weight[p.symbols.objects[p.locFrames[p.locOff[locs[off[i]]]] >> 1]] += Math.abs(column[i]);
   }
-  if (p.main) numberOf(p.main);
+  if (p.main && p.symbols.objectNames.includes(p.main)) numberOf(p.main);
   return p.symbols.objectNames.map((name, i) => ({ name, weight: weight[i] }))
     .sort((a, b) => b.weight - a.weight).filter((o) => o.name)
     .map((o) => ({ ...o, number: numberOf(o.name) }));

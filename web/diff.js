@@ -14,7 +14,8 @@ function addTo(symbols, shown, p) {
   return p.symbols.names.map((name, s) => {
     const object = p.symbols.objectNames[p.symbols.objects[s]], key = sameObject(p, object);
     const number = symbols.add(name, key, p.symbols.files[s]);
-    shown.set(key, object);
+    const known = shown.get(key);
+    shown.set(key, known && known !== object && !known.endsWith(" → " + object) ? known + " → " + object : known || object);
     return number;
   });
 }

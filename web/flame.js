@@ -46,6 +46,7 @@ export class Flame {
     this.tip.hidden = true;
     this.size();
     this.view.scrollTop = 0;
+    this.isNew = true;
     this.draw();
   }
 
@@ -102,6 +103,8 @@ export class Flame {
     this.rows = [];
     this.lay();
     this.outline();
+    if (this.isNew) performance.mark("flame");
+    this.isNew = false;
   }
 
   /** The way to what is zoomed to, over the whole width, then all that is in it. */
@@ -172,7 +175,7 @@ export class Flame {
   mark_of(node) {
     const { tree } = this;
     if (!tree.two || !node) return "";
-    return !tree.total[node] ? "＋ " : !tree.total2[node] ? "− " : "";
+    return !tree.total[node] ? "+ " : !tree.total2[node] ? "− " : "";
   }
 
   fitting(text, room) {

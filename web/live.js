@@ -96,7 +96,7 @@ export class Live {
       this.gone(false);
     }
     clearTimeout(this.timer);
-    if (!document.hidden) this.timer = setTimeout(() => this.poll(), EVERY);
+    if (!document.hidden) this.timer = setTimeout(() => this.poll(), this.points.length < 2 ? EVERY / 4 : EVERY);
   }
 
   take(a) {

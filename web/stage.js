@@ -49,6 +49,7 @@ export class Stage {
     this.shown = which;
     for (const v of ["flame", "table", "threads"]) this[v].element.hidden = v !== which;
     this.line.hidden = this.legend.hidden = which !== "flame";
+    this.conditions.hidden = which === "threads" || !this.conditions.firstChild;
     this.notice.hidden = true;
   }
 
@@ -133,7 +134,7 @@ export class Stage {
     const rgb = (c) => "rgb(" + c.join(",") + ")";
     if (this.tree.two) {
       this.legend.replaceChildren(item(swatch(rgb(t.grown)), "grown"), item(swatch(rgb(t.shrunk)), "shrunk"), item(swatch(rgb(t.mixed)), "the same"),
-        item(el("b", null, "＋"), " new"), item(el("b", null, "−"), " gone"), item(swatch("transparent", "lines"), "inlined"),
+        item(el("b", null, "+"), " new"), item(el("b", null, "−"), " gone"), item(swatch("transparent", "lines"), "inlined"),
         el("li", null, "width: the mean of both"));
       return;
     }
@@ -151,6 +152,7 @@ export class Stage {
     const list = (q) => el("ul", null, q.comments.map((c) => el("li", null, c)));
     const first = p.comments.find((c) => /samples|threads/.test(c)) || p.comments[0];
     this.conditions.hidden = !first;
+    this.conditions.replaceChildren();
     if (!first) return;
     this.conditions.replaceChildren(el("summary", null, first), list(p));
     if (before) this.conditions.append(el("h3", null, "Before"), list(before));

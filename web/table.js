@@ -34,7 +34,7 @@ const ONE = [
   { key: "name", text: "Function" }, { key: "object", text: "Object" },
 ];
 const TWO = [
-  { key: "dcum", text: "Δ cum", title: "change, with what it calls" }, { key: "dflat", text: "Δ flat", title: "change in the function itself" },
+  { key: "dflat", text: "Δ flat", title: "change in the function itself; of shares: percentage points" }, { key: "dcum", text: "Δ cum", title: "change, with what it calls" },
   { key: "before", text: "Before", title: "cum, before" }, { key: "after", text: "After", title: "cum, after" },
   { key: "state", text: "", title: "new or gone" }, { key: "name", text: "Function" }, { key: "object", text: "Object" },
 ];
@@ -68,7 +68,7 @@ export class Table {
       }
       this.rows.push(row);
     }
-    if (!this.sort || !(this.two ? TWO : ONE).some((c) => (c.by || c.key) === this.sort)) this.order(this.two ? "dcum" : "flat");
+    if (!this.sort || !(this.two ? TWO : ONE).some((c) => (c.by || c.key) === this.sort)) this.order(this.two ? "dflat" : "flat");
     this.limit = AT_FIRST;
     this.paint();
   }
@@ -95,7 +95,7 @@ export class Table {
   cell(c, r) {
     const value = (x) => (this.shares ? percent(x) : amount(x, this.unit));
     const change = (x) => el("td.number" + (x > 0 ? ".grown" : x < 0 ? ".shrunk" : ""), null,
-      signed(this.shares ? (x * 100).toFixed(2) : amount(x, this.unit), x));
+      signed(this.shares ? (x * 100).toFixed(2) + " pp" : amount(x, this.unit), x));
     if (c.key === "name") {
       return el("td.name", null, el("button.plain", { type: "button", title: "show in the flame graph", onclick: () => this.chosen(r.name) }, r.name || "?"));
     }

@@ -16,13 +16,14 @@ export class Taking {
     if (this.running) this.running.abort();
   }
 
-  /** {id, profile}, or null where it was cancelled; throws Refused and Malformed. changed(): the state of the button. */
-  async take(url, name, seconds, changed) {
+  /** {id, profile}, or null where it was cancelled; throws Refused and Malformed. aside: what is shown stays in sight.
+   * changed(text): the countdown, "" at the end. */
+  async take(url, name, seconds, aside, changed) {
     this.cancel();
     const control = (this.running = new AbortController()), began = performance.now();
     const text = el("b.count"), note = el("p", null, text);
     const ring = el("progress", { max: 1, value: 0, "aria-label": "Time of the capture" });
-    this.stage.say(el("p", null, name + (seconds ? ", " + seconds + " s" : "")), ring, note,
+    if (!aside) this.stage.say(el("p", null, name + (seconds ? ", " + seconds + " s" : "")), ring, note,
       el("button", { type: "button", onclick: () => control.abort() }, "Cancel"));
     this.bar.hidden = false;
     say("capturing " + name + (seconds ? " for " + seconds + " seconds" : ""));
@@ -30,16 +31,16 @@ export class Taking {
       const left = seconds - (performance.now() - began) / 1000;
       if (seconds && left > 0) {
         ring.value = this.bar.value = 1 - left / seconds;
-        text.textContent = left.toFixed(1) + " s";
+        text.textContent = Math.ceil(left) + " s";
       } else {
         ring.removeAttribute("value");
         this.bar.removeAttribute("value");
         text.textContent = seconds ? "names …" : "asking …";
       }
+      if (this.running === control) changed(text.textContent);
     };
     tick();
     const timer = setInterval(tick, 100);
-    changed();
     try {
       return await this.shelf.capture(url, control.signal);
     } catch (e) {
@@ -50,8 +51,8 @@ export class Taking {
       if (this.running === control) {
         this.running = null;
         this.bar.hidden = true;
-        this.stage.quiet();
-        changed();
+        if (!aside) this.stage.quiet();
+        changed("");
       }
     }
   }

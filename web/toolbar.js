@@ -12,7 +12,7 @@ const WINDOWS = [1, 2, 5, 10, 30, 60, 300];
 const MOST_VALUES = 200; // of a label, in the list of what can be filtered
 
 export class Toolbar {
-  /** on: {change(view), take(), cancel(), pick(name), swap()} */
+  /** on: {change(view), look(view), take(), cancel(), pick(name), swap()} */
   constructor(kinds, view, on) {
     this.on = on;
     this.view = view;
@@ -29,7 +29,7 @@ export class Toolbar {
       "aria-label": "Search functions; /regular expression/", oninput: () => on.change({ search: this.search.value }) });
     this.search.addEventListener("keydown", (e) => e.key === "Escape" && this.search.blur());
     this.match = el("output", { id: "match", htmlFor: "search" });
-    this.views = ["flame", "table", "threads"].map((v) => el("button", { type: "button", "data-view": v, onclick: () => on.change({ view: v }) },
+    this.views = ["flame", "table", "threads"].map((v) => el("button", { type: "button", "data-view": v, onclick: () => on.look(v) },
       { flame: "Flame", table: "Table", threads: "List" }[v]));
     this.reverse = el("button", { type: "button", id: "reverse", title: "callers: from the leaf up (r)", onclick: () => on.change({ reverse: !view.reverse, zoom: 0 }) }, "Reverse");
     this.type = this.select("type", "Values", (v) => on.change({ type: v, zoom: 0 }));
@@ -71,9 +71,11 @@ export class Toolbar {
     return kind.kind === "instant" ? 0 : Number(this.window[kind.kind] || (kind.kind === "window" ? 5 : 0));
   }
 
-  taking(yes) {
-    this.busy = yes;
-    this.capture.textContent = yes ? "Cancel" : "Capture";
+  /** The countdown of a capture, or "". */
+  taking(text) {
+    const label = text ? "Cancel, " + text : "Capture";
+    this.busy = !!text;
+    if (this.capture.textContent !== label) this.capture.textContent = label;
   }
 
   found(text) {
@@ -98,6 +100,7 @@ export class Toolbar {
     this.seconds.hidden = kind.kind === "instant";
     options(this.seconds, [...(kind.kind === "window" ? [] : [["", "so far"]]), ...WINDOWS.map((s) => [String(s), s < 60 ? s + " s" : s / 60 + " min"])], this.window[kind.kind]);
     for (const e of [this.type, this.group, this.filter, this.reverse]) e.hidden = threads || !shown;
+    if (view.view === "table") this.reverse.hidden = true;
     this.diff.hidden = threads || !shown || !shown.before;
     if (shown && !threads) this.ofProfile(shown, shelf);
   }

@@ -7,11 +7,13 @@ const MOST_NODES = 4 << 20; // a stack ends where it would need one more; `cut` 
 const NONE = -1;
 
 class Nodes {
-  constructor(two) {
+  /** expected: how many there may be; it grows where they are more. */
+  constructor(two, expected) {
     this.n = 0;
     this.two = two;
-    this.allot(1 << 14);
-    this.table = new Int32Array(1 << 16).fill(NONE);
+    const size = 1 << Math.min(20, Math.max(10, 32 - Math.clz32(expected)));
+    this.allot(size);
+    this.table = new Int32Array(size * 2).fill(NONE);
     this.add(NONE, NONE);
   }
 
@@ -59,7 +61,7 @@ class Nodes {
   }
 
   widen() {
-    this.table = new Int32Array(this.table.length * 4).fill(NONE);
+    this.table = new Int32Array(this.table.length * 2).fill(NONE);
     for (let i = 1; i < this.n; i++) this.table[this.slot(this.parent[i], this.frame[i])] = i;
   }
 }
@@ -88,8 +90,8 @@ function groups(p, key) {
 /** values: a column of numbers, one a sample; values2: another, for a difference.
  * options: reverse, group (a label's key), filter ({key, value}). */
 export function build(p, values, values2, options = {}) {
-  const nodes = new Nodes(!!values2);
   const { off, locs, n, sets } = p.samples, { locOff, locFrames } = p;
+  const nodes = new Nodes(!!values2, locs.length / 3);
   const keep = kept(p, options.filter), group = options.group ? groups(p, options.group) : null;
   const reverse = !!options.reverse;
   let cut = 0, deepest = 0;
