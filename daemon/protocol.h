@@ -79,6 +79,8 @@ enum broker_request {
 	BROKER_LABELS,	   /* struct broker_labels, uint64_t thread_pointers[n] -> fd: for each uint64_t n_words, and
 			    * the words of its labels */
 	BROKER_USAGE,	   /* what pprofd itself takes -> struct broker_usage */
+	BROKER_STATS,	   /* struct broker_who[n]: what known processes take, slot or none -> struct broker_stat[n] */
+	BROKER_CMDLINE,	   /* struct broker_who -> fd of its command line; -ESRCH */
 	BROKER_SYMBOLIZER, /* starts the symbolizer afresh (killing the one there is) -> its socket */
 	BROKER_READY,	  /* serve -> broker, no answer: it listens */
 	BROKER_ALIVE,	  /* serve -> broker, no answer: it runs, and its innermost lock comes free */
@@ -382,6 +384,20 @@ struct broker_usage {
 	uint64_t n_symbolizers; /* that were started */
 	char version[32];
 };
+
+/* A process of BROKER_NEWS. */
+struct broker_who {
+	uint64_t known;
+	int32_t pid;
+	uint32_t pad;
+};
+#define BROKER_MAX_STATS 512 /* in one question */
+
+struct broker_stat { /* all 0: it has ended */
+	uint64_t cpu_ns, resident_bytes;
+	uint32_t n_threads, pad;
+};
+_Static_assert(BROKER_MAX_STATS * sizeof(struct broker_stat) <= RECORD_MAX, "an answer fits");
 
 struct broker_wait {
 	uint32_t n_cpus; /* rows of PP_WAIT_MAP_CPU / PP_MAX_PROCESSES */

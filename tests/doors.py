@@ -48,8 +48,8 @@ LIBRARIES = {
     r"seccomp\.h": ["symbolizer/sandbox.c", "daemon/broker/confine.c", "daemon/serve/sandbox.c", "daemon/fetch/sandbox.c", "daemon/serve/trace/call.c"],
     r"gnutls/.*": ["daemon/serve/door/tls.c", "daemon/serve/door/password.c"],
     r"crypt\.h": ["daemon/serve/door/password.c"],
-    r"zlib\.h": ["daemon/serve/encode.c", "symbolizer/"],
-    r"protobuf-c/.*": ["daemon/serve/encode.c", "proto/"],
+    r"zlib\.h": ["daemon/serve/encode.c", "daemon/serve/format/gunzip.c", "symbolizer/"],
+    r"protobuf-c/.*": ["daemon/serve/encode.c", "daemon/serve/format/load.c", "proto/"],
 }
 LIMITS = {"file": 600, "bpf": 400}
 

@@ -26,6 +26,8 @@ void answer_context(struct broker *b, struct answer *a);
 void answer_web(struct broker *b, struct answer *a);
 void answer_labels(struct broker *b, struct answer *a);
 void answer_usage(struct broker *b, struct answer *a);
+void answer_stats(struct broker *b, struct answer *a);
+void answer_cmdline(struct broker *b, struct answer *a);
 void answer_carry(struct broker *b, struct answer *a);
 void answer_bind(struct broker *b, struct answer *a);
 void answer_release(struct broker *b, struct answer *a);

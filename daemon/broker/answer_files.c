@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -108,6 +109,52 @@ void answer_usage(struct broker *b, struct answer *a)
 	usage_read(b, &u);
 	memcpy(a->r->data, &u, sizeof(u));
 	a->r->n = sizeof(u);
+}
+
+void answer_stats(struct broker *b, struct answer *a)
+{
+	struct broker_stat all[BROKER_MAX_STATS];
+	const struct broker_known *k;
+	struct broker_who who;
+	uint32_t n = a->r->n / sizeof(who);
+
+	if (a->r->n % sizeof(who) || n > BROKER_MAX_STATS) {
+		a->r->status = -EINVAL;
+		a->r->n = 0;
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		memcpy(&who, a->r->data + i * sizeof(who), sizeof(who));
+		k = census_find_pid(&b->census, who.known, who.pid);
+		all[i] = (struct broker_stat){ 0 };
+		if (k)
+			usage_stat(k, &all[i]);
+	}
+	memcpy(a->r->data, all, n * sizeof(*all));
+	a->r->n = n * (uint32_t)sizeof(*all);
+}
+
+void answer_cmdline(struct broker *b, struct answer *a)
+{
+	const struct broker_who *who = record_payload(a->r, struct broker_who);
+	const struct broker_known *k = who ? census_find_pid(&b->census, who->known, who->pid) : NULL;
+	struct broker_stat alive = { 0 };
+	char path[32];
+	int fd;
+
+	if (!k) {
+		a->r->status = -ESRCH;
+	} else {
+		snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)k->pid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		answer_fd(a, fd < 0 ? -errno : fd);
+		usage_stat(k, &alive);
+	}
+	if (a->give && !alive.n_threads) { /* it may be another process's */
+		record_close_fds(a->r);
+		a->r->status = -ESRCH;
+	}
+	a->r->n = 0;
 }
 
 void broker_look_web(struct broker *b, bool even_if_same)

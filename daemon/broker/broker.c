@@ -560,6 +560,12 @@ int broker_answer(struct broker *b)
 	case BROKER_USAGE:
 		answer_usage(b, &a);
 		break;
+	case BROKER_STATS:
+		answer_stats(b, &a);
+		break;
+	case BROKER_CMDLINE:
+		answer_cmdline(b, &a);
+		break;
 	case BROKER_CARRY:
 		answer_carry(b, &a);
 		break;

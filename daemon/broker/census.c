@@ -381,3 +381,12 @@ const struct broker_known *census_find(const struct census *c, uint64_t id)
 				return &e->known;
 	return NULL;
 }
+
+const struct broker_known *census_find_pid(const struct census *c, uint64_t id, pid_t pid)
+{
+	const struct census_entry *e = c->buckets[(uint32_t)pid % CENSUS_BUCKETS];
+
+	while (e && e->known.id != id)
+		e = e->next;
+	return e ? &e->known : NULL;
+}

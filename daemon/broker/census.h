@@ -61,5 +61,6 @@ int census_start(struct census *c, const char *btf, char *error);
 int census_poll(struct census *c, struct pollfd f[CENSUS_FDS]);
 void census_run(struct census *c, const struct pollfd f[CENSUS_FDS]);
 
-/* Borrowed until census_run; NULL: it has ended, or is not described any more. */
+/* Both borrowed until census_run; NULL: it has ended, or is not described any more. */
+const struct broker_known *census_find_pid(const struct census *c, uint64_t id, pid_t pid);
 const struct broker_known *census_find(const struct census *c, uint64_t id);

@@ -66,6 +66,24 @@ static void read_stat(const char *text, struct broker_process_usage *ret)
 	ret->resident_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+void usage_stat(const struct broker_known *k, struct broker_stat *ret)
+{
+	unsigned long long user, system, threads, start, pages;
+	uint64_t tick_ns = 1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK);
+	char path[32], text[1024];
+	const char *s;
+
+	*ret = (struct broker_stat){ 0 };
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)k->pid);
+	s = read_text(AT_FDCWD, path, text, sizeof(text)) ? strrchr(text, ')') : NULL;
+	if (!s || sscanf(s + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %llu %*d %llu %*u %llu",
+			 &user, &system, &threads, &start, &pages) != 5 || start != k->start)
+		return; /* the number is another one's now */
+	ret->cpu_ns = (user + system) * tick_ns;
+	ret->n_threads = (uint32_t)threads;
+	ret->resident_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 static void read_process(pid_t pid, struct broker_process_usage *ret)
 {
 	_cleanup_(closep) int dir = -1;

@@ -13,10 +13,8 @@
 #include "daemon/serve/collect/kept.h"
 #include "daemon/serve/contention.h"
 #include "daemon/serve/door/redact.h"
-#include "daemon/serve/encode.h"
-#include "daemon/serve/gperftools.h"
 #include "daemon/serve/index.h"
-#include "daemon/serve/merge.h"
+#include "daemon/serve/page/page.h"
 #include "daemon/serve/path.h"
 #include "daemon/serve/profile.h"
 #include "daemon/serve/session.h"
@@ -129,56 +127,6 @@ static int64_t window_seconds(const struct query *q)
 	return v < ANSWER_MAX_SECONDS ? v : ANSWER_MAX_SECONDS;
 }
 
-static int encode_gperftools(const struct asking *s, const struct capture *capture, const struct naming *n)
-{
-	const struct profile *p = capture->profile;
-	struct bytes *to = &s->ret->body;
-
-	if (p->collector == PP_HEAP)
-		return gperftools_heap(capture, n, capture->delta || heap_scales(s->target) ? 0 : PP_HEAP_RATE, to);
-	if (p->collector == PP_GROWTH)
-		return gperftools_growth(capture, n, to);
-	if (p->collector == PP_RELEASE)
-		return gperftools_contention(capture, n, to);
-	s->ret->kind = HTTP_BINARY;
-	snprintf(s->ret->filename, sizeof(s->ret->filename), "%s", p->name);
-	return gperftools_cpu(capture, n, to);
-}
-
-static const char *suffix_of(const struct asking *s, const struct capture *capture)
-{
-	return s->cursor ? ".pprof.gz" : capture->delta ? "-delta" : "";
-}
-
-void asking_encode(const struct asking *s, struct capture *capture, struct naming *n)
-{
-	const char *format = query_get(&s->q->query, "format");
-	struct http_response *ret = s->ret;
-	int r = asking_spell(s, n);
-
-	sources_say(s->a->core, s->target, capture);
-	ret->status = 200;
-	ret->kind = HTTP_TEXT;
-	if (r < 0) {
-		; /* said below */
-	} else if (s->merge) {
-		r = merge_add(s->merge, capture, n, s->target->pid);
-	} else if (s->gperftools) {
-		r = encode_gperftools(s, capture, n);
-	} else if (format && !strcmp(format, "top")) {
-		r = text_top(capture, n, &ret->body);
-	} else if (format && !strcmp(format, "folded")) {
-		r = text_folded(capture, n, &ret->body);
-	} else {
-		r = encode_pprof(capture, n, &ret->body);
-		ret->kind = HTTP_BINARY;
-		snprintf(ret->filename, sizeof(ret->filename), "%s%s", capture->profile->name,
-			 suffix_of(s, capture));
-	}
-	if (r < 0)
-		http_error(ret, 500, "cannot encode the profile: %s", strerror(-r));
-}
-
 static void answer_result(const struct asking *s, const struct session *session, int r)
 {
 	switch (r) {
@@ -199,12 +147,6 @@ static void answer_result(const struct asking *s, const struct session *session,
 		return;
 	}
 	http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));
-}
-
-bool asking_known_format(const char *format)
-{
-	return !format || !strcmp(format, "pprof") || !strcmp(format, "top") ||
-	       !strcmp(format, "folded");
 }
 
 static void capture_window(struct asking *s, const struct profile *p)
@@ -415,7 +357,7 @@ static void answer_kept(const struct asking *s, const struct profile *p)
 	if (!asking_delta_seconds(s, &seconds))
 		return;
 	if (!asking_known_format(query_get(&s->q->query, "format")))
-		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
+		asking_unknown_format(s);
 	else if (!target_alive(s->target))
 		asking_gone(s);
 	else if (!core_wait_kernel(s->a->core))
@@ -431,7 +373,7 @@ static void answer_kept(const struct asking *s, const struct profile *p)
 static void answer_window(struct asking *s, const struct profile *p)
 {
 	if (!asking_known_format(query_get(&s->q->query, "format"))) {
-		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
+		asking_unknown_format(s);
 		return;
 	}
 	if (s->merge) { /* its parts are one capture */
@@ -570,12 +512,12 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 	old = behind(p.rest, "/pprof/");
 	if (old)
 		old = asking_gperftools(&s, old);
+	if (p.kind == PLACE_NAME)
+		s.place = p.name;
+	if (!name && !old && page_answer(&s, &p))
+		return;
 	if (q->post && !name && !old) {
 		method_not_allowed(ret);
-		return;
-	}
-	if (!strcmp(q->path, "/")) {
-		answer_targets(&s);
 		return;
 	}
 	if (!name && !old) {

@@ -12,7 +12,7 @@
 #include "daemon/serve/index.h"
 #include "daemon/serve/threads/threads.h"
 
-static struct profile profile_of(const char *name)
+struct profile asking_custom_profile(const char *name)
 {
 	return (struct profile){
 		.name = name,
@@ -85,7 +85,7 @@ static void answer_values(const struct asking *s, const struct profile *p, int64
 
 void answer_custom(const struct asking *s, const char *name)
 {
-	struct profile p = profile_of(name);
+	struct profile p = asking_custom_profile(name);
 	int64_t seconds;
 
 	if (!target_alive(s->target))
@@ -95,7 +95,7 @@ void answer_custom(const struct asking *s, const char *name)
 	else if (!asking_delta_seconds(s, &seconds))
 		return;
 	else if (!asking_known_format(query_get(&s->q->query, "format")))
-		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
+		asking_unknown_format(s);
 	else if (!core_wait_kernel(s->a->core))
 		http_error(s->ret, 500, "BPF programs are not loaded");
 	else
@@ -133,7 +133,7 @@ void answer_index(const struct asking *s, index_count *others)
 	if (table) {
 		memcpy(table, profiles, n_profiles * sizeof(*table));
 		for (size_t i = 0; i < list.all.n; i++)
-			table[n_profiles + i] = profile_of(list.all.data[i].name);
+			table[n_profiles + i] = asking_custom_profile(list.all.data[i].name);
 		index_page_of(&s->ret->body, table, n_profiles + list.all.n, count_of, &k);
 	} else {
 		http_error(s->ret, 500, "no memory");

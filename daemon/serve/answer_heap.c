@@ -110,7 +110,7 @@ void answer_heap(const struct asking *s, const struct profile *p)
 	else if (s->cursor)
 		q.raw = false;
 	if (!asking_known_format(query_get(query, "format"))) {
-		http_error(s->ret, 400, "unknown format: pprof, top and folded are known");
+		asking_unknown_format(s);
 		return;
 	}
 	if (age && (!query_int(age, &min_age) || min_age < 0 || min_age > INT32_MAX)) {

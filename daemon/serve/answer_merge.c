@@ -5,14 +5,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "daemon/serve/answer_target.h"
-#include "daemon/serve/encode.h"
 #include "daemon/serve/merge.h"
-#include "daemon/serve/text.h"
 
 #define STACK_SIZE ((size_t)512 * 1024)
 
@@ -82,25 +79,12 @@ static int say(struct merge *m, const struct part *parts, const struct place_fou
 
 static void encode(const struct asking *s, struct merge *m, const char *name)
 {
-	const char *format = query_get(&s->q->query, "format");
-	struct http_response *ret = s->ret;
 	int r = capture_merge(m->sum);
 
-	ret->status = 200;
-	ret->kind = HTTP_TEXT;
+	if (r == 0)
+		r = asking_write(s, m->sum, &m->names, name);
 	if (r < 0)
-		;
-	else if (format && !strcmp(format, "top"))
-		r = text_top(m->sum, &m->names, &ret->body);
-	else if (format && !strcmp(format, "folded"))
-		r = text_folded(m->sum, &m->names, &ret->body);
-	else {
-		ret->kind = HTTP_BINARY;
-		snprintf(ret->filename, sizeof(ret->filename), "%s", name);
-		r = encode_pprof(m->sum, &m->names, &ret->body);
-	}
-	if (r < 0)
-		http_error(ret, 500, "cannot encode the profile: %s", strerror(-r));
+		http_error(s->ret, 500, "cannot encode the profile: %s", strerror(-r));
 }
 
 /* None has answered: what one of them says is what there is to say. */

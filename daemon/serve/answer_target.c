@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/serve/index.h"
 #include "daemon/serve/path.h"
 
 void place_parse(const char *path, struct place *ret)
@@ -185,51 +184,4 @@ void place_refuse(const struct asking *s, const struct place_found *f)
 			     f->several[i].pid);
 	if (f->n < f->n_all)
 		bytes_printf(to, "and %zu more\n", f->n_all - f->n);
-}
-
-struct listing {
-	VEC(struct index_target) all;
-	VEC(char *) names;
-};
-
-static void list_one(struct listing *l, int pid, const char *comm, const char *service, bool ended)
-{
-	char *name = strdup(comm), *also = service && strcmp(service, comm) ? strdup(service) : NULL;
-
-	if (!name || vec_push(&l->names, name) < 0 || (also && vec_push(&l->names, also) < 0))
-		return; /* told of by the empty line */
-	vec_push(&l->all, ((struct index_target){ .pid = pid, .name = name, .service = also, .ended = ended }));
-}
-
-static bool list_known(void *context, const struct known_process *k)
-{
-	if (!k->target)
-		list_one(context, k->pid, k->comm, k->service, false);
-	return true;
-}
-
-/* --pid's first, in the order in which they were named; then those that are described, and what is kept of the ended. */
-void answer_targets(const struct asking *s)
-{
-	struct core *c = s->a->core;
-	struct listing l = { 0 };
-
-	known_wait(&c->known);
-	pthread_mutex_lock(&c->lease_lock);
-	for (uint32_t i = 0; i < c->n_targets; i++) {
-		const struct target *t = &c->targets[i];
-		bool alive = t->pid && target_alive(t);
-
-		if (t->pid && (i < c->n_named || !alive))
-			list_one(&l, t->pid, t->comm, NULL, !alive);
-	}
-	pthread_mutex_unlock(&c->lease_lock);
-	known_each(&c->known, list_known, &l);
-	s->ret->status = 200;
-	s->ret->kind = HTTP_HTML;
-	index_targets(&s->ret->body, l.all.data, l.all.n);
-	for (size_t i = 0; i < l.names.n; i++)
-		free(l.names.data[i]);
-	vec_deinit(&l.names);
-	vec_deinit(&l.all);
 }

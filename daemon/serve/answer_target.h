@@ -41,6 +41,3 @@ bool answer_can_merge(const struct asking *s, const char *name);
 void answer_merged(const struct asking *s, const struct place_found *f, const char *name, enum lease_wish wish);
 /* 409: they cannot be merged. */
 void place_refuse(const struct asking *s, const struct place_found *f);
-
-/* The page at "/". */
-void answer_targets(const struct asking *s);

@@ -9,6 +9,7 @@
 #include "daemon/serve/asking.h"
 #include "daemon/serve/clock.h"
 #include "daemon/serve/collect/kept.h"
+#include "daemon/serve/format/format.h"
 #include "daemon/serve/query.h"
 #include "daemon/serve/threads/threads.h"
 
@@ -96,7 +97,7 @@ void answer_threads(const struct asking *s, const struct profile *p)
 	if (!asking_delta_seconds(s, &seconds))
 		return;
 	if (!asking_known_format(format) && (!dump || seconds))
-		http_error(s->ret, 400, "unknown format: pprof, top, folded, dump and panicparse are known");
+		http_error(s->ret, 400, "unknown format: " FORMAT_KNOWN ", and dump and panicparse here");
 	else if (!target_alive(s->target))
 		asking_gone(s);
 	else if (!core_wait_kernel(s->a->core))

@@ -21,11 +21,14 @@ struct asking {
 	bool gperftools; /* /pprof/...: counts under addresses, as gperftools' clients read them */
 	int64_t *waited_ns; /* for its window to end */
 	struct merge *merge; /* not NULL: the capture is a part of it, and is not written */
+	const char *place; /* NAME, where it is /t/NAME/...; else NULL */
 	bool cursor;	 /* delta_...: since this client has asked last */
 };
 
 void asking_gone(const struct asking *s);
 bool asking_known_format(const char *format);
+/* 400. */
+void asking_unknown_format(const struct asking *s);
 /* `seconds`, 0: none. False: it has been answered. */
 bool asking_delta_seconds(const struct asking *s, int64_t *ret);
 /* False: it has been answered. */
@@ -36,6 +39,8 @@ bool asking_demangle(struct asking *s);
 int asking_spell(const struct asking *s, struct naming *n);
 /* In the format that was asked for; spells the names. */
 void asking_encode(const struct asking *s, struct capture *capture, struct naming *n);
+/* What is left of that: the bytes, and a copy into the history, if it says keep. 0 or -errno. */
+int asking_write(const struct asking *s, const struct capture *capture, const struct naming *n, const char *filename);
 /* Whether a text is wanted of a profile that has one, where 0 and less mean none. */
 bool asking_text(const struct asking *s);
 
@@ -57,6 +62,8 @@ void answer_heap(const struct asking *s, const struct profile *p);
 void answer_threads(const struct asking *s, const struct profile *p);
 void answer_created(const struct asking *s, const struct profile *p, int64_t seconds);
 void answer_custom(const struct asking *s, const char *name);
+/* As a row of the table. */
+struct profile asking_custom_profile(const char *name);
 /* The page, with `others` for the counts of what is not the target's own. */
 void answer_index(const struct asking *s, index_count *others);
 uint64_t answer_count_threads(const struct asking *s);

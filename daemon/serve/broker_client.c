@@ -206,6 +206,26 @@ int broker_usage(struct broker_client *b, struct broker_usage *ret)
 	return err;
 }
 
+int broker_stats(struct broker_client *b, const struct broker_who *who, uint32_t n, struct broker_stat *ret)
+{
+	int err;
+
+	pthread_mutex_lock(&b->lock);
+	err = ask(b, BROKER_STATS, who, n * sizeof(*who));
+	if (err == 0 && b->record.n != n * sizeof(*ret))
+		err = -EBADMSG;
+	if (err == 0)
+		memcpy(ret, b->record.data, n * sizeof(*ret));
+	record_close_fds(&b->record);
+	pthread_mutex_unlock(&b->lock);
+	return err;
+}
+
+int broker_open_cmdline(struct broker_client *b, const struct broker_who *who)
+{
+	return ask_fd(b, BROKER_CMDLINE, who, sizeof(*who));
+}
+
 int broker_open_debug(struct broker_client *b, const struct broker_debug *q, uint32_t *ret_place)
 {
 	return open_in_place(b, BROKER_DEBUG, q, sizeof(*q), ret_place);

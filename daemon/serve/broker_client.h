@@ -73,6 +73,10 @@ int broker_look(struct broker_client *b, uint32_t target);
 int broker_keep(struct broker_client *b, uint32_t target);
 /* What pprofd itself takes. */
 int broker_usage(struct broker_client *b, struct broker_usage *ret);
+/* What known processes take, at most BROKER_MAX_STATS at a time. */
+int broker_stats(struct broker_client *b, const struct broker_who *who, uint32_t n, struct broker_stat *ret);
+/* Of a known process, whether or not it has a slot. */
+int broker_open_cmdline(struct broker_client *b, const struct broker_who *who);
 /* The web configuration, where it is not that generation any more: 0 and a record of struct broker_web, whose
  * descriptors are the caller's; 1: it still is. */
 int broker_web(struct broker_client *b, uint32_t generation, struct record *ret);

@@ -30,6 +30,7 @@ void core_init(struct core *c, int broker_fd)
 	pthread_mutex_init(&c->dump_lock, NULL);
 	pthread_mutex_init(&c->carry_lock, NULL);
 	traces_init(&c->traces);
+	history_init(&c->history);
 	c->symbolizer.fd = -1;
 	c->ring.fd = -1;
 	c->next_image = 1;
@@ -37,6 +38,14 @@ void core_init(struct core *c, int broker_fd)
 	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (getrandom(&c->secret, sizeof(c->secret), 0) != sizeof(c->secret))
 		c->secret = (uint64_t)realtime_ns();
+}
+
+void core_wake(struct core *c)
+{
+	uint64_t one = 1;
+
+	if (write(c->wake_fd, &one, sizeof(one)) < 0)
+		return; /* it is awake already */
 }
 
 static int slab(void *context, uint32_t index)
@@ -181,7 +190,7 @@ static int64_t run_due_scans(struct core *c, int64_t now)
 	return next;
 }
 
-/* Scans that had to wait for their pace, heaps, and leases that have run out; milliseconds until the next, -1: none. */
+/* Scans that had to wait for their pace, heaps, captures that are too old, and leases that have run out; milliseconds until the next, -1: none. */
 static int run_due(struct core *c)
 {
 	int64_t now = monotonic_ns(), next = lease_due(c);
@@ -190,7 +199,7 @@ static int run_due(struct core *c)
 		lease_run(c);
 		next = lease_due(c);
 	}
-	next = sooner(next, run_due_scans(c, now));
+	next = sooner(sooner(next, history_run(&c->history, now)), run_due_scans(c, now));
 	return !next ? -1 : next < now ? 0 : next - now > MAX_SLEEP_NS ? MAX_SLEEP_MS : (int)((next - now) / NS_PER_MS) + 1;
 }
 

@@ -27,6 +27,7 @@
 #include "daemon/serve/known.h"
 #include "daemon/serve/namer.h"
 #include "daemon/serve/object.h"
+#include "daemon/serve/page/history.h"
 #include "daemon/serve/pool.h"
 #include "daemon/serve/ring.h"
 #include "daemon/serve/sources.h"
@@ -105,6 +106,7 @@ struct core {
 	int targets_fd; /* PP_MAP_TARGETS */
 	struct ring ring;
 	struct tallies tally; /* atomic */
+	struct history history; /* has a lock of its own, innermost */
 	int wake_fd; /* eventfd: the watcher looks again */
 };
 
@@ -117,6 +119,9 @@ bool core_wait_kernel(struct core *c);
 
 /* The thread that hears of exec, new mappings and filling tables; returns when stop_fd is. */
 void core_watch(struct core *c);
+
+/* The watcher looks again what it has to do, and when. */
+void core_wake(struct core *c);
 
 /* One process is named, and no other can come. */
 static inline bool core_is_single(const struct core *c)

@@ -55,7 +55,7 @@ struct exchange {
 	struct MHD_Connection *mhd;
 	struct http_guard_client *client;
 	char *target;
-	const char *host, *accept; /* in MHD's memory, as long as the request lasts */
+	const char *host, *accept, *accept_encoding; /* in MHD's memory, as long as the request lasts */
 	uint64_t who;
 	struct path path;
 	struct bytes upload;
@@ -248,6 +248,7 @@ static enum MHD_Result begin(struct exchange *x, const char *method, const char 
 	x->who = who_asks(x->client, &d);
 	x->host = x->path.authority ? x->path.authority : d.host;
 	x->accept = d.accept;
+	x->accept_encoding = d.accept_encoding;
 	x->unread = x->refused && has_body(&d);
 	x->keep = !x->old && !x->close && !x->unread &&
 		  (!d.connection || !strcasecmp(d.connection, "keep-alive"));
@@ -283,6 +284,9 @@ static void run(struct exchange *x, const char *method)
 		.client = x->who,
 		.host = x->host,
 		.accept = x->accept,
+		/* who says "gzip;q=0.5" gets it unpacked, too */
+		.gzip = x->accept_encoding && strcasestr(x->accept_encoding, "gzip") &&
+			!strcasestr(x->accept_encoding, "gzip;q=0"),
 		.tally = &x->http->tally,
 		.tls = http_door_tls(x->client) != NULL,
 		.head = !strcmp(method, "HEAD"),

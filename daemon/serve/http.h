@@ -25,6 +25,7 @@ struct http_request {
 	struct query query;
 	const char *host;   /* what we were called: a Host header that has been let through; NULL: HTTP/1.0 without */
 	const char *accept; /* NULL: anything */
+	bool gzip; /* the client takes it as Content-Encoding */
 	const struct http_tally *tally; /* of the server that asks; NULL: there is none */
 	uint64_t client; /* who asks: a hash of its address (of a Unix socket: the user) and User-Agent */
 	bool head, post, tls;
@@ -52,6 +53,9 @@ enum http_kind {
 	HTTP_JSON,	/* application/json, nosniff */
 	HTTP_METRICS,	/* text/plain; version=0.0.4: Prometheus's text */
 	HTTP_OPENMETRICS,
+	HTTP_PAGE,	/* text/html that may run scripts of ours alone */
+	HTTP_FILE,	/* `type`; good for ever */
+	HTTP_SVG,
 };
 
 /* An answer that is made while it is sent; in the connection's thread. */
@@ -67,7 +71,10 @@ struct http_response {
 	enum http_kind kind;
 	struct bytes body;
 	struct http_stream stream; /* `free` set: owned; its bytes are the body if the status is 200 */
-	char filename[64];  /* HTTP_BINARY */
+	char filename[64];  /* HTTP_BINARY; of others "": none */
+	const char *type;   /* HTTP_FILE */
+	bool gzip;	    /* the body is */
+	char kept[17];	    /* X-Pprofd-Capture; "": it is not */
 	struct bytes location; /* HTTP_REDIRECT */
 	const char *allow;  /* with 405 */
 	bool hang_up;	    /* no answer: the client is gone */

@@ -151,6 +151,8 @@ void http_peer_header(struct http_peer_head *d, const char *name, const char *va
 		d->agent = value;
 	} else if (!strcasecmp(name, "Accept")) {
 		d->accept = value;
+	} else if (!strcasecmp(name, "Accept-Encoding")) {
+		d->accept_encoding = value;
 	} else if (!strcasecmp(name, "Authorization")) {
 		d->authorization = d->authorization ? "several" : value;
 	} else if (!strcasecmp(name, "Origin")) {

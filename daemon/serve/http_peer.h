@@ -23,7 +23,7 @@ struct http_peer_names {
 struct http_peer_head {
 	unsigned n_host, n_length, n_encoding;
 	const char *host, *length, *encoding, *connection;
-	const char *origin, *agent, *accept, *authorization;
+	const char *origin, *agent, *accept, *accept_encoding, *authorization;
 	bool foreign; /* a Sec-Fetch-Site of another site */
 	bool malformed;
 };

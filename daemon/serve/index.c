@@ -7,8 +7,6 @@
 #include "base/cleanup.h"
 #include "daemon/serve/path.h"
 
-#define MAX_NAME 256
-
 static const char index_head[] =
 	"<html>\n"
 	"<head>\n"
@@ -87,6 +85,7 @@ void index_page_of(struct bytes *b, const struct profile *table, size_t n, index
 	bytes_puts(b, "</table>\n");
 	if (dump)
 		bytes_puts(b, "<a href=\"goroutine?debug=2\">full goroutine stack dump</a>\n");
+	bytes_puts(b, "<a href=\"../../\">flame graphs and history</a>\n");
 	bytes_puts(b, "<br>\n<p>\nProfile Descriptions:\n<ul>\n");
 	for (size_t i = 0; i < n; i++)
 		add_description(b, rows[i]);
@@ -96,34 +95,4 @@ void index_page_of(struct bytes *b, const struct profile *table, size_t n, index
 void index_page(struct bytes *b, index_count *count, void *context)
 {
 	index_page_of(b, profiles, n_profiles, count, context);
-}
-
-static void add_service(struct bytes *b, const char *service)
-{
-	_cleanup_(bytes_deinit) struct bytes path = BYTES_INIT;
-
-	if (!service)
-		return;
-	path_escape_name(&path, service);
-	bytes_printf(b, " (<a href=\"/t/%s/debug/pprof/\">", bytes_text(&path) ? path.data : "");
-	path_escape_html(b, service);
-	bytes_puts(b, "</a>)");
-}
-
-void index_targets(struct bytes *b, const struct index_target *targets, size_t n)
-{
-	char name[MAX_NAME];
-
-	bytes_puts(b, "<!DOCTYPE html>\n<html>\n<head>\n<meta charset=\"utf-8\">\n"
-		      "<title>pprofd</title>\n</head>\n<body>\n");
-	bytes_puts(b, n ? "Processes:\n<ul>\n" : "No processes.\n<ul>\n");
-	for (size_t i = 0; i < n; i++) {
-		utf8_copy(name, sizeof(name), targets[i].name, strlen(targets[i].name));
-		bytes_printf(b, "<li><a href=\"/pid/%d/debug/pprof/\">%d</a> ", targets[i].pid,
-			     targets[i].pid);
-		path_escape_html(b, name);
-		add_service(b, targets[i].service);
-		bytes_puts(b, targets[i].ended ? " (ended)</li>\n" : "</li>\n");
-	}
-	bytes_puts(b, "</ul>\n</body>\n</html>\n");
 }

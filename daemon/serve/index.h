@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* index.h - the pages for people: the index of a target's profiles, byte for byte in the shape of
- * Go's (go-endpoints.md 2), and the list of targets.
+/* index.h - the index of a target's profiles, byte for byte in the shape of Go's (go-endpoints.md 2), but for one link
+ * to the page.
  *
- * Appends text and owns none. Names of processes are strangers' words: they come out as UTF-8
- * without control characters, and escaped. */
+ * Appends text and owns none. */
 
 #include "base/bytes.h"
 #include "daemon/serve/profile.h"
@@ -17,13 +16,3 @@ void index_page(struct bytes *b, index_count *count, void *context);
 /* The same over any table. */
 void index_page_of(struct bytes *b, const struct profile *table, size_t n, index_count *count,
 		   void *context);
-
-struct index_target {
-	int pid;
-	const char *name;
-	const char *service; /* what it is called at /t/; NULL: nothing else */
-	bool ended;
-};
-
-/* The page at "/". */
-void index_targets(struct bytes *b, const struct index_target *targets, size_t n);

@@ -21,14 +21,6 @@ static bool is_leased(const struct target *t)
 	return t->pid && t->leased;
 }
 
-static void wake_watcher(struct core *c)
-{
-	uint64_t one = 1;
-
-	if (write(c->wake_fd, &one, sizeof(one)) < 0)
-		return; /* it is awake already */
-}
-
 /* Until no program is running that has seen the row. */
 static void wait_for_programs(void)
 {
@@ -58,7 +50,7 @@ static void release(struct core *c, struct target *t)
 	target_clear(c, t);
 	pthread_mutex_unlock(&c->lock);
 	pthread_mutex_unlock(&c->scan_lock);
-	wake_watcher(c);
+	core_wake(c);
 }
 
 /* A slot that is free, or becomes so; NULL: none can. */
@@ -109,7 +101,7 @@ static int bind_slot(struct core *c, const struct known_process *p, struct targe
 	if (t->index >= c->n_targets)
 		__atomic_store_n(&c->n_targets, t->index + 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&c->lock);
-	wake_watcher(c);
+	core_wake(c);
 	*ret = t;
 	return LEASE_OK;
 }
@@ -180,7 +172,7 @@ void lease_end(struct core *c, struct target *t)
 	t->n_open--;
 	t->asked_ns = monotonic_ns();
 	if (is_leased(t) && !t->n_open)
-		wake_watcher(c);
+		core_wake(c);
 	pthread_mutex_unlock(&c->lease_lock);
 	if (__atomic_load_n(&c->untidy, __ATOMIC_RELAXED))
 		lease_tidy(c);

@@ -131,8 +131,7 @@ static void read_custom(const struct core *c, uint32_t slot, struct facts_target
 	ret->custom_s = (double)load(&s->spent_ns) / 1e9;
 }
 
-/* The lock is held. */
-static void read_target(const struct core *c, const struct target *t, struct facts_target *ret)
+void facts_target_read(const struct core *c, const struct target *t, struct facts_target *ret)
 {
 	const struct pp_process *p = &c->tables.processes[t->index];
 
@@ -248,7 +247,7 @@ int facts_read(const struct answers *a, struct facts *ret)
 	read_core(c, ret);
 	for (uint32_t i = 0; i < c->n_targets; i++)
 		if (c->targets[i].pid) /* else the slot is free */
-			read_target(c, &c->targets[i], &ret->targets[ret->n_targets++]);
+			facts_target_read(c, &c->targets[i], &ret->targets[ret->n_targets++]);
 	pthread_mutex_unlock(&c->lock);
 	lease_count(c, &ret->leases);
 	ret->n_known = known_count(&c->known, &ret->known);

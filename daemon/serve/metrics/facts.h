@@ -108,4 +108,6 @@ struct facts {
 /* Asks the broker, too. 0 or -ENOMEM; facts_deinit in any case. */
 struct answers;
 int facts_read(const struct answers *a, struct facts *ret);
+/* Of one; the core's lock is held. */
+void facts_target_read(const struct core *c, const struct target *t, struct facts_target *ret);
 void facts_deinit(struct facts *f);
