@@ -12,7 +12,9 @@ import { Taking } from "./taking.js";
 import { Toolbar } from "./toolbar.js";
 
 const body = document.body, app = document.getElementById("app"), plain = document.getElementById("plain");
-const base = body.dataset.base || "./", root = body.dataset.root || "./";
+// no name and password in what is fetched, which fetch() refuses: the browser has them
+const here = location.origin + location.pathname, beside = (to) => new URL(to || "./", here).href;
+const base = beside(body.dataset.base), root = beside(body.dataset.root);
 const kinds = JSON.parse(app.dataset.profiles || "[]"), pid = Number(body.dataset.pid) || 0;
 
 const view = { view: "flame", ...link.read() };
