@@ -22,7 +22,11 @@ static pthread_mutex_t locks[2] = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INI
 static pthread_barrier_t both;
 static char *held[64];
 
-void harm(void) __asm__("\"<script>document.title=1</script><img src=x onerror=document.title=2>\"");
+/* in assembler: DWARF would know it by a better name */
+#define HARM "\"<script>document.title=1</script><img src=x onerror=document.title=2>\""
+void harm(void) __asm__(HARM);
+__asm__(".text\n.globl " HARM "\n.type " HARM ", @function\n" HARM ":\n.cfi_startproc\n"
+	"mov $4000000, %ecx\n1: dec %ecx\njnz 1b\nret\n.cfi_endproc\n.size " HARM ", . - " HARM "\n");
 
 static inline __attribute__((always_inline)) void spin(int n)
 {
@@ -37,12 +41,6 @@ NOINLINE void work_a(void)
 }
 
 NOINLINE void work_b(void)
-{
-	spin(2000000);
-	__asm__ volatile("" ::: "memory");
-}
-
-NOINLINE void harm(void)
 {
 	spin(2000000);
 	__asm__ volatile("" ::: "memory");

@@ -9,7 +9,6 @@ import http.server
 import json
 import pathlib
 import re
-import shutil
 import socketserver
 import subprocess
 import threading
@@ -168,7 +167,7 @@ def test_names_that_mean_harm():
     b = browser.Browser()
     opened(b, d)
     harm = "<script>document.title=1</script><img src=x onerror=document.title=2>"
-    lib.eventually(lambda: share(capture(b, d), harm) > 5 or again(b), "harm is not in the profile")
+    lib.eventually(lambda: lib.samples(capture(b, d), re.escape(harm)) or again(b), "harm is not in the profile")
     close_to(search(b, harm), share(capture(b, d), harm))
     b.keys("Tab")
     b.choose("#group", "thread")
@@ -291,7 +290,7 @@ def test_downloads():
         return path.name, path.read_bytes()
 
     name, data = down("pprof")
-    check(name.startswith("page-profile-") and name.endswith(".pb.gz"), name)
+    check(name.endswith(".pb.gz"), name)
     check(not lib.pprof.validate(lib.pprof.parse(data)), "pprof")
     name, data = down("Folded")
     rows = [re.fullmatch(r"(.*) (\d+)", line) for line in data.decode().splitlines()]
@@ -346,18 +345,12 @@ def test_threads_live_strip_heap():
     b.wait(SHOWN + " || document.querySelector('.notice').innerText.includes('no sample')")
     tell(t, "hold")
 
-    def held():
-        again(b)
-        return lib.samples(capture(b, d), "held_here")
-    again_heap = lambda: b.click("#capture")  # noqa: E731
-
     def seen():
         was = b.js(OPEN)
-        again_heap()
+        b.click("#capture")
         b.wait("(() => { %s })() !== arguments[0] && !/Cancel/.test(document.querySelector('#capture').innerText)" % OPEN, None, was)
         return any("held_here" in f.name for s in capture(b, d).samples if s.values[-1] for f in s.frames)
     lib.eventually(seen, "held_here is not in the heap")
-    del held
     b.choose("#type", "inuse_space")
     close_to(search(b, "held_here"), share(capture(b, d), "held_here"))
     b.wait("/MiB|KiB/.test(document.querySelectorAll('.live .cell b')[2].innerText)", "no live heap")
@@ -441,7 +434,7 @@ def test_keyboard_only():
         fail("the keyboard does not get to " + condition)
 
     tab_to("e.id === 'seconds'")
-    b.keys("1")
+    b.keys("ArrowUp", "ArrowUp")
     check(b.js("return document.activeElement.value") == "1", "the window: %s" % b.js("return document.activeElement.value"))
     tab_to("e.id === 'capture'")
     b.keys("Enter")
@@ -579,7 +572,7 @@ def test_fifty_thousand_stacks():
     tell(t, "0 0")
     d = lib.Daemon(t)
     b = browser.Browser()
-    opened(b, d, window=0 if False else 1) if False else b.open(d.url("/"))
+    b.open(d.url("/"))
     b.wait("document.querySelector('#openfile')")
     big = b.folder / "many.pb.gz"
     big.write_bytes(made.many())
@@ -612,7 +605,6 @@ def test_weight():
         if path.endswith(".js"):
             todo += [urllib.parse.urljoin(path, x) for x in re.findall(r'from "(\./[^"]+)"', a.text())]
     check(len(seen) > 10 and total < 150000, "%d files of %d bytes" % (len(seen), total))
-    check(shutil.which("chromium"), "no chromium")
 
 
 lib.run(globals())
