@@ -294,7 +294,7 @@ def test_ended_and_alive():
     lib.check_complete(profile)
     check(lib.samples(profile, "rung_leaf") > 0, "names")
     listing = d.get("/").text()
-    rows = re.findall(r"<li>.*</li>", listing)
+    rows = re.findall(r"<tr><td.*</tr>", listing)
     check(len(rows) == 2 and sum("(ended)" in r for r in rows) == 1, listing)
     d.stop()
 

@@ -74,22 +74,23 @@ def test_one_target():
         a = d.get(path)
         check(a.status == 200 and a.body.endswith(b"rungs\x00600"), "%s: %d %r" %
               (path, a.status, a.body))
-    check(">%d</a> rungs" % p.pid in d.get("/").text(), d.get("/").text())
+    for path in ("/", "/pid/%d/" % p.pid):
+        check('data-pid="%d" data-name="rungs"' % p.pid in d.get(path).text(), d.get(path).text())
     d.stop()
 
 
 def test_several_targets():
     p, q = rungs(), lib.start("life", "fork")
     d = lib.Daemon(p, q, p, arguments=FAST)
-    rows = re.findall(r'<li><a href="/pid/(\d+)/debug/pprof/">\1</a> (\w+)</li>', d.get("/").text())
-    check(rows == [(str(p.pid), "rungs"), (str(q.pid), "life")], "the list is %s" % rows)
+    rows = re.findall(r'<a href="pid/(\d+)/">(\w+)</a></td>', d.get("/?sort=pid").text())
+    check(sorted(rows) == sorted([(str(p.pid), "rungs"), (str(q.pid), "life")]), "the list is %s" % rows)
     for pid in (p.pid, q.pid):
         a = d.get("/pid/%d/debug/pprof/" % pid)
         check(a.status == 200 and "href='profile?debug=1'" in a.text(), "index of %d" % pid)
         check(d.get("/pid/%d/debug/pprof" % pid).status == 307, "no redirect")
     a = d.get("/debug/pprof/profile?seconds=1")
     check(a.status == 404 and "several processes" in a.text(), "%d %s" % (a.status, a.text()))
-    for path in ("/pid/1/debug/pprof/", "/pid/x/debug/pprof/", "/pid/%d" % p.pid,
+    for path in ("/pid/1/debug/pprof/", "/pid/x/debug/pprof/", "/pid/%d/x" % p.pid, "/pid/1/",
                  "/pid/%d9/debug/pprof/" % p.pid, "/pid/-%d/debug/pprof/" % p.pid):
         check(d.get(path).status == 404, "%s: %d" % (path, d.get(path).status))
     both = lib.together(lambda: d.profile(2, pid=p.pid), lambda: d.profile(2, pid=q.pid))

@@ -16,8 +16,8 @@ import lib
 import pprof
 from lib import check, eventually, fail
 
-ROW = re.compile(r'<li><a href="/pid/(\d+)/debug/pprof/">\1</a> ([^<]*?)(?: \(<a href="/t/([^"]*)/debug/pprof/">.*</a>\))?'
-                 r'( \(ended\))?</li>')
+ROW = re.compile(r'<tr><td data-sort="[^"]*"><a href="pid/(\d+)/">([^<]*)</a>(?: <a class="service" href="t/([^"]*)/">[^<]*</a>)?'
+                 r'( \(ended\))?</td><td data-sort="\1">')
 _number = [0]
 
 
@@ -41,7 +41,7 @@ def daemon(*arguments):
 
 
 def listed(d):
-    return {int(pid): (comm, name, bool(ended)) for pid, comm, name, ended in ROW.findall(d.get("/").text())}
+    return {int(pid): (comm, name, bool(ended)) for pid, comm, name, ended in ROW.findall(d.get("/?sort=pid").text())}
 
 
 def named(path, what="profile", query=""):

@@ -167,16 +167,19 @@ static int take(const message *m, struct loaded *to)
 	return r;
 }
 
+int load_plain(const void *data, size_t n, struct loaded *ret)
+{
+	*ret = (struct loaded){ .message = perftools__profiles__profile__unpack(NULL, n, data) };
+	return ret->message ? take(ret->message, ret) : -EBADMSG;
+}
+
 int load_pprof(const void *data, size_t n, struct loaded *ret)
 {
 	_cleanup_(bytes_deinit) struct bytes plain = BYTES_INIT;
 	int r = gunzip(data, n, ENCODE_MAX_BYTES, &plain);
 
 	*ret = (struct loaded){ 0 };
-	if (r < 0)
-		return r;
-	ret->message = perftools__profiles__profile__unpack(NULL, plain.n, (const uint8_t *)plain.data);
-	return ret->message ? take(ret->message, ret) : -EBADMSG;
+	return r < 0 ? r : load_plain(plain.data, plain.n, ret);
 }
 
 void loaded_deinit(struct loaded *l)

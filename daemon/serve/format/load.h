@@ -18,6 +18,8 @@ struct loaded {
 
 /* loaded_deinit in any case. 0; -EBADMSG: it is no profile; -E2BIG; -ENOMEM. */
 int load_pprof(const void *data, size_t n, struct loaded *ret);
+/* The same of unpacked bytes. */
+int load_plain(const void *data, size_t n, struct loaded *ret);
 void loaded_deinit(struct loaded *l);
 
 int load_and_write(const struct bytes *pprof, enum format f, const char *title, struct bytes *ret);

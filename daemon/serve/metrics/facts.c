@@ -40,6 +40,7 @@ const struct facts_why facts_lost[FACTS_N_LOST] = {
 	[FACTS_DUMP_THREADS] = { "thread", "too_many" },
 	[FACTS_TRACE_EVENTS] = { "trace_event", "no_room" },
 	[FACTS_TRACE_STACKS] = { "trace_stack", "no_room" },
+	[FACTS_HISTORY] = { "kept_capture", "no_room" },
 };
 
 const struct facts_why facts_target_lost[FACTS_N_TARGET_LOST] = {
@@ -252,6 +253,8 @@ int facts_read(const struct answers *a, struct facts *ret)
 	lease_count(c, &ret->leases);
 	ret->n_known = known_count(&c->known, &ret->known);
 	read_tally(&c->tally, ret);
+	history_count(&c->history, &ret->history);
+	ret->lost[FACTS_HISTORY] = ret->history.n_dropped;
 	ret->lost[FACTS_CURSORS] = load(&a->cursors.n_given_up);
 	read_broker(c, ret);
 	return 0;

@@ -44,6 +44,7 @@ enum facts_lost {
 	FACTS_DUMP_THREADS,
 	FACTS_TRACE_EVENTS,
 	FACTS_TRACE_STACKS,
+	FACTS_HISTORY,
 	FACTS_N_LOST,
 };
 
@@ -98,6 +99,7 @@ struct facts {
 	uint64_t slab_bytes;
 	bool has_usage; /* the broker has said: */
 	struct broker_usage usage;
+	struct history_counts history;
 	uint64_t n_known; /* processes that are described */
 	struct broker_counts known;
 	struct lease_counts leases;

@@ -93,6 +93,8 @@ static void kernel(struct metrics_text *t, const struct facts *f)
 	counter(t, "pprofd_spilled_walks", "Walks that had to use shared memory, because others of their CPU were under way.",
 		(double)f->n_spilled);
 	gauge(t, "pprofd_windows", "Captures that are open.", (double)f->n_windows);
+	gauge(t, "pprofd_history_captures", "Captures that are kept for the page.", (double)f->history.n);
+	gauge(t, "pprofd_history_bytes", "Their memory.", (double)f->history.n_bytes);
 	gauge(t, "pprofd_rows", "Rows of counts that are kept in user space.", (double)f->n_rows);
 	gauge(t, "pprofd_files", "Files that code comes from.", (double)f->n_objects);
 	metrics_family(t, "pprofd_bpf_memory_bytes", METRICS_GAUGE, "Memory of BPF maps and programs, as the kernel accounts for it.");
