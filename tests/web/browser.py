@@ -31,7 +31,8 @@ class Browser:
     def __init__(self, width=1280, height=800, dark=False, scripts=True, options=()):
         for program in ("chromedriver", "chromium"):
             if not shutil.which(program):
-                fail("there is no %s: tools/install-packages test" % program)
+                snap = "ID=ubuntu" in pathlib.Path("/etc/os-release").read_text()
+                (lib.skip if snap else fail)("there is no package %s%s" % (program, " here" if snap else ": tools/install-packages test"))
         self.folder = lib.directory()
         self.downloads = self.folder / "downloads"
         self.downloads.mkdir()
@@ -105,8 +106,17 @@ class Browser:
         return self.call("POST", "/element", {"using": "css selector", "value": css})[ELEMENT]
 
     def click(self, css):
-        self.wait("document.querySelector(arguments[0])", "no " + css, css)
-        self.call("POST", "/element/%s/click" % self.element(css))
+        """A list may be drawn anew at any moment: then its new element is clicked."""
+        last = [""]
+
+        def done():
+            try:
+                self.call("POST", "/element/%s/click" % self.element(css))
+                return True
+            except Wrong as e:
+                last[0] = str(e)
+                return False
+        lib.eventually(done, "cannot click %s" % css, LIMIT, 0.05)
 
     def choose(self, css, value):
         """An option of a select, as a person's choice."""
