@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // history.js - the panel of captures: open, compare, name, download. Owns the list's look; shelf.js has what is in it.
-import { ago, bytes, clock } from "./units.js";
+import { ago, bytes, clock, span } from "./units.js";
 import { el } from "./dom.js";
 
 export class History {
@@ -50,7 +50,7 @@ export class History {
 
   item(c) {
     const { shelf, on } = this, now = shelf.state.now || Date.now(), open = c.id === this.open, before = c.id === this.before;
-    const head = c.name || (c.profile + (c.seconds ? " " + c.seconds + " s" : ""));
+    const head = c.name || (c.profile + (c.seconds ? " " + span(c.seconds) : ""));
     const detail = c.file ? "file, " + bytes(c.bytes) : clock(c.time) + ", " + ago(c.time, now) + " ago, " + bytes(c.bytes) +
       (c.name ? ", " + c.profile : "") + (this.base && c.pid === this.base ? "" : ", " + c.comm + " " + c.pid);
     const button = (key, text, title, f, pressed) => el("button", { type: "button", title, onclick: f, "data-key": key + c.id,

@@ -2,7 +2,7 @@
 // shelf.js - captures: those that the server keeps for an hour, and files opened here. Owns the requests for them
 // and the last few that were parsed. An id is the server's, or "file-N" of this page alone.
 import { load } from "./profile.js";
-import { clock } from "./units.js";
+import { clock, span } from "./units.js";
 
 const PARSED = 8; // profiles kept in memory
 
@@ -51,7 +51,7 @@ export class Shelf {
   title(c) {
     if (!c) return "";
     if (c.file) return c.name;
-    const what = (c.comm || "?") + " " + c.profile + (c.seconds ? " " + c.seconds + " s" : "");
+    const what = (c.comm || "?") + " " + c.profile + (c.seconds ? " " + span(c.seconds) : "");
     return (c.name ? c.name + ", " : "") + what + ", " + clock(c.time);
   }
 

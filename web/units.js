@@ -41,6 +41,11 @@ export function signed(text, x) {
 export const bytes = (x) => scaled(x, BYTES);
 export const seconds = (x) => (x ? scaled(x * 1e9, TIME) : "0 s");
 
+/** The length of a window: 5 s, 0.5 s. */
+export function span(s) {
+  return Number(s.toFixed(s < 4 ? 1 : 0)) + " s";
+}
+
 export function clock(ms) {
   return new Date(ms).toLocaleTimeString([], { hour12: false });
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* page.c - what tests/web looks at: work_a and work_b by turns, a line on the input says how often ("3 1"; "0 0":
- * none), under the labels turn=a and turn=b; a function and a thread with names that mean harm; 64 MiB that held_here
- * keeps; two threads that wait for each other with the argument "deadlock". Says "ready". */
+/* page.c - what tests/web looks at: work_a and work_b by turns, a line on the input says how often
+ * ("3 1"; "0 0": none), under the labels turn=a and turn=b; a function and a thread with names that
+ * mean harm; 64 MiB that held_here keeps; two threads that wait for each other with the argument
+ * "deadlock". Says "ready". */
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -26,7 +27,8 @@ static char *held[64];
 #define HARM "\"<script>document.title=1</script><img src=x onerror=document.title=2>\""
 void harm(void) __asm__(HARM);
 __asm__(".text\n.globl " HARM "\n.type " HARM ", @function\n" HARM ":\n.cfi_startproc\n"
-	"mov $4000000, %ecx\n1: dec %ecx\njnz 1b\nret\n.cfi_endproc\n.size " HARM ", . - " HARM "\n");
+	"mov $4000000, %ecx\n1: dec %ecx\njnz 1b\nret\n.cfi_endproc\n.size " HARM ", . - " HARM
+	"\n");
 
 static inline __attribute__((always_inline)) void spin(int n)
 {

@@ -422,7 +422,7 @@ def test_accessible_dark_narrow():
                        "const r = e.getBoundingClientRect(); return r.width && !e.closest('.tabs') && (r.left < 0 || r.right > 400) }).map((e) => e.id || e.innerText)")
         check(not outside, "outside of 400 px: %s" % outside)
     axe(b, "narrow")
-    b.check_quiet()
+    b.check_quiet("willReadFrequently")
 
 
 def test_keyboard_only():
