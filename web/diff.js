@@ -31,7 +31,22 @@ function shifted(a, by) {
   return by ? a.map((x) => x + by) : a;
 }
 
-/** {profile, before, after}: what tree.build wants of two; type numbers say which values. */
+/** What one sample stands for in these values, where all stand for the same; else 0. */
+function grain(p, type) {
+  const counts = p.types.findIndex((t) => t.type === "samples" && t.unit === "count");
+  if (counts < 0) return 0;
+  const sum = (column) => column.reduce((a, b) => a + b, 0), n = sum(p.samples.values[counts]);
+  return n ? sum(p.samples.values[type]) / n : 0;
+}
+
+/** Twice the standard deviation of after minus before, for counts of samples: what is less is chance. 0: not known.
+ * x, y: before and after, as they are; grains and scales of each. */
+export function chance(x, y, [g, h], [s, t]) {
+  if (!g || !h) return 0;
+  return 2 * Math.sqrt(Math.max(Math.abs(x), g) * g * s * s + Math.max(Math.abs(y), h) * h * t * t);
+}
+
+/** {profile, before, after, grains}: what tree.build wants of two; type numbers say which values. */
 export function join(a, typeA, b, typeB) {
   const symbols = new Symbols(), shown = new Map();
   const ofA = addTo(symbols, shown, a), ofB = addTo(symbols, shown, b);
@@ -57,5 +72,5 @@ export function join(a, typeA, b, typeB) {
       labelSets: A.labelSets.concat(B.labelSets),
     },
   };
-  return { profile, before: column(A.values[typeA], 0), after: column(B.values[typeB], A.n) };
+  return { profile, before: column(A.values[typeA], 0), after: column(B.values[typeB], A.n), grains: [grain(a, typeA), grain(b, typeB)] };
 }

@@ -137,10 +137,10 @@ export class Flame {
     const t = this.theme, { tree } = this;
     if (tree.two && node) {
       const a = tree.total[node] * tree.scale, b = tree.total2[node] * tree.scale2;
-      const most = Math.max(Math.abs(a), Math.abs(b)) || 1;
-      // how far it went, of itself; and not red for what is next to nothing of the whole
-      const small = Math.min(1, Math.abs(b - a) / (Math.max(tree.weight(0), 1e-300) * 0.01));
-      return changed(t, Math.sign(b - a) * Math.sqrt(Math.abs(b - a) / most) * small);
+      const most = Math.max(Math.abs(a), Math.abs(b)) || 1, chance = tree.chance(node);
+      // how far it went, of itself; pale where that is next to nothing of the whole, or may be chance
+      const sure = Math.min(1, Math.abs(b - a) / (chance || Math.max(tree.weight(0), 1e-300) * 0.01));
+      return changed(t, Math.sign(b - a) * Math.sqrt(Math.abs(b - a) / most) * sure * sure);
     }
     if (tree.symbol(node) < 0) return { fill: t.group, text: t.text };
     return { fill: t.objects[numberOf(tree.object(node))], text: t.text };
@@ -227,6 +227,7 @@ export class Flame {
     if (tree.two) {
       const a = tree.total[node], b = tree.total2[node], change = tree.change(node);
       out.push("before " + amount(a, unit) + of(a, tree.total[0]), "after " + amount(b, unit) + of(b, tree.total2[0]));
+      if (node && Math.abs(change) < tree.chance(node)) out.push("may be chance");
       out.push(!node ? "" : !a ? "new" : !b ? "gone" : this.shares ? signed((change * 100).toFixed(2) + " points", change) : signed(amount(change, unit), change));
     } else {
       const v = tree.total[node];

@@ -73,13 +73,14 @@ export class Stage {
       const both = join(before.profile, before.type, p, after.type);
       this.use(both.profile, both.before, both.after, { ...how, filter });
       this.tree.asShares(!how.absolute);
+      this.tree.grains = this.grains = both.grains;
       if (before.profile.types[before.type].unit !== this.unit) this.unit = "";
     } else this.use(p, p.samples.values[after.type], null, { ...how, filter });
     this.objects = assign(this.profile, this.columns[1] || this.columns[0]);
     this.shares = !!before && !how.absolute;
     this.flame.show(this.tree, { unit: this.unit, shares: this.shares, zoom: this.tree.find(how.zoom) });
     const keep = kept(this.profile, filter), [one, two] = this.columns;
-    this.tops = () => this.table.show(this.profile, top(this.profile, one, keep), two && top(this.profile, two, keep), { unit: this.unit, shares: this.shares });
+    this.tops = () => this.table.show(this.profile, top(this.profile, one, keep), two && top(this.profile, two, keep), { unit: this.unit, shares: this.shares, grains: this.grains });
     this.stale = true;
     this.paintLegend();
     this.paintConditions(p, before && before.profile);
@@ -134,7 +135,7 @@ export class Stage {
     const rgb = (c) => "rgb(" + c.join(",") + ")";
     if (this.tree.two) {
       this.legend.replaceChildren(item(swatch(rgb(t.grown)), "grown"), item(swatch(rgb(t.shrunk)), "shrunk"), item(swatch(rgb(t.mixed)), "the same"),
-        item(el("b", null, "+"), " new"), item(el("b", null, "−"), " gone"), item(swatch("transparent", "lines"), "inlined"),
+        item(el("b", null, "+"), " new"), item(el("b", null, "−"), " gone"), this.grains[0] ? el("li", null, "pale: may be chance") : "", item(swatch("transparent", "lines"), "inlined"),
         el("li", null, "width: the mean of both"));
       return;
     }
@@ -150,7 +151,7 @@ export class Stage {
   /** What the profile says of itself: no number without its condition. */
   paintConditions(p, before) {
     const list = (q) => el("ul", null, q.comments.map((c) => el("li", null, c)));
-    const first = p.comments.find((c) => /samples|threads/.test(c)) || p.comments[0];
+    const first = p.comments.find((c) => /process \d+ \(/.test(c)) || p.comments[0];
     this.conditions.hidden = !first;
     this.conditions.replaceChildren();
     if (!first) return;

@@ -2,6 +2,7 @@
 // table.js - functions by what they weigh: flat (the function itself) and cum (with what it calls), or, of two
 // captures, what has changed most. Owns adding up by symbol, each stack counting once, and the table's order.
 import { amount, percent, signed } from "./units.js";
+import { chance } from "./diff.js";
 import { el } from "./dom.js";
 
 const AT_FIRST = 200, MORE = 5000;
@@ -36,7 +37,7 @@ const ONE = [
 const TWO = [
   { key: "dflat", text: "Δ flat", title: "change in the function itself; of shares: percentage points" }, { key: "dcum", text: "Δ cum", title: "change, with what it calls" },
   { key: "before", text: "Before", title: "cum, before" }, { key: "after", text: "After", title: "cum, after" },
-  { key: "state", text: "", title: "new or gone" }, { key: "name", text: "Function" }, { key: "object", text: "Object" },
+  { key: "state", text: "", title: "new, gone; ?: the change may be chance" }, { key: "name", text: "Function" }, { key: "object", text: "Object" },
 ];
 
 export class Table {
@@ -49,7 +50,7 @@ export class Table {
   }
 
   /** one: {flat, cum, sum}; two: the same after, for a difference. */
-  show(p, one, two, { unit, shares }) {
+  show(p, one, two, { unit, shares, grains }) {
     this.two = !!two;
     this.unit = unit;
     this.shares = shares;
@@ -64,7 +65,9 @@ export class Table {
         row.after = two.cum[s] * s2;
         row.dcum = row.after - row.before;
         row.dflat = two.flat[s] * s2 - one.flat[s] * s1;
+        const sure = (x, y, change) => Math.abs(change) >= chance(x, y, grains, [s1, s2]);
         row.state = !one.cum[s] ? "new" : !two.cum[s] ? "gone" : "";
+        if (!sure(one.flat[s], two.flat[s], row.dflat) && !sure(one.cum[s], two.cum[s], row.dcum)) row.state += "?";
       }
       this.rows.push(row);
     }
@@ -111,7 +114,7 @@ export class Table {
     const heads = columns.map((c) => {
       const key = c.by || c.key, mine = key === this.sort && !c.by;
       const sort = mine ? (this.down ? "descending" : "ascending") : null;
-      return el("th", { scope: "col", "aria-sort": sort, title: c.title }, c.text === "" ? el("span.hidden", null, "new or gone") :
+      return el("th", { scope: "col", "aria-sort": sort, title: c.title }, c.text === "" ? el("span.hidden", null, "new, gone, or chance") :
         el("button.plain", { type: "button", onclick: () => {
           this.order(key);
           this.paint();

@@ -3,6 +3,8 @@
 // children, node 0 is the root of all. Owns merging, reversing, grouping and filtering by labels, and two columns
 // of values (before and after) for differences. Draws nothing.
 
+import { chance } from "./diff.js";
+
 const MOST_NODES = 4 << 20; // a stack ends where it would need one more; `cut` counts them
 const NONE = -1;
 
@@ -148,6 +150,7 @@ export class Tree {
     for (let i = 1; i < n; i++) this.order[at[this.parent[i]]++] = i;
     this.sorted = new Uint8Array(n);
     this.scale = this.scale2 = 1;
+    this.grains = [0, 0];
   }
 
   /** Shares: each column as parts of its own sum; else as they are. */
@@ -161,6 +164,11 @@ export class Tree {
   weight(node) {
     if (!this.two) return Math.abs(this.total[node]);
     return (Math.abs(this.total[node]) * this.scale + Math.abs(this.total2[node]) * this.scale2) / 2;
+  }
+
+  /** What a change has to be more than; see diff.js. */
+  chance(node) {
+    return chance(this.total[node], this.total2[node], this.grains, [this.scale, this.scale2]);
   }
 
   /** After minus before. */
