@@ -528,7 +528,7 @@ trace() {
 gperftools() {
 	local base pid maps='^[0-9a-f]+-[0-9a-f]+ r-xp [0-9a-f]+ [0-9]+:[0-9]+ [0-9]+ /' name
 
-	pid=$(curl -s "$BASE/" | sed -n 's,.*<a href="/pid/\([0-9]*\)/.*,\1,p' | head -n 1)
+	pid=$(curl -s "$BASE/?sort=pid" | sed -n 's,.*<a href="pid/\([0-9]*\)/.*,\1,p' | head -n 1)
 	for base in "$BASE" "$BASE/pid/$pid"; do
 		H=("$TEXT" "$NOSNIFF" '!^X-Go-Pprof' '!^Content-Disposition')
 		probe "/pprof/heap${base#"$BASE"}" 200 \

@@ -54,6 +54,7 @@ struct writer {
 	uint32_t *mapping_of; /* by function of the naming, + 1: of a location that has it */
 	uint32_t *thread_of;  /* by string of the capture: thread + 1 */
 	VEC(uint32_t) threads; /* strings; the last may stand for the rest */
+	uint32_t *of_sample;   /* threads */
 	struct bytes out;
 };
 
@@ -72,6 +73,7 @@ static void deinit(struct writer *w)
 {
 	free(w->mapping_of);
 	free(w->thread_of);
+	free(w->of_sample);
 	vec_deinit(&w->threads);
 	bytes_deinit(&w->out);
 }
@@ -155,11 +157,6 @@ static int take_sample(const struct writer *w, struct tables *t, const struct ca
 		}
 	}
 	return vec_push(&t->samples, ((struct sample){ at, s->values[w->column] }));
-}
-
-static uint32_t thread_of(const struct writer *w, const struct capture_sample *s)
-{
-	return w->thread_of[format_label(w->c, s, "thread")] - 1;
 }
 
 /* Writing */
@@ -352,7 +349,8 @@ static int prepare(struct writer *w)
 {
 	w->mapping_of = calloc(w->n->functions.n + 1, sizeof(*w->mapping_of));
 	w->thread_of = calloc(w->c->strings.n + 1, sizeof(*w->thread_of));
-	if (!w->mapping_of || !w->thread_of)
+	w->of_sample = calloc(w->c->samples.n + 1, sizeof(*w->of_sample));
+	if (!w->mapping_of || !w->thread_of || !w->of_sample)
 		return -ENOMEM;
 	for (size_t i = 0; i < w->n->locations.n; i++) {
 		uint32_t n, mapping = w->n->locations.data[i].mapping;
@@ -364,14 +362,15 @@ static int prepare(struct writer *w)
 	}
 	for (size_t i = 0; i < w->c->samples.n; i++) {
 		uint32_t thread = format_label(w->c, &w->c->samples.data[i], "thread");
-		bool last;
+		bool last = w->threads.n + 1 >= FIREFOX_MAX_THREADS;
 
-		if (w->thread_of[thread])
-			continue;
-		last = w->threads.n + 1 >= FIREFOX_MAX_THREADS;
-		if (w->threads.n < FIREFOX_MAX_THREADS && vec_push(&w->threads, last ? (uint32_t)w->c->strings.n : thread) < 0)
-			return -ENOMEM;
-		w->thread_of[thread] = (uint32_t)w->threads.n;
+		if (!w->thread_of[thread]) {
+			if (w->threads.n < FIREFOX_MAX_THREADS &&
+			    vec_push(&w->threads, last ? (uint32_t)w->c->strings.n : thread) < 0)
+				return -ENOMEM;
+			w->thread_of[thread] = (uint32_t)w->threads.n;
+		}
+		w->of_sample[i] = w->thread_of[thread] - 1;
 	}
 	return w->threads.n ? 0 : vec_push(&w->threads, 0);
 }
@@ -384,7 +383,7 @@ static int write_thread(struct writer *w, uint32_t index, const char *title)
 	for (size_t i = 0; i < w->c->samples.n && r == 0; i++) {
 		const struct capture_sample *s = &w->c->samples.data[i];
 
-		if (s->values[w->column] && thread_of(w, s) == index)
+		if (s->values[w->column] && w->of_sample[i] == index)
 			r = take_sample(w, &t, s);
 	}
 	if (r == 0)

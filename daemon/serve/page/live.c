@@ -116,8 +116,8 @@ void page_live(const struct asking *s, const struct page_found *f)
 	struct live l = { 0 };
 
 	read_all(s->a->core, f, &l);
-	bytes_printf(b, "{\"time\":%lld,\"alive\":%s,\"processes\":%zu", (long long)(realtime_ns() / NS_PER_MS),
-		     l.alive ? "true" : "false", f->n);
+	bytes_printf(b, "{\"time\":%lld,\"alive\":%s,\"processes\":%zu,\"left_out\":%zu", (long long)(realtime_ns() / NS_PER_MS),
+		     l.alive ? "true" : "false", f->n, f->n_all - f->n);
 	bytes_printf(b, ",\"cpus\":%ld,\"cpu_s\":%.6f,\"rss\":%llu,\"threads\":%u,\"started\":%lld", sysconf(_SC_NPROCESSORS_ONLN),
 		     l.cpu_s, (unsigned long long)l.resident_bytes, l.n_threads, (long long)l.started_ms);
 	add_seconds(b, "block_s", l.has_block, l.block_s);

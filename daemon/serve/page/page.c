@@ -49,16 +49,28 @@ static bool find_ended(struct core *c, int32_t pid, struct page_found *ret)
 	return found;
 }
 
+/* Of those that --pid names, which the list tells of for ever. */
+static size_t count_ended(struct core *c)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&c->lease_lock);
+	for (uint32_t i = 0; i < c->n_named; i++)
+		n += c->targets[i].pid && !target_alive(&c->targets[i]);
+	pthread_mutex_unlock(&c->lease_lock);
+	return n;
+}
+
 static bool find_alone(const struct asking *s, struct page_found *ret)
 {
 	struct core *c = s->a->core;
 	struct first f = { ret->all, 0, 0 };
 
 	known_each(&c->known, take_first, &f);
-	ret->n = f.n;
 	ret->n_all = f.n_all;
-	if (!f.n && core_is_single(c))
-		return find_ended(c, c->targets[0].pid, ret);
+	if (core_is_single(c))
+		return f.n || find_ended(c, c->targets[0].pid, ret);
+	ret->n_all += count_ended(c);
 	return true;
 }
 
@@ -66,8 +78,8 @@ static bool find_pid(const struct asking *s, const struct place *p, struct page_
 {
 	struct core *c = s->a->core;
 
-	ret->n = ret->n_all = p->pid && known_find(&c->known, p->pid, &ret->all[0]);
-	return ret->n || find_ended(c, p->pid, ret);
+	ret->n_all = p->pid && known_find(&c->known, p->pid, &ret->all[0]);
+	return ret->n_all || find_ended(c, p->pid, ret);
 }
 
 bool page_find(const struct asking *s, const struct place *p, struct page_found *ret)
@@ -85,7 +97,7 @@ bool page_find(const struct asking *s, const struct place *p, struct page_found 
 	else
 		ret->n_all = known_named(&s->a->core->known, p->name, ret->all, PLACE_MAX);
 	ret->n = ret->n_all < PLACE_MAX ? ret->n_all : PLACE_MAX;
-	if (ret->n_all == 1) {
+	if (ret->n_all == 1 && ret->all[0].pid) {
 		ret->pid = ret->all[0].pid;
 		memcpy(ret->name, ret->all[0].comm, sizeof(ret->all[0].comm));
 	}
@@ -279,9 +291,11 @@ static void answer_target_page(const struct asking *s, const struct place *p, co
 static void answer_found(const struct asking *s, const struct place *p, const char *rest)
 {
 	struct page_found f;
-	bool found = page_find(s, p, &f);
+	bool found = page_find(s, p, &f), alone = p->kind == PLACE_ALONE;
 
-	if (!*rest && p->kind == PLACE_ALONE && (f.n_all + f.ended != 1 || query_get(&s->q->query, "sort")))
+	if (alone && (!f.pid || f.n_all + f.ended != 1))
+		found = false;
+	if (alone && !*rest && (!found || query_get(&s->q->query, "sort")))
 		answer_list(s);
 	else if (!found)
 		http_error(s->ret, 404, "there is no such process: / lists those that there are");
