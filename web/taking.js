@@ -40,7 +40,7 @@ export class Taking {
       if (this.running === control) changed(text.textContent);
     };
     tick();
-    const timer = setInterval(tick, 100);
+    const timer = setInterval(tick, 250);
     try {
       return await this.shelf.capture(url, control.signal);
     } catch (e) {

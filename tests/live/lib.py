@@ -198,11 +198,14 @@ def alive(pid):
         return False
 
 
+spared = set()  # pids of children that outlive a claim
+
+
 def kill_descendants():
-    """Everything that was started goes, however deep: we are the reaper of orphans."""
+    """Everything that was started goes, however deep, but for what is spared: we are the reaper of orphans."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        found = children(os.getpid())
+        found = [pid for pid in children(os.getpid()) if pid not in spared]
         if not found:
             return
         for pid in found:
@@ -211,10 +214,10 @@ def kill_descendants():
             except OSError:
                 pass
         try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+            for pid in found:
+                os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
-            return
+            pass
         time.sleep(0.01)
     print("some process does not end: %s" % children(os.getpid()))
 

@@ -3,6 +3,7 @@
 
 A Browser is one chromedriver with one window. What a test waits for is a condition of the page: wait(script) until
 it is true. Elements are found by CSS and spoken of by it, so that none goes stale."""
+import atexit
 import base64
 import http.client
 import json
@@ -33,7 +34,8 @@ class Browser:
             if not shutil.which(program):
                 snap = "ID=ubuntu" in pathlib.Path("/etc/os-release").read_text()
                 (lib.skip if snap else fail)("there is no package %s%s" % (program, " here" if snap else ": tools/install-packages test"))
-        self.folder = lib.directory()
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="pprofd-web-"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self.downloads = self.folder / "downloads"
         self.downloads.mkdir()
         self.process = lib.Process("chromedriver", "--port=0", env={**os.environ, "HOME": str(self.folder), "TMPDIR": str(self.folder)})
@@ -51,6 +53,14 @@ class Browser:
         self.session = "/session/" + answer["sessionId"]
         self.media(dark)
         self.size(width, height)
+
+    def anew(self):
+        """As if it had just been started, but for a tab's storage, which belongs to a daemon's port."""
+        self.open("about:blank")
+        self.media(False)
+        self.size(1280, 800)
+        self.said()
+        return self
 
     def call(self, method, path, body=None):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT * 2)
@@ -162,6 +172,29 @@ class Browser:
         except (OSError, Wrong):
             pass
         self.process.kill()
+
+
+_shared = []
+
+
+def shared():
+    """The browser of all claims of a file: one takes seconds of CPU time to start. One that does not answer is replaced."""
+    if _shared:
+        try:
+            return _shared[0].anew()
+        except (OSError, http.client.HTTPException, ValueError, Wrong):
+            end()
+    _shared.append(Browser())
+    lib.spared.add(_shared[0].process.pid)
+    atexit.register(end)
+    return _shared[0]
+
+
+def end():
+    while _shared:
+        b = _shared.pop()
+        lib.spared.discard(b.process.pid)
+        b.close()
 
 
 def number(text):

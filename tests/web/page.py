@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """page.py - the page in a real Chromium, against the real daemon: every figure that is read off it is held against the
-pprof answer that it was made of. One browser and one daemon a claim; a claim goes one person's way."""
+pprof answer that it was made of. A claim has a daemon of its own and goes one person's way."""
 import base64
 import gzip
 import http.client
@@ -89,7 +89,7 @@ def shows(b, text):
 def test_capture_search_zoom_reverse_labels():
     t = started()
     d = lib.Daemon(t)
-    b = browser.Browser()
+    b = browser.shared()
     b.open(d.url("/"))
     b.wait("/Cancel, [1-5] s/.test(document.querySelector('#capture').innerText) && document.querySelector('.notice progress')", "no countdown")
     opened(b, d)
@@ -164,7 +164,7 @@ def test_names_that_mean_harm():
     t = started()
     tell(t, "0 1")
     d = lib.Daemon(t)
-    b = browser.Browser()
+    b = browser.shared()
     harm = "<script>document.title=1</script><img src=x onerror=document.title=2>"
 
     def taken():  # as it is linked: what stands between < and > is a template's argument otherwise
@@ -197,7 +197,7 @@ def test_difference_history_link_file():
     t = started()
     tell(t, "1 8")
     d = lib.Daemon(t)
-    b = browser.Browser()
+    b = browser.shared()
     opened(b, d)
     lib.eventually(lambda: lib.samples(capture(b, d), "work_b") > 20 or again(b), "no samples")
     first, before = b.js(OPEN), capture(b, d)
@@ -280,7 +280,7 @@ def test_difference_history_link_file():
 def test_downloads():
     t = started()
     d = lib.Daemon(t)
-    b = browser.Browser()
+    b = browser.shared()
     b.devtools("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(b.downloads))
     opened(b, d)
     lib.eventually(lambda: lib.samples(capture(b, d), "work_a") > 5 or again(b), "no samples")
@@ -321,7 +321,7 @@ def test_downloads():
 def test_threads_live_strip_heap():
     t = started("deadlock")
     d = lib.Daemon(t)
-    b = browser.Browser()
+    b = browser.shared()
     opened(b, d)
     b.click("[data-name=goroutine]")
     b.wait("document.querySelector('.groups .group')")
@@ -385,7 +385,7 @@ def axe(b, what):
 def test_accessible_dark_narrow():
     t = started("deadlock")
     d = lib.Daemon(t)
-    b = browser.Browser()
+    b = browser.shared()
     opened(b, d)
     first = b.js(OPEN)
     again(b)
@@ -428,7 +428,7 @@ def test_accessible_dark_narrow():
 def test_keyboard_only():
     t = started()
     d = lib.Daemon(t)
-    b = browser.Browser()
+    b = browser.shared()
     b.open(d.url("/"))
     b.wait("document.querySelector('#capture') && /Cancel/.test(document.querySelector('#capture').innerText)")
 
@@ -488,7 +488,7 @@ def test_scripts_off_and_the_list():
     check(b.js("return document.querySelector('form[role=search]').hidden"), "a search that does nothing")
     b.close()
 
-    b = browser.Browser()
+    b = browser.shared()
     b.open(d.url("/"))
     b.wait("!document.querySelector('form[role=search]').hidden")
     b.type("#search", str(other.pid))
@@ -559,7 +559,7 @@ def test_below_a_prefix_with_a_password():
     t, other = started(), started()
     d = lib.Daemon(t, other)
     proxy = Proxy(d.port)
-    b = browser.Browser()
+    b = browser.shared()
     b.open("http://me:secret@127.0.0.1:%d/a/prefix/" % proxy.server_port)
     b.wait("document.querySelectorAll('#targets tbody tr').length === 2")
     b.open("http://me:secret@127.0.0.1:%d/a/prefix/pid/%d/" % (proxy.server_port, t.pid))
@@ -567,7 +567,7 @@ def test_below_a_prefix_with_a_password():
     b.click("#capture")
     b.wait("document.querySelector('#capture').innerText === 'Capture'")
     again(b)
-    item = ".captures li:first-child "
+    item = ".captures li[data-id='%s'] " % b.js(OPEN)
     b.click(item + ".acts button")
     b.type(item + "input", "through a proxy")
     b.keys("Enter")
@@ -583,7 +583,7 @@ def test_fifty_thousand_stacks():
     t = started()
     tell(t, "0 0")
     d = lib.Daemon(t)
-    b = browser.Browser()
+    b = browser.shared()
     b.open(d.url("/"))
     b.wait("document.querySelector('#openfile')")
     big = b.folder / "many.pb.gz"
