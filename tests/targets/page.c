@@ -108,7 +108,6 @@ int main(int argc, char **argv)
 		}
 		if (a + b)
 			one_round(a, b);
-		else
-			usleep(10000);
+		usleep(10000);
 	}
 }

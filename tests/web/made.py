@@ -85,15 +85,21 @@ class Maker:
         return gzip.compress(b"".join(parts), 6)
 
 
-def many(n=50000, depth=30, functions=4000):
-    """n stacks, no two alike, some `depth` deep, out of 40 files."""
+def many(*words, n=50000, depth=30, functions=4000):
+    """n stacks, no two alike, up to `depth` deep, out of 40 files; and how many percent of them have a word in them."""
     r = random.Random(11)
     m = Maker()
     places = [m.location("namespace_%d::function_%d(int, char const*)" % (i % 97, i), "/usr/lib/lib%d.so" % (i % 40)) for i in range(functions)]
+    has = [{places[i] for i in range(functions) if w in "::function_%d(int" % i} for w in words]
+    counts = [0] * len(words)
+    total = 0
     stems = [[places[r.randrange(functions)] for _ in range(r.randrange(4, depth - 4))] for _ in range(900)]
     for i in range(n):
         stem = stems[min(int(r.expovariate(1 / 150)), len(stems) - 1)]
         tail = [places[r.randrange(functions)] for _ in range(r.randrange(3, max(4, depth - len(stem))))]
         k = r.randrange(1, 20)
+        total += k
+        for j, places_of in enumerate(has):
+            counts[j] += k * (not places_of.isdisjoint(stem) or not places_of.isdisjoint(tail) or places[0] in places_of)
         m.sample(tail[::-1] + stem[::-1] + [places[0]], (k, k * 10000000), {"thread": "worker-%d" % (i % 16)})
-    return m.bytes()
+    return m.bytes(), [100 * c / total for c in counts]

@@ -22,7 +22,9 @@ from lib import check, fail
 
 HERE = pathlib.Path(__file__).resolve().parent
 AXE = "axe-core@4.10.3"
-SHOWN = "document.querySelector('#frame') && document.querySelector('.notice').hidden && /^(all:|before)/.test(document.querySelector('#frame').innerText)"
+# a capture is shown, or it is said that it has no sample
+SHOWN = ("document.querySelector('#frame') && /^(all:|before)/.test(document.querySelector('#frame').innerText) &&"
+         "(document.querySelector('.notice').hidden || document.querySelector('.notice').innerText.includes('no sample'))")
 OPEN = "const o = document.querySelector('.captures .open'); return o ? o.dataset.id : ''"
 
 
@@ -348,7 +350,7 @@ def test_threads_live_strip_heap():
     check(len(json.loads(d.get("/-/history").body)["captures"]) == n, "a moment makes a capture")
     # memory that is held, once it is asked for
     b.click("[data-name=heap]")
-    b.wait(SHOWN + " || document.querySelector('.notice').innerText.includes('no sample')")
+    b.wait(SHOWN)
     tell(t, "hold")
 
     def seen():
@@ -445,8 +447,13 @@ def test_keyboard_only():
     tab_to("e.id === 'capture'")
     b.keys("Enter")
     b.wait("document.querySelector('#capture').innerText === 'Capture'")
-    b.keys("c")
-    b.wait(SHOWN)
+
+    def pressed():
+        was = b.js(OPEN)
+        b.keys("c")
+        b.wait("(() => { %s })() !== arguments[0] && %s" % (OPEN, SHOWN), "no new capture", was)
+        return lib.samples(capture(b, d), "work_.")
+    lib.eventually(pressed, "no samples")
     b.keys("/")
     check(b.js("return document.activeElement.id") == "search", "/ does not search")
     b.keys(*"work_")
@@ -529,8 +536,8 @@ class Proxy(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     return self.give(404, [], b"not below the prefix\n")
                 c = http.client.HTTPConnection("127.0.0.1", port, timeout=lib.DEADLINE)
                 keep = {k: v for k, v in self.headers.items() if k.lower() not in ("authorization", "connection", "host")}
-                c.request(self.command, self.path[len("/a/prefix"):], sent, {**keep, "Host": "127.0.0.1:%d" % proxy.server_port})
                 try:
+                    c.request(self.command, self.path[len("/a/prefix"):], sent, {**keep, "Host": "127.0.0.1:%d" % proxy.server_port})
                     r = c.getresponse()
                     body = r.read()
                 except (OSError, http.client.HTTPException):
@@ -587,14 +594,14 @@ def test_fifty_thousand_stacks():
     b.open(d.url("/"))
     b.wait("document.querySelector('#openfile')")
     big = b.folder / "many.pb.gz"
-    big.write_bytes(made.many())
+    data, parts = made.many("function_77", "function_123(")
+    big.write_bytes(data)
     b.file("#openfile", big)
     b.wait("document.querySelector('.captures .open b') && document.querySelector('.captures .open b').innerText === 'many.pb.gz' && " + SHOWN)
-    p = lib.pprof.parse(big.read_bytes())
-    close_to(search(b, "function_77"), share(p, "function_77"))
+    close_to(search(b, "function_77"), parts[0])
     b.js("document.querySelector('.flameview').focus()")
     b.keys("ArrowDown", "ArrowDown", "Enter", "r")
-    close_to(search(b, "function_123("), share(p, "function_123("))
+    close_to(search(b, "function_123("), parts[1])
     b.check_quiet()
 
 
