@@ -86,8 +86,25 @@ def check(path, text, problems):
                 problems.append(f"{where}: <{library}> is not for {path}")
 
 
+# the page: names of strangers never become markup, and nothing comes from elsewhere
+MARKUP = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|srcdoc|\beval\(|new Function|https?://")
+
+
+def check_web(problems):
+    for file in sorted((ROOT / "web").glob("*.[jc]s*")):
+        path, lines = "web/" + file.name, file.read_text().splitlines()
+        if len(lines) > LIMITS["file"]:
+            problems.append(f"{path}: more than {LIMITS['file']} lines")
+        if "SPDX-License-Identifier: Apache-2.0" not in lines[0] or not re.match(rf"(//|/\*) {file.name} - ", lines[1]):
+            problems.append(f"{path}: does not open with its licence and what it owns")
+        problems += [f"{path}:{n}: {line.strip()}" for n, line in enumerate(lines, 1) if MARKUP.search(line)]
+        if f"'{file.name}'" not in (ROOT / "web" / "meson.build").read_text():
+            problems.append(f"{path}: is not in web/meson.build")
+
+
 def main():
     problems = []
+    check_web(problems)
     n = 0
     for folder in ("base", "bpf", "daemon", "symbolizer", "proto", "preload"):
         for file in sorted((ROOT / folder).rglob("*.[ch]")):

@@ -199,11 +199,14 @@ def alive(pid):
         return False
 
 
+spared = set()  # pids of children that outlive a claim
+
+
 def kill_descendants():
-    """Everything that was started goes, however deep: we are the reaper of orphans."""
+    """Everything that was started goes, however deep, but for what is spared: we are the reaper of orphans."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        found = [pid for pid in children(os.getpid()) if pid not in _meanwhile]
+        found = [pid for pid in children(os.getpid()) if pid not in _meanwhile and pid not in spared]
         if not found:
             return
         for pid in found:
