@@ -2,6 +2,7 @@
 #include "symbolizer/cfi.h"
 
 #include <dwarf.h>
+#include <elf.h>
 #include <errno.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ struct fde {
 
 struct builder {
 	struct cfi *out;
+	const struct cfi_registers *registers;
 	VEC(struct cfi_cie) cies;
 	VEC(struct fde) fdes;
 	const struct cfi_cie *cie; /* of the FDE that runs */
@@ -132,7 +134,7 @@ static void parse_augmentation(struct cfi_cie *cie, const char *letters, struct 
 
 static int parse_cie(struct builder *b, struct entry *e)
 {
-	struct cfi_cie cie = { .offset = e->offset };
+	struct cfi_cie cie = { .registers = b->registers, .offset = e->offset };
 	struct cursor *c = &e->body;
 	uint8_t version = cursor_u8(c);
 	const char *letters = cursor_string(c);
@@ -366,6 +368,32 @@ static int fill_gap(struct builder *b, uint64_t start, uint64_t end, const struc
 	return 0;
 }
 
+/* arm64: no linker writes FDEs for stubs. The first one, of 32 bytes or more, begins with a push of x16 and x30. */
+static int fill_stubs_arm64(struct builder *b, struct elf_file *f)
+{
+	static const struct unwind_rule plain = { .kind = UNWIND_SP },
+					pushed = { .kind = UNWIND_SP, .cfa_offset = 16,
+						   .bx_saved = UNWIND_AT_CFA, .bx_offset = -8 };
+	static const uint8_t push[] = { 0xf0, 0x7b, 0xbf, 0xa9 }; /* stp x16, x30, [sp, #-16]! */
+	struct elf_section s;
+	uint64_t at, end;
+	int r;
+
+	if (!elf_file_section(f, ".plt", &s) || s.n < 32)
+		return 0;
+	at = s.address;
+	end = at + s.n;
+	for (size_t k = 0; k <= 4; k += 4) { /* a landing pad may be in front of it */
+		if (memcmp(s.data + k, push, sizeof(push)) != 0)
+			continue;
+		r = fill_gap(b, at, at + k + 4, &plain);
+		if (r == 0)
+			r = fill_gap(b, at + k + 4, at + 32, &pushed);
+		return r < 0 ? r : fill_gap(b, at + 32, end, &plain);
+	}
+	return fill_gap(b, at, end, &plain);
+}
+
 /* lld writes no FDEs for lazy-binding stubs. Layouts: psABI for x86_64, section 5.2. */
 static int fill_stubs(struct builder *b, struct elf_file *f)
 {
@@ -377,6 +405,8 @@ static int fill_stubs(struct builder *b, struct elf_file *f)
 	struct elf_section s;
 	int r = 0;
 
+	if (f->machine == EM_AARCH64)
+		return fill_stubs_arm64(b, f);
 	for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]) && !r; i++)
 		if (elf_file_section(f, whole[i], &s))
 			r = fill_gap(b, s.address, s.address + s.n, &plain);
@@ -410,11 +440,14 @@ static bool find_code(const struct elf_file *f, uint64_t start, uint64_t end, co
 	return false;
 }
 
-/* mov $15, %rax; syscall: the return from a signal handler. A caller's look-up is one byte before
- * it. */
+/* mov $15, %rax; syscall, and arm64's mov x8, #139; svc #0: the return from a signal handler. A caller's look-up is one
+ * byte before it. */
 static int fill_trampolines(struct builder *b, struct elf_file *f)
 {
-	static const uint8_t code[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
+	static const uint8_t x86_64[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
+	static const uint8_t arm64[] = { 0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4 };
+	const uint8_t *code = f->machine == EM_AARCH64 ? arm64 : x86_64;
+	size_t n_code = f->machine == EM_AARCH64 ? sizeof(arm64) : sizeof(x86_64);
 	static const struct unwind_rule signal = { .kind = UNWIND_SIGNAL };
 	const struct cfi *c = b->out;
 	uint32_t left = MAX_SEARCH;
@@ -426,8 +459,8 @@ static int fill_trampolines(struct builder *b, struct elf_file *f)
 		if (c->rows.data[i].rule != b->gap || end - start > left)
 			continue;
 		left -= (uint32_t)(end - start);
-		if (find_code(f, start, end, code, sizeof(code), &at))
-			return fill_gap(b, at - (at > start), at + sizeof(code), &signal);
+		if (find_code(f, start, end, code, n_code, &at))
+			return fill_gap(b, at - (at > start), at + n_code, &signal);
 	}
 	return 0;
 }
@@ -518,6 +551,9 @@ static int build(struct builder *b, struct elf_file *f, bool follow)
 	int r;
 
 	if (!elf_file_text(f, &c->low, &c->high) || c->high - c->low > UINT32_MAX)
+		return -ENOEXEC;
+	b->registers = cfi_registers_of(f->machine);
+	if (!b->registers)
 		return -ENOEXEC;
 	r = intern(c, &gap, &b->gap);
 	if (!r && find_eh_frame(f, &s))
