@@ -8,6 +8,7 @@
 
 #include "symbolizer/cfi_program.h"
 #include "symbolizer/flow.h"
+#include "symbolizer/leaves.h"
 
 /* Between functions there is padding; code without an FDE of its own is rarely that short. */
 #define MAX_PADDING 16
@@ -30,7 +31,7 @@ struct builder {
 	const struct cfi_cie *cie; /* of the FDE that runs */
 	uint64_t from;		   /* rows below this address are already told */
 	uint32_t gap;		   /* rule */
-	size_t n_followed;	   /* rows */
+	size_t n_followed;	   /* rows that were made of code */
 };
 
 struct source {
@@ -459,10 +460,29 @@ static int fill_trampolines(struct builder *b, struct elf_file *f)
 		if (c->rows.data[i].rule != b->gap || end - start > left)
 			continue;
 		left -= (uint32_t)(end - start);
-		if (find_code(f, start, end, code, n_code, &at))
-			return fill_gap(b, at - (at > start), at + n_code, &signal);
+		if (!find_code(f, start, end, code, n_code, &at))
+			continue;
+		b->n_followed += f->machine == EM_AARCH64; /* the vDSO has no FDE at all */
+		return fill_gap(b, at - (at > start), at + n_code, &signal);
 	}
 	return 0;
+}
+
+static bool in_gap(void *context, uint64_t start)
+{
+	const struct builder *b = context;
+	const struct cfi *c = b->out;
+
+	return start >= c->low && start < c->high && c->rows.data[row_at(c, (uint32_t)(start - c->low))].rule == b->gap;
+}
+
+static int on_leaf(void *context, uint64_t start, uint64_t end)
+{
+	static const struct unwind_rule link = { .kind = UNWIND_SP };
+	struct builder *b = context;
+
+	b->n_followed++;
+	return fill_gap(b, start, end, &link);
 }
 
 static int fill_entry(struct builder *b, const struct elf_file *f)
@@ -535,7 +555,7 @@ static int follow_gaps(struct builder *b, struct elf_file *f)
 	if (r == 0)
 		r = flow_build(f, x.gaps.data, x.gaps.n, on_followed, &x, NULL);
 	r = r == -E2BIG ? 0 : r;
-	b->n_followed = x.rows.n;
+	b->n_followed += x.rows.n;
 	if (r == 0 && x.rows.n)
 		r = weave(&x);
 	vec_deinit(&x.gaps);
@@ -573,6 +593,8 @@ static int build(struct builder *b, struct elf_file *f, bool follow)
 		r = fill_stubs(b, f);
 	if (!r)
 		r = fill_trampolines(b, f);
+	if (!r && follow)
+		r = leaves_find(f, in_gap, on_leaf, b);
 	if (!r && follow)
 		r = follow_gaps(b, f);
 	if (!r)
