@@ -87,6 +87,17 @@ static const char *too_old(char to[static 120])
 	return to;
 }
 
+/* From 5.14 on a distribution may have put in what is needed. */
+bool diagnose_hopeless(const char *release, char *to, size_t n)
+{
+	unsigned major, minor;
+
+	if (sscanf(release, "%u.%u", &major, &minor) != 2 || major > 5 || (major == 5 && minor >= 14))
+		return false;
+	snprintf(to, n, "Linux 6.1 or newer is needed, and this is %.64s", release);
+	return true;
+}
+
 void diagnose_load(const char *btf, int err, char *to, size_t n)
 {
 	const char *missing[2];

@@ -12,6 +12,8 @@
 /* Keeps libbpf's last warnings instead of printing them. */
 int diagnose_libbpf(enum libbpf_print_level level, const char *format, va_list ap);
 
+/* A kernel, by its release, in which no attempt is worth its lines. */
+bool diagnose_hopeless(const char *release, char *to, size_t n);
 void diagnose_load(const char *btf, int err, char *to, size_t n);
 void diagnose_perf(int err, char *to, size_t n);
 void diagnose_uprobe(int err, char *to, size_t n);

@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 #include "daemon/broker/broker.h"
@@ -246,6 +247,14 @@ static int check_namespace(void)
 	return complain("not permitted: this is a user namespace, and BPF needs rights outside of it");
 }
 
+static int check_kernel(void)
+{
+	char text[KERNEL_MAX_TEXT];
+	struct utsname u;
+
+	return uname(&u) == 0 && diagnose_hopeless(u.release, text, sizeof(text)) ? complain(text) : 0;
+}
+
 /* From here on we open nothing that needs more than profiling does. */
 static int confine(struct broker *b)
 {
@@ -460,7 +469,9 @@ int main(int argc, char **argv)
 	signals = block_signals(&before);
 	debug_file_cache(b.debug_cache);
 	census_init(&b.census, &o.descriptions);
-	r = take_systemd(&b);
+	r = check_kernel();
+	if (!r)
+		r = take_systemd(&b);
 	if (!r && !o.command)
 		r = open_processes(&b, processes);
 	if (!r)
