@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "symbolizer/cfi_program.h"
+#include "symbolizer/cfi_stubs.h"
 #include "symbolizer/flow.h"
 #include "symbolizer/leaves.h"
 
@@ -369,54 +370,9 @@ static int fill_gap(struct builder *b, uint64_t start, uint64_t end, const struc
 	return 0;
 }
 
-/* arm64: no linker writes FDEs for stubs. The first one, of 32 bytes or more, begins with a push of x16 and x30. */
-static int fill_stubs_arm64(struct builder *b, struct elf_file *f)
+static int on_stub(void *context, uint64_t start, uint64_t end, const struct unwind_rule *q)
 {
-	static const struct unwind_rule plain = { .kind = UNWIND_SP },
-					pushed = { .kind = UNWIND_SP, .cfa_offset = 16,
-						   .bx_saved = UNWIND_AT_CFA, .bx_offset = -8 };
-	static const uint8_t push[] = { 0xf0, 0x7b, 0xbf, 0xa9 }; /* stp x16, x30, [sp, #-16]! */
-	struct elf_section s;
-	uint64_t at, end;
-	int r;
-
-	if (!elf_file_section(f, ".plt", &s) || s.n < 32)
-		return 0;
-	at = s.address;
-	end = at + s.n;
-	for (size_t k = 0; k <= 4; k += 4) { /* a landing pad may be in front of it */
-		if (memcmp(s.data + k, push, sizeof(push)) != 0)
-			continue;
-		r = fill_gap(b, at, at + k + 4, &plain);
-		if (r == 0)
-			r = fill_gap(b, at + k + 4, at + 32, &pushed);
-		return r < 0 ? r : fill_gap(b, at + 32, end, &plain);
-	}
-	return fill_gap(b, at, end, &plain);
-}
-
-/* lld writes no FDEs for lazy-binding stubs. Layouts: psABI for x86_64, section 5.2. */
-static int fill_stubs(struct builder *b, struct elf_file *f)
-{
-	static const struct unwind_rule plain = { .kind = UNWIND_SP, .cfa_offset = 8 },
-					pushed = { .kind = UNWIND_SP, .cfa_offset = 16 },
-					pushed_2 = { .kind = UNWIND_SP, .cfa_offset = 24 },
-					lazy = { .kind = UNWIND_PLT, .aux = 11 };
-	static const char *const whole[] = { ".plt.sec", ".plt.got", ".iplt" };
-	struct elf_section s;
-	int r = 0;
-
-	if (f->machine == EM_AARCH64)
-		return fill_stubs_arm64(b, f);
-	for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]) && !r; i++)
-		if (elf_file_section(f, whole[i], &s))
-			r = fill_gap(b, s.address, s.address + s.n, &plain);
-	if (r < 0 || !elf_file_section(f, ".plt", &s) || s.n < 16)
-		return r;
-	r = fill_gap(b, s.address, s.address + 6, &pushed);
-	if (!r)
-		r = fill_gap(b, s.address + 6, s.address + 16, &pushed_2);
-	return r < 0 ? r : fill_gap(b, s.address + 16, s.address + s.n, &lazy);
+	return fill_gap(context, start, end, q);
 }
 
 /* Where a piece of code begins in [start, end); false: nowhere. */
@@ -590,7 +546,7 @@ static int build(struct builder *b, struct elf_file *f, bool follow)
 		qsort(b->fdes.data, b->fdes.n, sizeof(struct fde), by_start);
 	r = emit_fdes(b);
 	if (!r)
-		r = fill_stubs(b, f);
+		r = cfi_stubs(f, on_stub, b);
 	if (!r)
 		r = fill_trampolines(b, f);
 	if (!r && follow)

@@ -6,6 +6,8 @@
 # KERNEL: a version as Debian names its packages ("6.1", "6.12") or "newest"; without, 5.10, 6.1, 6.12 and newest. Packages go to a cache
 # of the user's. Needs qemu-system-x86, cpio, e2fsprogs, busybox-static, apt. Some minutes a kernel.
 #
+# LIMIT: seconds for each kernel (1200).
+#
 # A BUILD for arm64 (tools/cross-arm64) runs on arm64's 6.1 without a KERNEL, else on arm64's kernels of these versions. SYSROOT names
 # the root it was built with. Needs qemu-system-arm instead.
 set -euo pipefail
@@ -123,7 +125,7 @@ for kernel; do
 	unset APT_CONFIG
 	script=guest.sh
 	[ "$kernel" != 5.10 ] || script=refuses.sh
-	BUSYBOX=$busybox bash "$here/vm.sh" -a $machine -q -t 1200 -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh "/t/$script" >/dev/null || failed=1
+	BUSYBOX=$busybox bash "$here/vm.sh" -a $machine -q -t "${LIMIT:-1200}" -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh "/t/$script" >/dev/null || failed=1
 	cat "$work/out/.log" 2>/dev/null || { echo "no result"; failed=1; }
 	export APT_CONFIG=$cache/apt/apt.conf
 done

@@ -359,6 +359,8 @@ int main(int argc, char **argv)
 	       oracle.n ? 100. * (double)oracle.n_complete / (double)oracle.n : 0, oracle.n_equal,
 	       oracle.n_longer, oracle.n_truncated, oracle.n_shorter, oracle.n_different,
 	       oracle.n_probe_page, oracle.n_beyond);
+	if (oracle.n_no_cfi)
+		printf("%ld not compared: libdw had no CFI\n", oracle.n_no_cfi);
 	harness_close(&oracle.harness);
 	return oracle.n < min || oracle.n_shorter || oracle.n_different;
 }
