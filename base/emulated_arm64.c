@@ -70,6 +70,6 @@ bool branch_arm64(const uint8_t *code, size_t n, int64_t *ret_offset)
 		bits = 14;
 	else
 		return false;
-	*ret_offset = (int64_t)((uint64_t)w << (64 - bits - from)) >> (64 - bits) << 2;
+	*ret_offset = ((int64_t)((uint64_t)w << (64 - bits - from)) >> (64 - bits)) * 4;
 	return true;
 }
