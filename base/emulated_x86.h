@@ -22,6 +22,7 @@ enum emulated {
 	EMULATED_JCC,  /* jcc rel8, rel32 */
 	EMULATED_NOP,  /* one byte */
 	EMULATED_NOP5, /* 0f 1f 44 00 00: see above */
+	EMULATED_STEPPED, /* of arm64 (emulated_arm64.h) only */
 	EMULATED_N,
 };
 

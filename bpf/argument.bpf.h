@@ -8,26 +8,23 @@
 
 /* What the context holds, taken out of it: global functions cannot be given the context itself. */
 struct pp_registers {
-	u64 di, si, dx, sp;
+	u64 a[3], sp;
 };
 
-PP_INLINE struct pp_registers pp_registers_of(const struct pt_regs *g)
-{
-	return (struct pp_registers){ g->di, g->si, g->dx, g->sp };
-}
+#include PP_ARGUMENT_MACHINE
 
 PP_INLINE u64 pp_register(const struct pp_registers *g, u32 n)
 {
 	u64 v = 0;
 
 	switch (n) {
-	case 5:
-		return g->di;
-	case 4:
-		return g->si;
-	case 1:
-		return g->dx;
-	case 7:
+	case PP_REGISTER_0:
+		return g->a[0];
+	case PP_REGISTER_1:
+		return g->a[1];
+	case PP_REGISTER_2:
+		return g->a[2];
+	case PP_REGISTER_SP:
 		return g->sp;
 	}
 	pp_leaf_register(0, n, &v);
@@ -71,46 +68,14 @@ PP_INLINE u64 pp_argument_of(const struct pp_registers *g, const struct pp_argum
 	if (a->kind == PP_ARGUMENT_NONE)
 		return 0;
 	if (a->kind == PP_ARGUMENT_REGISTER && a->size == 8) {
-		if (a->reg == 5)
-			return g->di;
-		if (a->reg == 4)
-			return g->si;
-		if (a->reg == 1)
-			return g->dx;
+		if (a->reg == PP_REGISTER_0)
+			return g->a[0];
+		if (a->reg == PP_REGISTER_1)
+			return g->a[1];
+		if (a->reg == PP_REGISTER_2)
+			return g->a[2];
 	}
 	return pp_argument(g, a);
-}
-
-/* A register of the context, without a helper: each by itself, since the context's address may not be computed with. */
-#define PP_REGISTER_IS(n, field)                                                                   \
-	case n:                                                                                    \
-		v = g->field;                                                                      \
-		asm volatile("" : "+r"(v));                                                        \
-		break
-
-PP_INLINE u64 pp_context_register(const struct pt_regs *g, u32 n)
-{
-	u64 v = 0;
-
-	switch (n & 15) {
-		PP_REGISTER_IS(0, ax);
-		PP_REGISTER_IS(1, dx);
-		PP_REGISTER_IS(2, cx);
-		PP_REGISTER_IS(3, bx);
-		PP_REGISTER_IS(4, si);
-		PP_REGISTER_IS(5, di);
-		PP_REGISTER_IS(6, bp);
-		PP_REGISTER_IS(7, sp);
-		PP_REGISTER_IS(8, r8);
-		PP_REGISTER_IS(9, r9);
-		PP_REGISTER_IS(10, r10);
-		PP_REGISTER_IS(11, r11);
-		PP_REGISTER_IS(12, r12);
-		PP_REGISTER_IS(13, r13);
-		PP_REGISTER_IS(14, r14);
-		PP_REGISTER_IS(15, r15);
-	}
-	return v;
 }
 
 /* The same as pp_argument, of the context itself: cheap but for what is in memory. */

@@ -4,6 +4,30 @@
 /* compat.bpf.h - what differs between kernels and compilers, asked of the kernel, never of its
  * version. */
 
+/* The machine, and the files that hold what is so on it alone. */
+#if !defined(__TARGET_ARCH_x86) && !defined(__TARGET_ARCH_arm64) /* ordinary C: the machine that it runs on */
+#if defined(__x86_64__)
+#define __TARGET_ARCH_x86
+#elif defined(__aarch64__)
+#define __TARGET_ARCH_arm64
+#endif
+#endif
+#if defined(__TARGET_ARCH_x86)
+#define PP_UNWIND_MACHINE "unwind-x86_64.bpf.h"
+#define PP_ARGUMENT_MACHINE "argument-x86_64.bpf.h"
+#define PP_FAULT_MACHINE "fault-x86_64.bpf.h"
+#define PP_INTERRUPT_MACHINE "interrupt-x86_64.bpf.h"
+#define PP_LABEL_MACHINE "label-x86_64.bpf.h"
+#elif defined(__TARGET_ARCH_arm64)
+#define PP_UNWIND_MACHINE "unwind-arm64.bpf.h"
+#define PP_ARGUMENT_MACHINE "argument-arm64.bpf.h"
+#define PP_FAULT_MACHINE "fault-arm64.bpf.h"
+#define PP_INTERRUPT_MACHINE "interrupt-arm64.bpf.h"
+#define PP_LABEL_MACHINE "label-arm64.bpf.h"
+#else
+#error "no BPF side for this machine"
+#endif
+
 #ifdef PP_NATIVE /* tests compile the walk as ordinary C, with helpers of their own */
 #include PP_NATIVE
 #else

@@ -332,7 +332,7 @@ PP_INLINE void pp_custom_descriptor(struct pt_regs *ctx, struct pp_custom_call *
 /* On a return instruction. */
 PP_INLINE void pp_custom_result(struct pt_regs *ctx, struct pp_custom_call *c)
 {
-	u64 value = ctx->ax, pointer;
+	u64 value = pp_result(ctx), pointer;
 	u32 pair[2] = { 0 };
 
 	if (c->probe->kind == PP_CUSTOM_RESULT) {
@@ -371,7 +371,7 @@ int pp_custom_hit(struct pt_regs *ctx)
 		pp_custom_enter(ctx, value);
 		return 0;
 	}
-	if (!pp_custom_find(ctx, &c, &r, c.probe->kind == PP_CUSTOM_RESULT ? ctx->ax : value))
+	if (!pp_custom_find(ctx, &c, &r, c.probe->kind == PP_CUSTOM_RESULT ? pp_result(ctx) : value))
 		return 0;
 	if (c.probe->kind == PP_CUSTOM_ADD)
 		pp_custom_add(ctx, &c, pp_argument_in(ctx, &r, &c.probe->arguments[1]));

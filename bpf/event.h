@@ -111,7 +111,9 @@ enum { PP_RA_REGISTER = 0x80 }; /* in struct pp_rule.reg: the return address is 
 struct pp_rule {
 	__u8 kind;	/* enum pp_rule_kind */
 	__u8 fp_saved;	/* enum pp_saved */
-	__u8 bx_saved;	/* enum pp_saved; on x86_64 rbx, which ld.so's lazy resolver needs */
+	/* enum pp_saved; on x86_64 of rbx, which ld.so's lazy resolver needs; on arm64 of x30, where the return address
+	 * is (PP_SAVED_FP: 8 behind where fp is saved) */
+	__u8 bx_saved;
 	__u8 reg;	/* DWARF number, for PP_RULE_REGISTER; | PP_RA_REGISTER */
 	__s32 cfa_offset;
 	__s32 fp_offset;

@@ -7,11 +7,12 @@
 
 #include "emit.bpf.h"
 
-#define PP_FAULT_WRITE 2 /* x86: X86_PF_WRITE, of the page-fault error code */
+#include PP_FAULT_MACHINE
+
 #define PP_PAGE 4096
 
-SEC("tp_btf/page_fault_user")
-int BPF_PROG(pp_on_fault, unsigned long address, struct pt_regs *regs, unsigned long error_code)
+SEC(PP_FAULT_SECTION)
+int pp_on_fault(PP_FAULT_CONTEXT *ctx)
 {
 	struct pp_event e = {
 		.collector = PP_GROWTH,
@@ -21,7 +22,7 @@ int BPF_PROG(pp_on_fault, unsigned long address, struct pt_regs *regs, unsigned 
 	};
 	struct pp_process *p;
 
-	if (!(error_code & PP_FAULT_WRITE) || bpf_get_prandom_u32() % PP_GROWTH_KEEP)
+	if (!pp_fault_writes(ctx) || bpf_get_prandom_u32() % PP_GROWTH_KEEP)
 		return 0;
 	p = pp_target();
 	return p ? pp_add(ctx, p, &e) : 0;

@@ -282,14 +282,14 @@ PP_INLINE int pp_enter(struct pt_regs *ctx, struct pp_call *c, u64 *size, u32 *s
 /* 1: the return is of interest. In two functions, so that what one has on the stack is gone when the other walks. */
 PP_INLINE int pp_entered(struct pt_regs *ctx, struct pp_call *c)
 {
-	struct pp_start s = { 0, ctx->sp + 8, ctx->bp, ctx->bx };
+	struct pp_start s;
 	u32 sampled = 0;
 	u64 size = 0;
 	int r = pp_enter(ctx, c, &size, &sampled);
 
 	if (r != PP_ENTER_NOW)
 		return r == PP_ENTER_RETURN;
-	if (!bpf_probe_read_user(&s.ip, 8, (void *)ctx->sp))
+	if (!pp_start_caller(ctx, &s))
 		pp_heap_add(ctx, c, 0, size, sampled, &s);
 	return 0;
 }
@@ -304,8 +304,8 @@ PP_INLINE int pp_unchanged(const struct pp_pending *p, u64 pointer)
 
 PP_INLINE void pp_finish(struct pt_regs *ctx, struct pp_call *c, const struct pp_pending *p)
 {
-	struct pp_start s = { ctx->ip, ctx->sp, ctx->bp, ctx->bx };
-	u64 pointer = ctx->ax;
+	struct pp_start s = pp_start_here(ctx);
+	u64 pointer = pp_result(ctx);
 
 	if (p->function == PP_FUNCTION_POSIX_MEMALIGN) {
 		if ((u32)pointer)
@@ -325,7 +325,7 @@ PP_INLINE void pp_finish(struct pt_regs *ctx, struct pp_call *c, const struct pp
 /* No copy: 512 bytes of stack are for the whole chain of calls, of the walk and the labels. */
 PP_INLINE void pp_returned(struct pt_regs *ctx, struct pp_call *c)
 {
-	struct pp_pending_key key = { .tid = bpf_get_current_pid_tgid(), .sp = ctx->sp - 8 };
+	struct pp_pending_key key = { .tid = bpf_get_current_pid_tgid(), .sp = ctx->sp - PP_RETURN_POPS };
 	struct pp_pending *p = bpf_map_lookup_elem(&pp_pending, &key);
 
 	if (!p)
@@ -343,7 +343,7 @@ int pp_heap_session(struct pt_regs *ctx)
 
 	if (!pp_call_of(ctx, &c))
 		return 1;
-	if (ctx->ip != bpf_get_func_ip(ctx)) {
+	if (pp_pc(ctx) != bpf_get_func_ip(ctx)) {
 		pp_returned(ctx, &c);
 		return 0;
 	}

@@ -8,9 +8,10 @@
  * what it was just writing is left out by the writer's own marks. Everything read is bounded and nothing
  * of it is believed. */
 
-#include "label-x86_64.bpf.h"
 #include "maps.bpf.h"
 #include "pool.bpf.h"
+
+#include PP_LABEL_MACHINE
 
 #define PP_LABEL_FEW 2 /* labels that are read along with their number */
 #define PP_LABEL_AT_MASK 256 /* first word of a block; the largest has 1 + 64 words */
@@ -37,7 +38,7 @@ PP_GLOBAL u64 pp_label_look_up(struct pp_label_source *s)
 		return 0;
 	} else if (s->where == PP_LABELS_SLOT_OFFSET) {
 		found = slot[0] ? pp_label_found(s, 0, slot[0]) : 0;
-	} else if (s->where == PP_LABELS_SLOT_DESCRIPTOR && (s64)slot[1] < 0) {
+	} else if (s->where == PP_LABELS_SLOT_DESCRIPTOR && PP_TLS_IS_OFFSET(slot[1])) {
 		found = pp_label_found(s, 0, slot[1]);
 	} else {
 		if (s->where == PP_LABELS_SLOT_DESCRIPTOR &&
@@ -67,7 +68,7 @@ PP_GLOBAL u64 pp_label_address(struct pp_label_source *s, u32 musl)
 	module = found >> 32 & 0xffff;
 	if (!module)
 		return thread + (s64)(s32)found;
-	if (bpf_probe_read_user(&vector, 8, (void *)(thread + PP_VECTOR_AT)) ||
+	if (bpf_probe_read_user(&vector, 8, (void *)(thread + PP_VECTOR_AT(musl))) ||
 	    bpf_probe_read_user(&n, 8, (void *)(vector - (musl ? 0 : 16))) || module > n ||
 	    bpf_probe_read_user(&block, 8, (void *)(vector + module * (musl ? 8 : 16))))
 		return 0;

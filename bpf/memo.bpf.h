@@ -110,7 +110,10 @@ PP_GLOBAL int pp_note_step(struct pp_walk *w)
 	if (w->sp == n->sp) /* it was the end */
 		return 0;
 	n->sp = w->sp;
-	pp_note(w, n, w->sp - 8, w->ip);
+	if (PP_LINK_REGISTER)
+		pp_note(w, n, w->ra_at, w->ra_word);
+	else
+		pp_note(w, n, w->sp - 8, w->ip);
 	if (w->record) {
 		pp_note(w, n, w->sp - 16, w->fp);
 		n->fp_known = 1;

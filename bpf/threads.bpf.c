@@ -9,10 +9,11 @@
 
 #include "file.bpf.h"
 #include "identity.h"
-#include "label-x86_64.bpf.h"
 #include "number.bpf.h"
 #include "threads.h"
-#include "unwind-x86_64.bpf.h"
+
+#include PP_LABEL_MACHINE
+#include PP_UNWIND_MACHINE
 
 PP_ARRAY(pp_query, 1, 0, struct pp_identity_query);
 
@@ -66,17 +67,26 @@ PP_INLINE void pp_look_again(struct task_struct *t, struct pp_thread *h)
 		h->running = 1;
 }
 
+/* On arm64 too large for the stack. One reader at a time, who has maps of his own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct pp_thread);
+} pp_described SEC(".maps");
+
 SEC("iter/task")
 int pp_threads(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
-	struct pp_thread h = { 0 };
+	u32 zero = 0;
+	struct pp_thread *h = bpf_map_lookup_elem(&pp_described, &zero);
 
-	if (!t || !t->mm)
+	if (!t || !t->mm || !h)
 		return 0;
-	pp_describe(t, &h);
-	pp_look_again(t, &h);
-	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
+	pp_describe(t, h);
+	pp_look_again(t, h);
+	bpf_seq_write(ctx->meta->seq, h, sizeof(*h));
 	return 0;
 }
 

@@ -5,7 +5,16 @@
 
 #include <linux/types.h>
 
-#define PP_THREAD_REGISTERS 17 /* DWARF 0 to 15, then the pc */
+/* By DWARF number, then the pc. */
+#if defined(__TARGET_ARCH_arm64) || defined(__aarch64__)
+#define PP_THREAD_REGISTERS 33
+#define PP_THREAD_SP 31
+#define PP_THREAD_SECOND 1 /* of a call's arguments */
+#else
+#define PP_THREAD_REGISTERS 17
+#define PP_THREAD_SP 7
+#define PP_THREAD_SECOND 4
+#endif
 
 struct pp_thread {
 	__u64 registers[PP_THREAD_REGISTERS]; /* as they were when it entered the kernel; running: stale */
@@ -54,4 +63,4 @@ struct pp_created {
 };
 _Static_assert(sizeof(struct pp_created) == 32, "no padding");
 
-_Static_assert(sizeof(struct pp_thread) == 136 + 64 + 32 + 32 + 4 + 16 + 20, "no padding");
+_Static_assert(sizeof(struct pp_thread) == PP_THREAD_REGISTERS * 8 + 64 + 32 + 32 + 4 + 16 + 20, "no padding");

@@ -11,9 +11,10 @@
 #include "emit.bpf.h"
 #include "file.bpf.h"
 #include "identity.h"
-#include "interrupt-x86_64.bpf.h"
 #include "number.bpf.h"
 #include "trace.h"
+
+#include PP_INTERRUPT_MACHINE
 
 PP_ARRAY(pp_trace_filter, 1, BPF_F_MMAPABLE, struct pp_trace_filter);
 PP_ARRAY(pp_trace_state, PP_MAX_PROCESSES, BPF_F_MMAPABLE, struct pp_trace_state);

@@ -12,6 +12,11 @@
 #define PP_IN_SIGCONTEXT 0x76543210fa89becdull
 #define PP_SIGCONTEXT 40 /* struct sigcontext_64 in struct ucontext */
 
+#define PP_LINK_REGISTER 0
+#define PP_RETURN_POPS 8 /* bytes of the stack that a return takes */
+#define PP_SIGNAL_WORDS 7 /* bp, bx, dx, ax, cx, sp, ip: what is read of a signal frame */
+#define PP_SIGNAL_SP 5
+
 struct pp_start {
 	u64 ip, sp, fp, bx;
 };
@@ -41,6 +46,11 @@ PP_INLINE void pp_start_registers(struct pp_start *s)
 	s->bx = g->bx;
 }
 
+PP_INLINE u64 pp_unsigned(u64 ra)
+{
+	return ra;
+}
+
 /* Any register of the innermost frame: of the current task, or of the signal frame at `signal` (not 0).
  * 0, or not readable. */
 PP_INLINE int pp_leaf_register(u64 signal, u32 n, u64 *ret)
@@ -58,11 +68,11 @@ PP_INLINE int pp_leaf_register(u64 signal, u32 n, u64 *ret)
  * registers: r8 .. r15, di, si, bp, bx, dx, ax, cx, sp, ip. Answers where they are, 0: unreadable. */
 PP_INLINE u64 pp_signal_registers(u64 sp, struct pp_start *s)
 {
-	u64 g[7]; /* bp .. ip */
+	u64 g[PP_SIGNAL_WORDS];
 
 	if (bpf_probe_read_user(g, sizeof(g), (void *)(sp + PP_SIGCONTEXT + 10 * 8)))
 		return 0;
-	*s = (struct pp_start){ .ip = g[6], .sp = g[5], .fp = g[0], .bx = g[1] };
+	*s = (struct pp_start){ .ip = g[6], .sp = g[PP_SIGNAL_SP], .fp = g[0], .bx = g[1] };
 	return sp + PP_SIGCONTEXT;
 }
 
@@ -120,3 +130,12 @@ PP_INLINE void pp_all_registers(struct task_struct *t, u64 *to, u64 *call, u64 *
 	*call = g->orig_ax;
 	*argument = g->di;
 }
+
+#ifdef PP_NATIVE
+PP_INLINE void pp_set_registers(struct pt_regs *g, const __u64 *r)
+{
+	*g = (struct pt_regs){ .ax = r[0], .dx = r[1], .cx = r[2], .bx = r[3], .si = r[4], .di = r[5],
+			       .bp = r[6], .sp = r[7], .r8 = r[8], .r9 = r[9], .r10 = r[10], .r11 = r[11],
+			       .r12 = r[12], .r13 = r[13], .r14 = r[14], .r15 = r[15], .ip = r[16] };
+}
+#endif

@@ -9,7 +9,8 @@
  * caller's scratch, because the 512 bytes of BPF stack would not hold it. */
 
 #include "maps.bpf.h"
-#include "unwind-x86_64.bpf.h"
+
+#include PP_UNWIND_MACHINE
 
 /* A frame record further than this above the stack pointer is not believed. */
 #define PP_MAX_FRAME_RECORD (1ull << 20)
@@ -30,11 +31,13 @@ struct pp_walk {
 	u8 leaf;	  /* the innermost frame, or the one that a signal interrupted */
 	u8 record;	  /* fp was read from a frame record, by the step before this one */
 	u8 probed;	  /* the kernel may have done half of the push that is at ip */
+	u8 no_sp;	  /* with a link register: sp is not known, only that it is at least this */
 	u64 signal_at;	  /* registers of the latter; 0: the task's own */
 	/* for who wants to know what the walk hangs on (memo.bpf.h), set here and never cleared: */
 	u64 fp_read;	  /* where fp was read from last; PP_NOWHERE: it was used as it was */
 	u32 odd;	  /* on more than return addresses and fp */
 	u32 noted;	  /* its own */
+	u64 ra_at, ra_word; /* with a link register: where the return address was read, and what stood there */
 	u64 window_at; /* address of window[0]; 1: nothing read yet */
 	u64 window[PP_WINDOW];
 };
@@ -180,8 +183,13 @@ PP_GLOBAL int pp_step_frame_pointer(struct pp_walk *w, u32 otherwise)
 	    bpf_probe_read_user(record, sizeof(record), (void *)w->fp))
 		return pp_stop(w, otherwise);
 	w->sp = w->fp + 16;
+	if (PP_LINK_REGISTER) {
+		w->no_sp = 1;
+		w->ra_at = w->fp + 8;
+		w->ra_word = record[1];
+	}
 	w->fp = record[0];
-	w->ip = record[1];
+	w->ip = pp_unsigned(record[1]);
 	w->bx_at = PP_NOWHERE; /* who knows what this code did with it */
 	w->adjust = 1;
 	w->leaf = 0;
@@ -240,6 +248,17 @@ PP_GLOBAL int pp_locate(struct pp_walk *w)
 	return 1;
 }
 
+/* A walk by frame records lost the stack pointer, where a record may be anywhere in its frame. In code that keeps one
+ * the rule tells how far from the CFA it is; and it is where fp points. */
+PP_INLINE u64 pp_cfa_by_record(struct pp_walk *w, const struct pp_rule *q)
+{
+	w->odd = 1;
+	if (q->fp_saved == PP_SAVED_CFA && pp_need_fp(w))
+		return w->fp - (s64)q->fp_offset;
+	pp_stop(w, PP_END_BAD_FRAME_POINTER);
+	return 0;
+}
+
 /* The CFA by a rule; 0 with w->end set when it cannot be had. */
 PP_INLINE u64 pp_cfa(struct pp_walk *w, const struct pp_rule *q)
 {
@@ -248,6 +267,8 @@ PP_INLINE u64 pp_cfa(struct pp_walk *w, const struct pp_rule *q)
 
 	switch (q->kind) {
 	case PP_RULE_SP:
+		if (PP_LINK_REGISTER && w->no_sp)
+			return pp_cfa_by_record(w, q);
 		return w->sp + offset;
 	case PP_RULE_FP:
 		if (pp_need_fp(w))
@@ -290,7 +311,9 @@ PP_INLINE u64 pp_cfa(struct pp_walk *w, const struct pp_rule *q)
 /* Where the caller's fp and rbx are, by the rule. A lost one stops the walk only if it is needed. */
 PP_INLINE int pp_restore(struct pp_walk *w, const struct pp_rule *q, u64 cfa)
 {
-	if (q->bx_saved == PP_SAVED_CFA)
+	if (PP_LINK_REGISTER) /* that was the return address */
+		;
+	else if (q->bx_saved == PP_SAVED_CFA)
 		w->bx_at = cfa + (s64)q->bx_offset;
 	else if (q->bx_saved == PP_SAVED_LOST)
 		w->bx_at = PP_NOWHERE;
@@ -317,6 +340,7 @@ PP_INLINE void pp_start(struct pp_walk *w, const struct pp_start *s)
 	w->leaf = 1;
 	w->record = 0;
 	w->probed = 0;
+	w->no_sp = 0;
 }
 
 /* A tick while the kernel emulates a probed `push` finds the stack pointer moved and the pc not. Where a
@@ -342,10 +366,40 @@ PP_GLOBAL int pp_step_signal(struct pp_walk *w)
 	if (!w)
 		return 1;
 	w->odd = 1;
+	if (PP_LINK_REGISTER && w->no_sp)
+		return pp_step_frame_pointer(w, PP_END_BAD_FRAME_POINTER);
 	w->signal_at = pp_signal_registers(w->sp, &s);
 	if (!w->signal_at)
 		return pp_stop(w, PP_END_UNREADABLE);
 	pp_start(w, &s); /* any stack pointer is believed: the handler may have had its own stack */
+	return 0;
+}
+
+/* Where the caller goes on. Not 0: it cannot be had, and w->end says why. */
+PP_INLINE int pp_return_address(struct pp_walk *w, const struct pp_rule *q, u64 cfa, u64 *ra)
+{
+	u64 at = cfa - 8;
+
+	if (q->reg & PP_RA_REGISTER) {
+		w->odd = 1;
+		return w->leaf && !pp_leaf_register(w->signal_at, q->aux, ra) ? 0 : pp_stop(w, PP_END_LEAF_REGISTER);
+	}
+	if (PP_LINK_REGISTER) {
+		if (q->bx_saved == PP_SAVED_SAME) { /* x30 still holds it: nothing has been called */
+			w->odd = 1;
+			*ra = w->bx;
+			return w->leaf ? 0 : pp_stop(w, PP_END_LEAF_REGISTER);
+		}
+		at = cfa + (s64)q->bx_offset;
+		if (q->bx_saved == PP_SAVED_FP) /* in a frame record, behind fp */
+			at = cfa + (s64)q->fp_offset + 8;
+	}
+	if (pp_read_word(w, at, ra))
+		return pp_stop(w, PP_END_UNREADABLE);
+	if (PP_LINK_REGISTER) {
+		w->ra_at = at;
+		w->ra_word = *ra;
+	}
 	return 0;
 }
 
@@ -370,18 +424,13 @@ PP_GLOBAL int pp_step_rule(struct pp_walk *w, u32 rule)
 	if (w->probed && q->kind == PP_RULE_SP && q->cfa_offset == 8)
 		cfa += pp_undo_push(w, cfa) & 8;
 	w->probed = 0;
-	if (q->reg & PP_RA_REGISTER) {
-		w->odd = 1;
-		if (!w->leaf || pp_leaf_register(w->signal_at, q->aux, &ra))
-			return pp_stop(w, PP_END_LEAF_REGISTER);
-	} else if (pp_read_word(w, cfa - 8, &ra)) {
-		return pp_stop(w, PP_END_UNREADABLE);
-	}
-	if (pp_restore(w, q, cfa))
+	if (pp_return_address(w, q, cfa, &ra) || pp_restore(w, q, cfa))
 		return 1;
+	ra = pp_unsigned(ra);
 	if (cfa <= w->sp && !w->leaf)
 		return pp_stop(w, PP_END_BACKWARDS);
 	w->sp = cfa;
+	w->no_sp = 0;
 	w->ip = ra;
 	w->adjust = 1;
 	w->leaf = 0;

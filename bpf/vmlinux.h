@@ -27,6 +27,10 @@ struct pp_context_registers {
 	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax;
 	unsigned long ip, cs, flags, sp, ss;
 };
+#elif defined(__TARGET_ARCH_arm64) /* struct user_pt_regs */
+struct pp_context_registers {
+	u64 regs[31], sp, pc, pstate;
+};
 #endif
 struct bpf_perf_event_data {
 	struct pp_context_registers regs;
@@ -38,6 +42,12 @@ struct bpf_perf_event_data {
 struct pt_regs {
 	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax;
 	unsigned long ip, cs, flags, sp, ss;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	u64 regs[31], sp, pc, pstate;
+	u64 orig_x0;
+	s32 syscallno;
 };
 #endif
 
@@ -119,6 +129,12 @@ struct files_struct {
 struct thread_struct {
 	unsigned long fsbase;
 };
+#elif defined(__TARGET_ARCH_arm64)
+struct thread_struct {
+	struct {
+		unsigned long tp_value;
+	} uw;
+};
 #endif
 
 struct signal_struct {
@@ -147,9 +163,7 @@ struct task_struct {
 	int on_cpu, exit_state;
 	unsigned long nvcsw, nivcsw;
 	struct sched_info sched_info;
-#if defined(__TARGET_ARCH_x86)
 	struct thread_struct thread;
-#endif
 };
 
 struct seq_file;

@@ -4,7 +4,7 @@
 /* pprofd.h - what runtime/pprof gives a program, for programs that pprofd looks at from outside: profiles of your
  * own (NewProfile, Add, Remove), labels (Do), and runtime/trace's tasks, regions and logs.
  *
- * One header for C11 and C++17: no library, no dependency. x86-64 Linux, gcc and clang; anywhere else, and where
+ * One header for C11 and C++17: no library, no dependency. x86-64 and arm64 Linux, gcc and clang; anywhere else, and where
  * PPROFD_DISABLE is defined, all of it does nothing. Compiled code of a program that uses this needs no licence
  * of ours.
  *
@@ -52,7 +52,7 @@
  * (dlopen) has one of its own where the program does not export its own (-rdynamic does); then labels of both are
  * shown, the program's first, and each clears its own. pprofd looks at four variables at most. */
 
-#if defined(__x86_64__) && defined(__LP64__) && defined(__ELF__) && defined(__linux__) && defined(__GNUC__) &&   \
+#if (defined(__x86_64__) || defined(__aarch64__)) && defined(__LP64__) && defined(__ELF__) && defined(__linux__) && defined(__GNUC__) &&   \
 	!defined(PPROFD_DISABLE)
 
 #include <stddef.h>
@@ -61,6 +61,15 @@
 
 #define PPROFD_TEXT_(...) PPROFD_TEXT2_(__VA_ARGS__)
 #define PPROFD_TEXT2_(...) #__VA_ARGS__
+
+/* How a constant is written in a note; what kind of operand the address of a literal is. */
+#ifdef __aarch64__
+#define PPROFD_ZERO_ "0"
+#define PPROFD_ADDRESS_ "iS"
+#else
+#define PPROFD_ZERO_ "$0"
+#define PPROFD_ADDRESS_ "i"
+#endif
 
 /* A note that describes label 990, in the form of SystemTap's (type 3). */
 #define PPROFD_SITE_(probe, arguments)                                                             \
@@ -126,7 +135,7 @@
 				PPROFD_LITERAL_NOTE_("[pp_n]")                                     \
 				:                                                                  \
 				: [pp_v] "nr"((unsigned long)(value)), [pp_s] "nr"((int)(skip)),   \
-				  [pp_n] "i"(PPROFD_LITERAL_(name)));                              \
+				  [pp_n] PPROFD_ADDRESS_(PPROFD_LITERAL_(name)));                              \
 		else                                                                               \
 			__asm__ __volatile__(                                                      \
 				PPROFD_SITE_("add", "8@%[pp_v] -4@%[pp_s] 8@%[pp_n]")              \
@@ -140,14 +149,14 @@
 	do {                                                                                       \
 		if (PPROFD_IS_LITERAL_(name))                                                      \
 			__asm__ __volatile__(                                                      \
-				PPROFD_SITE_("remove", "8@%[pp_v] -4@$0")                          \
+				PPROFD_SITE_("remove", "8@%[pp_v] -4@" PPROFD_ZERO_)                          \
 				PPROFD_LITERAL_NOTE_("[pp_n]")                                     \
 				:                                                                  \
 				: [pp_v] "nr"((unsigned long)(value)),                             \
-				  [pp_n] "i"(PPROFD_LITERAL_(name)));                              \
+				  [pp_n] PPROFD_ADDRESS_(PPROFD_LITERAL_(name)));                              \
 		else                                                                               \
 			__asm__ __volatile__(                                                      \
-				PPROFD_SITE_("remove", "8@%[pp_v] -4@$0 8@%[pp_n]")                \
+				PPROFD_SITE_("remove", "8@%[pp_v] -4@" PPROFD_ZERO_ " 8@%[pp_n]")                \
 				:                                                                  \
 				: [pp_v] "nr"((unsigned long)(value)),                             \
 				  [pp_n] "nr"((const char *)(name))                                \
@@ -166,7 +175,7 @@
 				:                                                                  \
 				: [pp_a] "nr"((unsigned long)(first)),                             \
 				  [pp_b] "nr"((unsigned long)(second)),                            \
-				  [pp_n] "i"(PPROFD_LITERAL_(name))                                \
+				  [pp_n] PPROFD_ADDRESS_(PPROFD_LITERAL_(name))                                \
 				: "memory");                                                       \
 		else                                                                               \
 			__asm__ __volatile__(                                                      \
@@ -208,8 +217,22 @@ struct pprofd_labels {
 
 extern __thread struct pprofd_labels pprofd_labels_v1 __attribute__((visibility("default")));
 
-/* Defines the variable where it is used: once a program or library, and one that others share. The note tells where
- * it is when the symbols have been stripped; it is not loaded. */
+/* Where it is when the symbols have been stripped; not loaded. arm64's assemblers cannot write that: there a symbol has
+ * to stay, in .symtab or .dynsym. */
+#ifdef __aarch64__
+#define PPROFD_LABELS_NOTE_
+#else
+#define PPROFD_LABELS_NOTE_                                                         \
+	".pushsection .note.pprofd,\"\",@note\n"                                    \
+	".balign 4\n"                                                               \
+	".long 7, 8, 3\n"                                                           \
+	".asciz \"pprofd\"\n"                                                       \
+	".balign 4\n"                                                               \
+	".long pprofd_labels_v1@dtpoff, 0\n"                                        \
+	".popsection\n"
+#endif
+
+/* Defines the variable where it is used: once a program or library, and one that others share. */
 #define PPROFD_LABELS_DEFINITION_                                                  \
 	".ifndef pprofd_labels_v1\n"                                                \
 	".pushsection .tbss.pprofd_labels_v1,\"awTG\",@nobits,pprofd_labels_v1,comdat\n" \
@@ -219,13 +242,7 @@ extern __thread struct pprofd_labels pprofd_labels_v1 __attribute__((visibility(
 	".balign 8\n"                                                               \
 	"pprofd_labels_v1: .zero 520\n"                                             \
 	".popsection\n"                                                             \
-	".pushsection .note.pprofd,\"\",@note\n"                                    \
-	".balign 4\n"                                                               \
-	".long 7, 8, 3\n"                                                           \
-	".asciz \"pprofd\"\n"                                                       \
-	".balign 4\n"                                                               \
-	".long pprofd_labels_v1@dtpoff, 0\n"                                        \
-	".popsection\n"                                                             \
+	PPROFD_LABELS_NOTE_                                                         \
 	".endif\n"
 
 #define PPROFD_BARRIER_() __asm__ volatile("" ::: "memory")

@@ -344,7 +344,7 @@ int allocators_find(struct elf_file *f, struct probe_list *ret)
 {
 	struct probe_list list = { 0 };
 	struct finder x = { .f = f, .list = &list };
-	int r = f->machine == EM_X86_64 ? 0 : -ENOEXEC;
+	int r = f->machine == ELF_MACHINE_HERE ? 0 : -ENOEXEC;
 
 	x.code = malloc(SYMBOLIZER_MAX_FUNCTION);
 	if (!x.code)

@@ -11,7 +11,7 @@
  * operator new and delete, when the first function they call is one of these (libstdc++'s call
  * malloc) or the file has no malloc of its own. Whatever else they do among each other is left to
  * the caller's range (start, size) and, for jumps, to ALLOCATOR_TAIL. Refuses IFUNCs, and local
- * symbols of a plain name that were not made local by the linker. x86-64 only.
+ * symbols of a plain name that were not made local by the linker. The machine's own files only.
  */
 
 #include "symbolizer/chooser.h"

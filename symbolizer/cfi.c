@@ -2,11 +2,14 @@
 #include "symbolizer/cfi.h"
 
 #include <dwarf.h>
+#include <elf.h>
 #include <errno.h>
 #include <string.h>
 
 #include "symbolizer/cfi_program.h"
+#include "symbolizer/cfi_stubs.h"
 #include "symbolizer/flow.h"
+#include "symbolizer/leaves.h"
 
 /* Between functions there is padding; code without an FDE of its own is rarely that short. */
 #define MAX_PADDING 16
@@ -23,12 +26,13 @@ struct fde {
 
 struct builder {
 	struct cfi *out;
+	const struct cfi_registers *registers;
 	VEC(struct cfi_cie) cies;
 	VEC(struct fde) fdes;
 	const struct cfi_cie *cie; /* of the FDE that runs */
 	uint64_t from;		   /* rows below this address are already told */
 	uint32_t gap;		   /* rule */
-	size_t n_followed;	   /* rows */
+	size_t n_followed;	   /* rows that were made of code */
 };
 
 struct source {
@@ -132,7 +136,7 @@ static void parse_augmentation(struct cfi_cie *cie, const char *letters, struct 
 
 static int parse_cie(struct builder *b, struct entry *e)
 {
-	struct cfi_cie cie = { .offset = e->offset };
+	struct cfi_cie cie = { .registers = b->registers, .offset = e->offset };
 	struct cursor *c = &e->body;
 	uint8_t version = cursor_u8(c);
 	const char *letters = cursor_string(c);
@@ -366,26 +370,9 @@ static int fill_gap(struct builder *b, uint64_t start, uint64_t end, const struc
 	return 0;
 }
 
-/* lld writes no FDEs for lazy-binding stubs. Layouts: psABI for x86_64, section 5.2. */
-static int fill_stubs(struct builder *b, struct elf_file *f)
+static int on_stub(void *context, uint64_t start, uint64_t end, const struct unwind_rule *q)
 {
-	static const struct unwind_rule plain = { .kind = UNWIND_SP, .cfa_offset = 8 },
-					pushed = { .kind = UNWIND_SP, .cfa_offset = 16 },
-					pushed_2 = { .kind = UNWIND_SP, .cfa_offset = 24 },
-					lazy = { .kind = UNWIND_PLT, .aux = 11 };
-	static const char *const whole[] = { ".plt.sec", ".plt.got", ".iplt" };
-	struct elf_section s;
-	int r = 0;
-
-	for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]) && !r; i++)
-		if (elf_file_section(f, whole[i], &s))
-			r = fill_gap(b, s.address, s.address + s.n, &plain);
-	if (r < 0 || !elf_file_section(f, ".plt", &s) || s.n < 16)
-		return r;
-	r = fill_gap(b, s.address, s.address + 6, &pushed);
-	if (!r)
-		r = fill_gap(b, s.address + 6, s.address + 16, &pushed_2);
-	return r < 0 ? r : fill_gap(b, s.address + 16, s.address + s.n, &lazy);
+	return fill_gap(context, start, end, q);
 }
 
 /* Where a piece of code begins in [start, end); false: nowhere. */
@@ -410,11 +397,14 @@ static bool find_code(const struct elf_file *f, uint64_t start, uint64_t end, co
 	return false;
 }
 
-/* mov $15, %rax; syscall: the return from a signal handler. A caller's look-up is one byte before
- * it. */
+/* mov $15, %rax; syscall, and arm64's mov x8, #139; svc #0: the return from a signal handler. A caller's look-up is one
+ * byte before it. */
 static int fill_trampolines(struct builder *b, struct elf_file *f)
 {
-	static const uint8_t code[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
+	static const uint8_t x86_64[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
+	static const uint8_t arm64[] = { 0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4 };
+	const uint8_t *code = f->machine == EM_AARCH64 ? arm64 : x86_64;
+	size_t n_code = f->machine == EM_AARCH64 ? sizeof(arm64) : sizeof(x86_64);
 	static const struct unwind_rule signal = { .kind = UNWIND_SIGNAL };
 	const struct cfi *c = b->out;
 	uint32_t left = MAX_SEARCH;
@@ -426,10 +416,29 @@ static int fill_trampolines(struct builder *b, struct elf_file *f)
 		if (c->rows.data[i].rule != b->gap || end - start > left)
 			continue;
 		left -= (uint32_t)(end - start);
-		if (find_code(f, start, end, code, sizeof(code), &at))
-			return fill_gap(b, at - (at > start), at + sizeof(code), &signal);
+		if (!find_code(f, start, end, code, n_code, &at))
+			continue;
+		b->n_followed += f->machine == EM_AARCH64; /* the vDSO has no FDE at all */
+		return fill_gap(b, at - (at > start), at + n_code, &signal);
 	}
 	return 0;
+}
+
+static bool in_gap(void *context, uint64_t start)
+{
+	const struct builder *b = context;
+	const struct cfi *c = b->out;
+
+	return start >= c->low && start < c->high && c->rows.data[row_at(c, (uint32_t)(start - c->low))].rule == b->gap;
+}
+
+static int on_leaf(void *context, uint64_t start, uint64_t end)
+{
+	static const struct unwind_rule link = { .kind = UNWIND_SP };
+	struct builder *b = context;
+
+	b->n_followed++;
+	return fill_gap(b, start, end, &link);
 }
 
 static int fill_entry(struct builder *b, const struct elf_file *f)
@@ -502,7 +511,7 @@ static int follow_gaps(struct builder *b, struct elf_file *f)
 	if (r == 0)
 		r = flow_build(f, x.gaps.data, x.gaps.n, on_followed, &x, NULL);
 	r = r == -E2BIG ? 0 : r;
-	b->n_followed = x.rows.n;
+	b->n_followed += x.rows.n;
 	if (r == 0 && x.rows.n)
 		r = weave(&x);
 	vec_deinit(&x.gaps);
@@ -519,6 +528,9 @@ static int build(struct builder *b, struct elf_file *f, bool follow)
 
 	if (!elf_file_text(f, &c->low, &c->high) || c->high - c->low > UINT32_MAX)
 		return -ENOEXEC;
+	b->registers = cfi_registers_of(f->machine);
+	if (!b->registers)
+		return -ENOEXEC;
 	r = intern(c, &gap, &b->gap);
 	if (!r && find_eh_frame(f, &s))
 		r = parse_section(b, &s);
@@ -534,9 +546,11 @@ static int build(struct builder *b, struct elf_file *f, bool follow)
 		qsort(b->fdes.data, b->fdes.n, sizeof(struct fde), by_start);
 	r = emit_fdes(b);
 	if (!r)
-		r = fill_stubs(b, f);
+		r = cfi_stubs(f, on_stub, b);
 	if (!r)
 		r = fill_trampolines(b, f);
+	if (!r && follow)
+		r = leaves_find(f, in_gap, on_leaf, b);
 	if (!r && follow)
 		r = follow_gaps(b, f);
 	if (!r)

@@ -25,7 +25,7 @@ struct cfi {
 	uint32_t n_fdes, n_bad_fdes, n_unsupported;
 };
 
-/* 0; -ENOEXEC: nothing executable, or more than 4 GiB of it; -ENODATA: no FDE at all; -ENOMEM;
+/* 0; -ENOEXEC: nothing executable, or more than 4 GiB of it, or of a machine that we do not know; -ENODATA: no FDE at all; -ENOMEM;
  * -E2BIG: past CFI_MAX_ROWS or CFI_MAX_RULES. */
 int cfi_build(struct elf_file *f, struct cfi *ret);
 /* The same without what flow.h adds for code that no FDE covers. */

@@ -2,13 +2,22 @@
 #include "symbolizer/cfi_program.h"
 
 #include <dwarf.h>
+#include <elf.h>
 #include <errno.h>
 #include <string.h>
 
-/* System V psABI for x86_64, figure 3.36. */
-enum { REG_BX = 3, REG_FP = 6, REG_SP = 7, REG_RA = 16 };
+/* System V psABI for x86_64, figure 3.36; DWARF for the Arm 64-bit Architecture, 4.1. */
+static const struct cfi_registers x86_64 = { .bx = 3, .fp = 6, .sp = 7, .ra = 16, .n = 16 };
+static const struct cfi_registers arm64 = { .bx = CFI_NO_REGISTER, .fp = 29, .sp = 31, .ra = 30, .n = 32, .link = true };
+
+#define DW_CFA_AARCH64_negate_ra_state_with_pc 0x2c
 
 #define MAX_REMEMBERED 16
+
+const struct cfi_registers *cfi_registers_of(unsigned machine)
+{
+	return machine == EM_X86_64 ? &x86_64 : machine == EM_AARCH64 ? &arm64 : NULL;
+}
 
 uint64_t cfi_pointer(struct cursor *c, uint8_t encoding, uint64_t position)
 {
@@ -52,22 +61,16 @@ uint64_t cfi_pointer(struct cursor *c, uint8_t encoding, uint64_t position)
 	return 0;
 }
 
-static struct cfi_saved *saved(struct cfi_state *s, uint64_t reg)
+static struct cfi_saved *saved(const struct cfi_cie *cie, struct cfi_state *s, uint64_t reg)
 {
-	switch (reg) {
-	case REG_FP:
-		return &s->fp;
-	case REG_BX:
-		return &s->bx;
-	case REG_RA:
-		return &s->ra;
-	}
-	return NULL;
+	const struct cfi_registers *g = cie->registers;
+
+	return reg == g->fp ? &s->fp : reg == g->ra ? &s->ra : reg == g->bx && !g->link ? &s->bx : NULL;
 }
 
-static void set(struct cfi_state *s, uint64_t reg, enum cfi_how how, int64_t offset)
+static void set(const struct cfi_cie *cie, struct cfi_state *s, uint64_t reg, enum cfi_how how, int64_t offset)
 {
-	struct cfi_saved *v = saved(s, reg);
+	struct cfi_saved *v = saved(cie, s, reg);
 
 	if (v)
 		*v = (struct cfi_saved){ .how = how, .offset = offset };
@@ -75,11 +78,11 @@ static void set(struct cfi_state *s, uint64_t reg, enum cfi_how how, int64_t off
 
 static void restore(const struct cfi_cie *cie, struct cfi_state *s, uint64_t reg)
 {
-	struct cfi_saved *v = saved(s, reg);
+	struct cfi_saved *v = saved(cie, s, reg);
 	struct cfi_state initial = cie->initial;
 
 	if (v)
-		*v = *saved(&initial, reg);
+		*v = *saved(cie, &initial, reg);
 }
 
 /* What overflows is no offset of a real frame: INT64_MAX fits no rule. */
@@ -109,42 +112,42 @@ static bool run_saved(struct run *r, uint8_t op)
 	switch (op) {
 	case DW_CFA_offset_extended:
 		reg = cursor_uleb128(c);
-		set(r->s, reg, CFI_OFFSET, scaled(r->cie, (int64_t)cursor_uleb128(c)));
+		set(r->cie, r->s, reg, CFI_OFFSET, scaled(r->cie, (int64_t)cursor_uleb128(c)));
 		return true;
 	case DW_CFA_offset_extended_sf:
 		reg = cursor_uleb128(c);
-		set(r->s, reg, CFI_OFFSET, scaled(r->cie, cursor_sleb128(c)));
+		set(r->cie, r->s, reg, CFI_OFFSET, scaled(r->cie, cursor_sleb128(c)));
 		return true;
 	case DW_CFA_GNU_negative_offset_extended:
 		reg = cursor_uleb128(c);
-		set(r->s, reg, CFI_OFFSET, -scaled(r->cie, (int64_t)cursor_uleb128(c)));
+		set(r->cie, r->s, reg, CFI_OFFSET, -scaled(r->cie, (int64_t)cursor_uleb128(c)));
 		return true;
 	case DW_CFA_restore_extended:
 		restore(r->cie, r->s, cursor_uleb128(c));
 		return true;
 	case DW_CFA_undefined:
-		set(r->s, cursor_uleb128(c), CFI_UNDEFINED, 0);
+		set(r->cie, r->s, cursor_uleb128(c), CFI_UNDEFINED, 0);
 		return true;
 	case DW_CFA_same_value:
-		set(r->s, cursor_uleb128(c), CFI_SAME, 0);
+		set(r->cie, r->s, cursor_uleb128(c), CFI_SAME, 0);
 		return true;
 	case DW_CFA_register:
 		reg = cursor_uleb128(c);
-		set(r->s, reg, CFI_REGISTER, (int64_t)cursor_uleb128(c));
+		set(r->cie, r->s, reg, CFI_REGISTER, (int64_t)cursor_uleb128(c));
 		return true;
 	case DW_CFA_val_offset:
 	case DW_CFA_val_offset_sf:
 		reg = cursor_uleb128(c);
 		cursor_sleb128(c);
-		set(r->s, reg, CFI_OTHER, 0);
+		set(r->cie, r->s, reg, CFI_OTHER, 0);
 		return true;
 	case DW_CFA_expression:
 	case DW_CFA_val_expression:
 		reg = cursor_uleb128(c);
 		n = cursor_uleb128(c);
-		set(r->s, reg, op == DW_CFA_expression ? CFI_EXPRESSION : CFI_OTHER, 0);
-		if (saved(r->s, reg))
-			saved(r->s, reg)->expression = cursor_sub(c, n);
+		set(r->cie, r->s, reg, op == DW_CFA_expression ? CFI_EXPRESSION : CFI_OTHER, 0);
+		if (saved(r->cie, r->s, reg))
+			saved(r->cie, r->s, reg)->expression = cursor_sub(c, n);
 		else
 			cursor_skip(c, n);
 		return true;
@@ -160,8 +163,11 @@ static bool run_cfa(struct run *r, uint8_t op)
 
 	switch (op) {
 	case DW_CFA_nop:
-	case DW_CFA_GNU_window_save: /* on arm64: negate_ra_state */
 		return true;
+	case DW_CFA_GNU_window_save: /* arm64: negate_ra_state. The walker takes signatures off wherever there are any */
+		return true;
+	case DW_CFA_AARCH64_negate_ra_state_with_pc:
+		return r->cie->registers->link;
 	case DW_CFA_def_cfa:
 	case DW_CFA_def_cfa_sf:
 		s->cfa_is_expression = false;
@@ -242,7 +248,7 @@ int cfi_run(const struct cfi_cie *cie, struct cursor program, uint64_t *at, uint
 				return err;
 			*at = next;
 		} else if ((op & 0xc0) == DW_CFA_offset) {
-			set(s, op & 0x3f, CFI_OFFSET, scaled(cie, (int64_t)cursor_uleb128(&r.c)));
+			set(cie, s, op & 0x3f, CFI_OFFSET, scaled(cie, (int64_t)cursor_uleb128(&r.c)));
 		} else if ((op & 0xc0) == DW_CFA_restore) {
 			restore(cie, s, op & 0x3f);
 		} else if (!run_cfa(&r, op)) {
@@ -309,36 +315,36 @@ static bool fits32(int64_t v)
 	return v >= INT32_MIN && v <= INT32_MAX;
 }
 
-static void cfa_by_expression(const struct cfi_state *s, struct unwind_rule *q)
+static void cfa_by_expression(const struct cfi_registers *g, const struct cfi_state *s, struct unwind_rule *q)
 {
-	int threshold = plt_threshold(s->cfa_expression);
+	int threshold = g->link ? -1 : plt_threshold(s->cfa_expression);
 	struct simple e;
 
 	if (threshold >= 0) {
 		q->kind = UNWIND_PLT;
 		q->aux = (int16_t)threshold;
 	} else if (simple_expression(s->cfa_expression, &e) && e.deref && fits16(e.add) &&
-		   fits32(e.offset) && (e.reg == REG_FP || e.reg == REG_SP)) {
-		q->kind = e.reg == REG_FP ? UNWIND_DEREF_FP : UNWIND_DEREF_SP;
+		   fits32(e.offset) && (e.reg == g->fp || e.reg == g->sp)) {
+		q->kind = e.reg == g->fp ? UNWIND_DEREF_FP : UNWIND_DEREF_SP;
 		q->cfa_offset = (int32_t)e.offset;
 		q->aux = (int16_t)e.add;
 	}
 }
 
-static void cfa_by_register(const struct cfi_state *s, struct unwind_rule *q)
+static void cfa_by_register(const struct cfi_registers *g, const struct cfi_state *s, struct unwind_rule *q)
 {
-	if (!fits32(s->cfa_offset) || s->cfa_register > 15)
+	if (!fits32(s->cfa_offset) || s->cfa_register >= g->n)
 		return;
 	q->cfa_offset = (int32_t)s->cfa_offset;
-	q->kind = s->cfa_register == REG_SP ? UNWIND_SP :
-		  s->cfa_register == REG_FP ? UNWIND_FP :
-		  s->cfa_register == REG_BX ? UNWIND_BX :
-					      UNWIND_REGISTER;
+	q->kind = s->cfa_register == g->sp ? UNWIND_SP :
+		  s->cfa_register == g->fp ? UNWIND_FP :
+		  s->cfa_register == g->bx ? UNWIND_BX :
+					     UNWIND_REGISTER;
 	if (q->kind == UNWIND_REGISTER)
 		q->reg = (uint8_t)s->cfa_register;
 }
 
-static void rule_saved(const struct cfi_state *s, struct unwind_rule *q)
+static void rule_saved(const struct cfi_registers *g, const struct cfi_state *s, struct unwind_rule *q)
 {
 	struct simple e;
 
@@ -350,10 +356,12 @@ static void rule_saved(const struct cfi_state *s, struct unwind_rule *q)
 		q->fp_offset = (int32_t)s->fp.offset;
 	}
 	if (s->fp.how == CFI_EXPRESSION && simple_expression(s->fp.expression, &e) && !e.deref &&
-	    e.reg == REG_FP && fits32(e.offset)) {
+	    e.reg == g->fp && fits32(e.offset)) {
 		q->fp_saved = UNWIND_AT_FP;
 		q->fp_offset = (int32_t)e.offset;
 	}
+	if (g->link)
+		return;
 	q->bx_saved = s->bx.how == CFI_SAME ? UNWIND_SAME : UNWIND_LOST;
 	if (s->bx.how == CFI_OFFSET && fits16(s->bx.offset)) {
 		q->bx_saved = UNWIND_AT_CFA;
@@ -361,29 +369,46 @@ static void rule_saved(const struct cfi_state *s, struct unwind_rule *q)
 	}
 }
 
+/* False: at a place that no rule tells. */
+static bool rule_link(const struct cfi_state *s, struct unwind_rule *q)
+{
+	q->bx_saved = UNWIND_SAME;
+	if (s->ra.how == CFI_OFFSET && fits16(s->ra.offset)) {
+		q->bx_saved = UNWIND_AT_CFA;
+		q->bx_offset = (int16_t)s->ra.offset;
+	} else if (s->ra.how == CFI_OFFSET && q->fp_saved == UNWIND_AT_CFA && s->ra.offset == s->fp.offset + 8) {
+		q->bx_saved = UNWIND_AT_FP;
+	} else {
+		return s->ra.how == CFI_SAME || q->reg & UNWIND_RA_REGISTER;
+	}
+	return true;
+}
+
 struct unwind_rule cfi_rule(const struct cfi_cie *cie, const struct cfi_state *s)
 {
-	struct unwind_rule q = { .kind = UNWIND_UNSUPPORTED };
+	static const struct unwind_rule unsupported = { .kind = UNWIND_UNSUPPORTED };
+	const struct cfi_registers *g = cie->registers;
+	struct unwind_rule q = unsupported;
 
 	if (cie->signal)
 		return (struct unwind_rule){ .kind = UNWIND_SIGNAL };
 	if (s->ra.how == CFI_UNDEFINED)
 		return (struct unwind_rule){ .kind = UNWIND_OUTERMOST };
-	if (cie->ra_register != REG_RA)
-		return q;
+	if (cie->ra_register != g->ra)
+		return unsupported;
 	if (s->cfa_is_expression)
-		cfa_by_expression(s, &q);
+		cfa_by_expression(g, s, &q);
 	else
-		cfa_by_register(s, &q);
-	if (s->ra.how == CFI_REGISTER && s->ra.offset >= 0 && s->ra.offset < 16 &&
+		cfa_by_register(g, s, &q);
+	if (s->ra.how == CFI_REGISTER && s->ra.offset >= 0 && s->ra.offset < g->n &&
 	    !s->cfa_is_expression) { /* whose rules need aux for themselves */
 		q.reg |= UNWIND_RA_REGISTER;
 		q.aux = (int16_t)s->ra.offset;
-	} else if (s->ra.how != CFI_OFFSET || s->ra.offset != -8) {
-		q.kind = UNWIND_UNSUPPORTED;
+	} else if (!g->link && (s->ra.how != CFI_OFFSET || s->ra.offset != -8)) {
+		return unsupported;
 	}
 	if (q.kind == UNWIND_UNSUPPORTED)
-		return (struct unwind_rule){ .kind = UNWIND_UNSUPPORTED };
-	rule_saved(s, &q);
-	return q;
+		return unsupported;
+	rule_saved(g, s, &q);
+	return g->link && !rule_link(s, &q) ? unsupported : q;
 }

@@ -3,7 +3,7 @@
 
 /* cfi_program.h - runs the instructions of one CIE or FDE.
  *
- * Knows the registers the walker follows and drops the rest. Pointers in the state point into the
+ * Knows the registers the walker follows and drops the rest: x86_64's and arm64's (AADWARF64). Pointers in the state point into the
  * section. */
 
 #include <stdbool.h>
@@ -11,6 +11,17 @@
 
 #include "base/cursor.h"
 #include "symbolizer/rows.h"
+
+/* DWARF's numbers of them. A link register is where the return address is unless a rule says otherwise: "bx" of the
+ * rules, which has none of its own there. */
+struct cfi_registers {
+	uint8_t bx, fp, sp, ra, n;
+	bool link;
+};
+#define CFI_NO_REGISTER 0xff
+
+/* NULL: none of the machines (EM_*) that we know. */
+const struct cfi_registers *cfi_registers_of(unsigned machine);
 
 enum cfi_how { CFI_SAME, CFI_OFFSET, CFI_UNDEFINED, CFI_REGISTER, CFI_EXPRESSION, CFI_OTHER };
 
@@ -29,6 +40,7 @@ struct cfi_state {
 };
 
 struct cfi_cie {
+	const struct cfi_registers *registers;
 	uint64_t offset; /* in its section */
 	uint64_t code_align;
 	int64_t data_align;

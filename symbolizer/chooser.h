@@ -3,17 +3,18 @@
 
 /* chooser.h - which instruction of an allocation function can be probed cheaply and without harm?
  *
- * The first one that the kernel emulates (base/emulated_x86.h), when every call passes it exactly
+ * The first one that the kernel emulates (base/emulated.h), when every call passes it exactly
  * once, the stack pointer is still as at the entry, and each argument that is wanted is in some
  * register; or the reason why there is none. Owns nothing, knows no file: it is given the
  * function's bytes, which are a stranger's. Parts of the function that stand elsewhere (.cold) are
- * asked about separately. x86-64; calling convention: System V psABI 1.0, 3.2.3. */
+ * asked about separately. One for each machine: chooser.c is
+ * x86-64's (System V psABI 1.0, 3.2.3), chooser_arm64.c arm64's. */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/emulated_x86.h"
+#include "base/emulated.h"
 #include "symbolizer/probes.h"
 
 struct chooser_code {

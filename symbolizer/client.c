@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/emulated_x86.h"
+#include "base/emulated.h"
 #include "symbolizer/functions.h"
 
 #define MAX_ROWS (16u << 20)

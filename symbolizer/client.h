@@ -91,7 +91,7 @@ int symbolizer_ask_dwos(struct symbolizer *s, const struct symbolizer_object *o,
 int symbolizer_give_dwo(struct symbolizer *s, const struct symbolizer_object *o);
 
 /* The allocation functions and otel_memory sites of a file; also 0 where there are none. Of other
- * machines than x86-64 -ENOEXEC. */
+ * machines than the own one -ENOEXEC. */
 int symbolizer_ask_probes(struct symbolizer *s, const struct symbolizer_object *o,
 			  struct symbolizer_probes *ret);
 void symbolizer_probes_deinit(struct symbolizer_probes *p);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/emulated_x86.h"
+#include "base/emulated.h"
 #include "symbolizer/usdt.h"
 
 enum { NOTE_PROFILE = 1, NOTE_LITERAL = 2 };
@@ -173,7 +173,7 @@ int custom_find(struct elf_file *f, struct custom_list *ret)
 {
 	struct custom_list list = { 0 };
 	struct finder x = { .f = f, .list = &list };
-	int r = f->machine == EM_X86_64 ? read_names(&x) : -ENOEXEC;
+	int r = f->machine == ELF_MACHINE_HERE ? read_names(&x) : -ENOEXEC;
 
 	if (r == 0)
 		r = usdt_scan(f, &list.end, on_note, &x);

@@ -13,6 +13,13 @@
 
 #include "base/cleanup.h"
 
+/* EM_*: of files whose code this machine runs. */
+#if defined(__aarch64__)
+#define ELF_MACHINE_HERE EM_AARCH64
+#else
+#define ELF_MACHINE_HERE EM_X86_64
+#endif
+
 #define ELF_MAX_SEGMENTS 32
 #define ELF_MAX_BUILD_ID 64
 

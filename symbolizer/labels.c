@@ -10,6 +10,7 @@
 #define NOTE_OWNER "pprofd"
 #define NOTE_LABELS 3
 #define MAX_NOTES 65536
+#define TCB_ARM64 16ull
 
 static const char *const names[] = {
 	[SYMBOLIZER_LABELS_OURS] = "pprofd_labels_v1",
@@ -23,13 +24,18 @@ struct search {
 	struct symbolizer_label labels[SYMBOLIZER_MAX_LABELS + 1]; /* by kind */
 };
 
-/* The blocks of the program end at the thread pointer, aligned as the file asks (variant II). */
+/* The program's block ends at the thread pointer, aligned as the file asks (variant II); on arm64 it begins behind the two
+ * words that the pointer points to (variant I). */
 static bool program_offset(const struct elf_file *f, uint64_t offset, int64_t *ret)
 {
 	uint64_t align = f->tls_align ? f->tls_align : 1, size = f->tls_memsz;
 
 	if (align & (align - 1) || align > 1ull << 20 || size > 1ull << 30 || offset >= size)
 		return false;
+	if (f->machine == EM_AARCH64) {
+		*ret = (int64_t)(((TCB_ARM64 + align - 1) & ~(align - 1)) + offset);
+		return true;
+	}
 	size += (0 - f->tls_address - size) & (align - 1);
 	*ret = (int64_t)offset - (int64_t)size;
 	return true;
@@ -109,13 +115,13 @@ static int on_slot(void *context, const struct scanned_slot *q)
 
 		if (!s->found[k])
 			continue;
-		if (q->type == R_X86_64_TPOFF64 && ours)
+		if (q->kind == SCANNED_OFFSET && ours)
 			take_slot(l, SYMBOLIZER_SLOT_OFFSET, q->address);
-		else if (q->type == R_X86_64_TLSDESC && ours)
+		else if (q->kind == SCANNED_DESCRIPTOR && ours)
 			take_slot(l, SYMBOLIZER_SLOT_DESCRIPTOR, q->address);
-		else if (q->type == R_X86_64_DTPMOD64 && q->name && ours)
+		else if (q->kind == SCANNED_MODULE && q->name && ours)
 			take_slot(l, SYMBOLIZER_SLOT_INDEX, q->address);
-		else if (q->type == R_X86_64_DTPMOD64 && !q->name)
+		else if (q->kind == SCANNED_MODULE && !q->name)
 			take_slot(l, SYMBOLIZER_SLOT_MODULE, q->address);
 	}
 	return 0;
@@ -126,10 +132,12 @@ uint32_t labels_find(struct elf_file *f, struct symbolizer_label ret[SYMBOLIZER_
 	struct search s = { .f = f };
 	uint32_t n = 0;
 
-	if (!f->tls_memsz || f->machine != EM_X86_64)
+	if (!f->tls_memsz || f->machine != ELF_MACHINE_HERE)
 		return 0;
 	symbol_scan(f, SHT_DYNSYM, on_symbol, &s);
 	read_note(&s);
+	if (f->machine == EM_AARCH64 && !s.found[SYMBOLIZER_LABELS_OURS]) /* assemblers cannot write the note */
+		symbol_scan(f, SHT_SYMTAB, on_symbol, &s);
 	s.found[SYMBOLIZER_LABELS_CUSTOM] &= s.custom_v1;
 	for (uint32_t k = 1; k <= SYMBOLIZER_MAX_LABELS && !n; k++)
 		n += s.found[k];

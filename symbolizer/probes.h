@@ -5,7 +5,7 @@
  *
  * Shapes only. A function that was found and is not to be probed is in the list too, with the
  * reason in `status`. Every number came out of a stranger's file: whoever probes decodes the
- * instruction again. Architecture: x86-64; registers are DWARF's numbers (0 rax, 1 rdx, 2 rcx, 3
+ * instruction again. Registers are DWARF's numbers (arm64: 0 to 30, 31 sp; x86-64: 0 rax, 1 rdx, 2 rcx, 3
  * rbx, 4 rsi, 5 rdi, 6 rbp, 7 rsp, 8 to 15). */
 
 #include <stdint.h>
@@ -87,7 +87,11 @@ enum symbolizer_argument_kind {
 };
 
 #define SYMBOLIZER_NO_REGISTER 0xff
+#if defined(__aarch64__)
+#define SYMBOLIZER_N_REGISTERS 32
+#else
 #define SYMBOLIZER_N_REGISTERS 16
+#endif
 #define SYMBOLIZER_N_ARGUMENTS 3
 #define SYMBOLIZER_PROBE_NAME 64 /* bytes, with its NUL */
 #define SYMBOLIZER_MAX_PROBES 128
@@ -109,7 +113,7 @@ struct symbolizer_probe {
 	uint8_t status;	     /* enum symbolizer_probe_status */
 	uint8_t flags;	     /* enum symbolizer_probe_flag */
 	uint8_t n_name;	     /* bytes of the name */
-	uint8_t instruction; /* enum emulated (base/emulated_x86.h): what is there */
+	uint8_t instruction; /* enum emulated (base/emulated.h): what is there */
 	uint8_t pad[3];
 	uint64_t offset; /* in the file: of the instruction; of a function that is refused: its
 			    start */

@@ -4,7 +4,7 @@
 /* rows.h - unwind rows as the symbolizer hands them over: from an address on, this rule.
  *
  * Shapes only. Architecture: registers are the ones the BPF walker follows (x86_64: rbp = "fp",
- * rbx = "bx"). Every number came out of a stranger's file: whoever stores rows checks the rule
+ * rbx = "bx"; arm64: x29 = "fp", and "bx" is x30, whose place is that of the return address). Every number came out of a stranger's file: whoever stores rows checks the rule
  * index and the order again. */
 
 #include <stdint.h>
@@ -27,7 +27,7 @@ enum unwind_kind {
 enum unwind_saved {
 	UNWIND_SAME,
 	UNWIND_AT_CFA, /* at CFA + offset */
-	UNWIND_AT_FP,  /* at fp + offset */
+	UNWIND_AT_FP,  /* at fp + offset; of arm64's x30: 8 behind where fp is */
 	UNWIND_LOST,
 };
 

@@ -9,6 +9,7 @@
 
 struct tables {
 	struct elf_section symbols, strings;
+	uint32_t machine;
 };
 
 static bool section_bytes(Elf_Scn *s, uint64_t max, struct elf_section *ret)
@@ -35,6 +36,7 @@ static bool open_tables(struct elf_file *f, Elf_Scn *s, struct tables *ret)
 	    !section_bytes(s, MAX_TABLE, &ret->symbols) ||
 	    !section_bytes(elf_getscn(f->elf, h.sh_link), MAX_STRINGS, &ret->strings))
 		return false;
+	ret->machine = f->machine;
 	last = memrchr(ret->strings.data, 0, ret->strings.n);
 	ret->strings.n = last ? (size_t)(last - ret->strings.data) + 1 : 0;
 	return true;
@@ -80,6 +82,33 @@ int symbol_scan(struct elf_file *f, uint32_t section_type, symbol_scan_fn *each,
 	return r;
 }
 
+static bool is_address(uint32_t machine, uint32_t type)
+{
+	return machine == EM_AARCH64 ? type == R_AARCH64_GLOB_DAT || type == R_AARCH64_JUMP_SLOT :
+				       type == R_X86_64_GLOB_DAT || type == R_X86_64_JUMP_SLOT;
+}
+
+/* 0: another one. */
+static enum scanned_slot_kind slot_kind(uint32_t machine, uint32_t type)
+{
+	static const struct {
+		uint32_t machine, type;
+		enum scanned_slot_kind kind;
+	} all[] = {
+		{ EM_X86_64, R_X86_64_TPOFF64, SCANNED_OFFSET },
+		{ EM_X86_64, R_X86_64_DTPMOD64, SCANNED_MODULE },
+		{ EM_X86_64, R_X86_64_TLSDESC, SCANNED_DESCRIPTOR },
+		{ EM_AARCH64, R_AARCH64_TLS_TPREL, SCANNED_OFFSET },
+		{ EM_AARCH64, R_AARCH64_TLS_DTPMOD, SCANNED_MODULE },
+		{ EM_AARCH64, R_AARCH64_TLSDESC, SCANNED_DESCRIPTOR },
+	};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i].machine == machine && all[i].type == type)
+			return all[i].kind;
+	return 0;
+}
+
 static int scan_relocations(const struct elf_section *table, const struct tables *t,
 			    symbol_scan_fn *each, void *context)
 {
@@ -93,7 +122,7 @@ static int scan_relocations(const struct elf_section *table, const struct tables
 
 		memcpy(&q, table->data + at, sizeof(q));
 		type = ELF64_R_TYPE(q.r_info);
-		if ((type != R_X86_64_GLOB_DAT && type != R_X86_64_JUMP_SLOT) ||
+		if (!is_address(t->machine, type) ||
 		    !symbol_at(t, ELF64_R_SYM(q.r_info), &symbol))
 			continue;
 		symbol.value = q.r_offset;
@@ -113,11 +142,10 @@ static int scan_thread_slots(const struct elf_section *table, const struct table
 		Elf64_Rela q;
 
 		memcpy(&q, table->data + at, sizeof(q));
-		slot.type = ELF64_R_TYPE(q.r_info);
+		slot.kind = slot_kind(t->machine, ELF64_R_TYPE(q.r_info));
 		slot.address = q.r_offset;
 		slot.addend = (uint64_t)q.r_addend;
-		if (slot.type != R_X86_64_TPOFF64 && slot.type != R_X86_64_DTPMOD64 &&
-		    slot.type != R_X86_64_TLSDESC)
+		if (!slot.kind)
 			continue;
 		if (ELF64_R_SYM(q.r_info)) {
 			if (!symbol_at(t, ELF64_R_SYM(q.r_info), &symbol))

@@ -4,7 +4,7 @@
 /* symbol_scan.h - every symbol and every relocated slot of a file, once, in the order of the file.
  *
  * Owns nothing and keeps nothing; for questions that need no index (symtab.h has one). Refuses
- * names that are not in the string table. Formats: gABI chapter 4, psABI x86-64 4.4. */
+ * names that are not in the string table. Formats: gABI chapter 4, psABI x86-64 4.4, AAELF64 5.7. */
 
 #include "symbolizer/elf_file.h"
 
@@ -20,7 +20,7 @@ struct scanned_slot { /* of the dynamic linker's, for a thread's variables */
 	const char *name; /* of the variable, borrowed; NULL: one of this file, `addend` bytes into its block */
 	uint64_t address; /* of the first word */
 	uint64_t addend;
-	uint32_t type; /* R_X86_64_TPOFF64, _DTPMOD64 or _TLSDESC */
+	enum scanned_slot_kind { SCANNED_OFFSET = 1, SCANNED_MODULE, SCANNED_DESCRIPTOR } kind;
 };
 
 /* Negative ends the scan and is passed on. */

@@ -11,7 +11,6 @@
 #include "symbolizer/usdt.h"
 
 #define MAX_FOUND 256
-#define RET 0xc3
 
 struct found {
 	uint64_t start, size;
@@ -86,8 +85,8 @@ static void on_exit_of(void *context, const struct chooser_exit *e)
 
 	/* a conditional jump out leads to the function's .cold part, in the way of a compiler */
 	r->n_jumps += e->kind == EXIT_JUMP || e->kind == EXIT_JUMP_SLOT ||
-		      (e->kind == EXIT_RETURN && r->code->data[at] != RET);
-	if (e->kind != EXIT_RETURN || r->code->data[at] != RET || r->error < 0)
+		      (e->kind == EXIT_RETURN && !emulated_is_return(r->code->data + at, r->code->n - at));
+	if (e->kind != EXIT_RETURN || !emulated_is_return(r->code->data + at, r->code->n - at) || r->error < 0)
 		return;
 	r->n++;
 	one.offset = r->offset + at;
@@ -111,11 +110,15 @@ static int add_returns(struct tracker *x, const struct chooser_code *code, uint6
 static int add_entry(struct tracker *x, const struct chooser_code *code, uint64_t offset, unsigned argument,
 		     struct symbolizer_custom *c)
 {
+#if defined(__aarch64__)
+	static const uint8_t registers[SYMBOLIZER_N_ARGUMENTS] = { 0, 1, 2 };
+#else
 	static const uint8_t registers[SYMBOLIZER_N_ARGUMENTS] = { 5, 4, 1 }; /* rdi, rsi, rdx */
+#endif
 	struct symbolizer_probe p = { .start = code->address, .offset = offset };
 
 	allocators_choose(x->f, code, 1u << (argument - 1), &p);
-	if (p.status != PROBE_FINE && stepped_x86(code->data, code->n)) { /* dear, at its first instruction */
+	if (p.status != PROBE_FINE && emulated_is_stepped(code->data, code->n)) { /* dear, at its first instruction */
 		p.status = PROBE_FINE;
 		p.offset = offset;
 		p.arguments[argument - 1] = (struct symbolizer_argument){
@@ -169,7 +172,7 @@ int track_find(struct elf_file *f, const struct symbolizer_track *tracks, uint32
 {
 	struct custom_list list = { 0 };
 	struct tracker x = { .f = f, .tracks = tracks, .n = n, .list = &list };
-	int r = f->machine == EM_X86_64 ? 0 : -ENOEXEC;
+	int r = f->machine == ELF_MACHINE_HERE ? 0 : -ENOEXEC;
 
 	for (uint32_t i = 0; i < n && r == 0; i++)
 		r = is_good(&tracks[i]) ? 0 : -EINVAL;

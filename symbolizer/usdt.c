@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/cursor.h"
-#include "base/emulated_x86.h"
+#include "base/emulated.h"
 #include "symbolizer/bounds.h"
 #include "symbolizer/symbol_scan.h"
 
@@ -156,17 +156,28 @@ static bool read_argument(struct text t, struct symbolizer_argument *a)
 	return t.p == t.end;
 }
 
+/* Blanks end it; not those in arm64's [sp, 16]. */
+static const char *argument_end(const char *p)
+{
+	bool inside = false;
+
+	for (; *p && (inside || (*p != ' ' && *p != '\t')); p++)
+		inside = *p == '[' || (inside && *p != ']');
+	return p;
+}
+
 bool usdt_argument(const char **text, struct symbolizer_argument *ret, bool *ret_unreadable)
 {
 	struct symbolizer_argument a = { 0 };
-	const char *from = *text + strspn(*text, " \t"), *end = from + strcspn(from, " \t");
+	const char *from = *text + strspn(*text, " \t"), *end = argument_end(from);
 
 	*text = end;
 	*ret_unreadable = false;
 	*ret = a;
 	if (from == end)
 		return false;
-	if (!read_argument((struct text){ from, end }, &a)) {
+	if (!(ELF_MACHINE_HERE == EM_AARCH64 ? usdt_read_arm64(from, end, &a) :
+					       read_argument((struct text){ from, end }, &a))) {
 		*ret_unreadable = true;
 		return false;
 	}
@@ -216,7 +227,7 @@ enum symbolizer_probe_status usdt_look_at(const struct elf_file *f, uint64_t sit
 	if (!file_offset(f, site, 1, PF_X, ret_offset))
 		return PROBE_BAD_SITE;
 	n = elf_file_read(f, site, code, sizeof(code));
-	*ret_instruction = (uint8_t)emulated_x86(code, n, &length);
+	*ret_instruction = (uint8_t)emulated_here(code, n, &length);
 	return *ret_instruction == EMULATED_NOT ? PROBE_NOT_EMULATED : PROBE_FINE;
 }
 

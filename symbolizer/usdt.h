@@ -43,3 +43,5 @@ int usdt_find(struct elf_file *f, struct probe_list *list);
  * end, or where the argument is of a form that is refused: then ret->kind is SYMBOLIZER_NOTHING,
  * *text is behind it, and *ret_unreadable tells the one from the other. */
 bool usdt_argument(const char **text, struct symbolizer_argument *ret, bool *ret_unreadable);
+/* The same of one argument as arm64 writes it, from first to last byte; false: unreadable. */
+bool usdt_read_arm64(const char *from, const char *end, struct symbolizer_argument *ret);

@@ -28,8 +28,13 @@ __asm__(".pushsection .text\n"
 	".type calibrate_call, @function\n"
 	".balign 64\n"
 	"calibrate_call:\n"
+#if defined(__aarch64__) /* where none is, for most functions begin with this */
+	"	stp x29, x30, [sp, #-16]!\n"
+	"	ldp x29, x30, [sp], #16\n"
+#else
 	"	push %rbp\n"
 	"	pop %rbp\n"
+#endif
 	"	ret\n"
 	".size calibrate_call, . - calibrate_call\n"
 	".popsection\n");

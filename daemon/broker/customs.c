@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/emulated_x86.h"
+#include "base/emulated.h"
 #include "base/vec.h"
 #include "bpf_objects.h"
 #include "daemon/broker/diagnose.h"
@@ -23,7 +23,6 @@ static const char *const map_names[PP_N_CUSTOM_MAPS] = {
 	[PP_CUSTOM_MAP_HELD] = "pp_held",
 };
 
-#define RET 0xc3
 
 /* What a hit costs, about: a trap; and what the kernel steps over out of line. */
 #define HIT_NS 1000
@@ -213,11 +212,12 @@ static void close_soon(struct links *l)
 static bool is_safe(uint32_t kind, const uint8_t *code, size_t n, uint32_t *ret_cost_ns)
 {
 	unsigned length;
+	enum emulated how = emulated_here(code, n, &length);
 
-	*ret_cost_ns = emulated_x86(code, n, &length) != EMULATED_NOT ? HIT_NS : STEPPED_NS;
+	*ret_cost_ns = how != EMULATED_NOT && how != EMULATED_STEPPED ? HIT_NS : STEPPED_NS;
 	if (kind >= PP_CUSTOM_RESULT && kind <= PP_CUSTOM_OUT_PAIR)
-		return code[0] == RET;
-	return *ret_cost_ns == HIT_NS || stepped_x86(code, n);
+		return emulated_is_return(code, n);
+	return *ret_cost_ns == HIT_NS || emulated_is_stepped(code, n);
 }
 
 /* Whoever asks may have been deceived by the file: what is there is looked at again. */
@@ -226,7 +226,7 @@ static int check(int fd, struct broker_custom_probe *p)
 	uint8_t code[16];
 	ssize_t n = pread(fd, code, sizeof(code), (off_t)p->offset);
 
-	if (n <= 0 || !is_safe(p->probe.kind, code, (size_t)n, &p->probe.cost_ns))
+	if (p->offset % EMULATED_ALIGN || n <= 0 || !is_safe(p->probe.kind, code, (size_t)n, &p->probe.cost_ns))
 		return -EINVAL;
 	if (!p->probe.kind || p->probe.kind >= PP_N_CUSTOM_KINDS || p->probe.row > PP_MAX_CUSTOM)
 		return -EINVAL;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define __TARGET_ARCH_x86
 #define PP_NATIVE "daemon/broker/labels_native.h"
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-variable" /* of what labels_native.h makes nothing of */
@@ -53,7 +52,7 @@ static int read_one(int to, uint64_t thread_pointer)
 	uint64_t n;
 	int r;
 
-	task.thread.fsbase = thread_pointer;
+	pp_set_thread_pointer(&task, thread_pointer);
 	words.labels = 1; /* the first row of the list is the one that was asked about */
 	words.ids = 1;
 	n = (uint64_t)pp_labels_collect(&words);

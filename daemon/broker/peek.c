@@ -174,7 +174,7 @@ static void read_by_look(struct peek_area *a, struct peek_piece *piece)
 
 	if (piece->how & PEEK_BEFORE)
 		look(l, 0);
-	piece->at = piece->how & PEEK_LOCK ? l->t[0].argument : l->t[0].registers[7];
+	piece->at = piece->how & PEEK_LOCK ? l->t[0].argument : l->t[0].registers[PP_THREAD_SP];
 	if (l->n[0] != sizeof(l->t[0]) || l->t[0].running || (piece->how & PEEK_LOCK && !l->t[0].has_lock))
 		return;
 	read_piece(a, piece);

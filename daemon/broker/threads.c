@@ -214,7 +214,7 @@ static int put_running(struct answer *a, const struct pp_thread *t)
  * looked for it. */
 static bool on_signal_stack(const struct pp_thread *t, uint64_t from)
 {
-	uint64_t sp = t->registers[7];
+	uint64_t sp = t->registers[PP_THREAD_SP];
 
 	return sp - t->signal_stack < t->signal_size && from - t->signal_stack < t->signal_size && from >= sp;
 }
@@ -252,7 +252,7 @@ static int add_pieces(struct answer *a, const struct want *w, struct reading *k)
 	if (a->what != BROKER_THREADS_LIST && k->t.has_lock)
 		k->lock = peek_add(&a->peek, tid, k->t.argument, sizeof(k->t.lock));
 	if (a->what == BROKER_THREADS_STACKS)
-		k->stack = peek_add(&a->peek, tid, k->t.registers[7], w->q.n_stack);
+		k->stack = peek_add(&a->peek, tid, k->t.registers[PP_THREAD_SP], w->q.n_stack);
 	if (w->other)
 		k->other = peek_add(&a->peek, tid, w->other, w->q.n_other);
 	k->refused = w->q.n_other && !w->other;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/emulated_x86.h"
+#include "base/emulated.h"
 #include "base/vec.h"
 #include "bpf_objects.h"
 #include "daemon/broker/diagnose.h"
@@ -247,7 +247,7 @@ static int check_site(int fd, const struct broker_custom_probe *p)
 	ssize_t n = pread(fd, code, sizeof(code), (off_t)p->offset);
 	unsigned length;
 
-	if (n <= 0 || emulated_x86(code, (size_t)n, &length) == EMULATED_NOT)
+	if (p->offset % EMULATED_ALIGN || n <= 0 || emulated_here(code, (size_t)n, &length) == EMULATED_NOT)
 		return -EINVAL;
 	return p->probe.kind < PP_TRACE_TASK_BEGIN || p->probe.kind > PP_TRACE_LOG ? -EINVAL : 0;
 }

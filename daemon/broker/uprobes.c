@@ -12,7 +12,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#include "base/emulated_x86.h"
+#include "base/emulated.h"
 #include "base/vec.h"
 #include "bpf_objects.h"
 #include "daemon/broker/calibrate.h"
@@ -252,7 +252,7 @@ static int check(int fd, const struct broker_probe *p, uint32_t side)
 	bool told = p->probe.function == PP_FUNCTION_USDT_ALLOC ||
 		    p->probe.function == PP_FUNCTION_USDT_FREE;
 
-	if (n <= 0 || emulated_x86(code, (size_t)n, &length) == EMULATED_NOT)
+	if (p->offset % EMULATED_ALIGN || n <= 0 || emulated_here(code, (size_t)n, &length) == EMULATED_NOT)
 		return -EINVAL;
 	if (!p->probe.function || p->probe.function >= PP_N_FUNCTIONS ||
 	    told != (side == BROKER_SIDE_TOLD) ||

@@ -16,7 +16,7 @@ sleep 1
 head -n 1 /tmp/top
 check "every stack is complete" grep -q ', 0 truncated at 255 frames, 0 broken' /tmp/top
 check "functions have names and lines" grep -q 'leaf_spin.*deep.cc:' /tmp/top
-check "kernel functions have names" grep -qE '(do_syscall_64|entry_SYSCALL)' /tmp/top
+check "kernel functions have names" grep -qE '(do_syscall_64|entry_SYSCALL|el0_svc|invoke_syscall)' /tmp/top
 check "oracle, clock" ./oracle $deep perf 5
 kill $deep
 ./heap 300 2 50 >/dev/null &

@@ -5,16 +5,28 @@
 #
 # KERNEL: a version as Debian names its packages ("6.1", "6.12") or "newest"; without, 5.10, 6.1, 6.12 and newest. Packages go to a cache
 # of the user's. Needs qemu-system-x86, cpio, e2fsprogs, busybox-static, apt. Some minutes a kernel.
+#
+# LIMIT: seconds for each kernel (1200).
+#
+# A BUILD for arm64 (tools/cross-arm64) runs on arm64's 6.1 without a KERNEL, else on arm64's kernels of these versions. SYSROOT names
+# the root it was built with. Needs qemu-system-arm instead.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "$1" && pwd)
 shift
+machine=x86_64 debian=amd64
+if readelf -h "$build/pprofd" | grep -q AArch64; then
+	machine=aarch64 debian=arm64
+	: "${SYSROOT:?names the root that the build was made with}"
+	[ $# -gt 0 ] || set -- 6.1
+fi
 [ $# -gt 0 ] || set -- 5.10 6.1 6.12 newest
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pprofd/kernels
+[ $debian = amd64 ] || cache=$cache-$debian
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for tool in qemu-system-x86_64 cpio mke2fs busybox dpkg-deb; do
+for tool in qemu-system-$machine cpio mke2fs busybox dpkg-deb; do
 	command -v $tool >/dev/null || { echo "run.sh: $tool is not installed" >&2; exit 77; }
 done
 
@@ -25,12 +37,14 @@ private_apt() {
 	[ -n "$mirror" ] || { echo "run.sh: apt's sources name no Debian archive" >&2; exit 77; }
 	mkdir -p "$cache"/apt/{lists/partial,cache/archives/partial}
 	for suite in bullseye bookworm trixie trixie-backports; do
-		echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
+		echo "deb [arch=$debian signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
 	done >"$work/sources.list"
 	cmp -s "$work/sources.list" "$cache/apt/sources.list" || rm -rf "$cache/apt/lists"
 	mkdir -p "$cache/apt/lists/partial"
 	cp "$work/sources.list" "$cache/apt/sources.list"
 	cat >"$cache/apt/apt.conf" <<-END
+	APT::Architecture "$debian";
+	APT::Architectures { "$debian"; };
 	Dir::Etc::sourcelist "$cache/apt/sources.list";
 	Dir::Etc::sourceparts "/dev/null";
 	Dir::State::lists "$cache/apt/lists";
@@ -43,7 +57,7 @@ private_apt() {
 fetch_kernel() { # VERSION, or "newest" -> the directory of its files
 	local release dir version=${1//./\\.} package
 	[ "$1" != newest ] || version='[0-9]+\.[0-9]+'
-	release=$(apt-cache pkgnames linux-image- | sed -nE "s/^linux-image-($version\..*cloud-amd64)\$/\1/p" | grep -v unsigned | sort -V | tail -n 1)
+	release=$(apt-cache pkgnames linux-image- | sed -nE "s/^linux-image-($version\..*cloud-$debian)\$/\1/p" | grep -v unsigned | sort -V | tail -n 1)
 	[ -n "$release" ] || { echo "run.sh: no kernel $1 in Debian's archive" >&2; exit 1; }
 	dir=$cache/$release
 	if [ ! -d "$dir" ]; then
@@ -60,6 +74,10 @@ fetch_kernel() { # VERSION, or "newest" -> the directory of its files
 
 put() { # a program or library with what it links, at the same place below the root
 	local file=$1
+	if [ $machine = aarch64 ]; then
+		put_needed "$file"
+		return
+	fi
 	mkdir -p "$work/root$(dirname "$file")"
 	cp -n "$(readlink -f "$file")" "$work/root$file" 2>/dev/null || :
 	ldd "$file" 2>/dev/null | grep -oE '/[^ ]+' | while read -r library; do
@@ -68,9 +86,22 @@ put() { # a program or library with what it links, at the same place below the r
 	done
 }
 
+put_needed() { # what an arm64 program links, out of the root that it was built with
+	local name library
+	for name in $(readelf -d "$1" 2>/dev/null | sed -nE 's/.*NEEDED.*\[(.*)\]/\1/p') ld-linux-aarch64.so.1; do
+		[ ! -e "$work/root/lib/$name" ] || continue
+		for library in "$SYSROOT"/{lib,usr/lib}/{,aarch64-linux-gnu/}"$name"; do
+			[ ! -e "$library" ] || break
+		done
+		mkdir -p "$work/root/lib"
+		cp -L "$library" "$work/root/lib/$name"
+		put_needed "$work/root/lib/$name"
+	done
+}
+
 make_root() {
 	mkdir -p "$work"/root/{bin,sbin,usr/bin,etc,root,proc,sys,dev,tmp,run,out,t}
-	cp "$(command -v busybox)" "$work/root/bin/busybox"
+	cp "$busybox" "$work/root/bin/busybox"
 	for applet in $(busybox --list | grep -vx busybox); do ln -sf busybox "$work/root/bin/$applet"; done
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$work/root/etc/passwd"
 	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
@@ -79,10 +110,12 @@ make_root() {
 		put "$build/$program"
 		cp "$build/$program" "$work/root/t/"
 	done
-	put /lib/x86_64-linux-gnu/libgcc_s.so.1
+	[ $machine = aarch64 ] || put /lib/x86_64-linux-gnu/libgcc_s.so.1
 	cp "$here"/guest.sh "$here"/refuses.sh "$work/root/t/"
 }
 
+busybox=$(command -v busybox)
+[ $machine = x86_64 ] || busybox=$SYSROOT/bin/busybox
 private_apt
 make_root
 failed=0
@@ -92,7 +125,7 @@ for kernel; do
 	unset APT_CONFIG
 	script=guest.sh
 	[ "$kernel" != 5.10 ] || script=refuses.sh
-	bash "$here/vm.sh" -q -t 1200 -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh "/t/$script" >/dev/null || failed=1
+	BUSYBOX=$busybox bash "$here/vm.sh" -a $machine -q -t "${LIMIT:-1200}" -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh "/t/$script" >/dev/null || failed=1
 	cat "$work/out/.log" 2>/dev/null || { echo "no result"; failed=1; }
 	export APT_CONFIG=$cache/apt/apt.conf
 done

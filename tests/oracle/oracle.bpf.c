@@ -28,13 +28,9 @@ PP_INLINE void copy_stack(struct oracle_sample *o, u64 sp)
 
 PP_INLINE void task_registers(u64 *r)
 {
-	struct pt_regs *g = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	u64 call, argument;
 
-	r[0] = g->ax, r[1] = g->dx, r[2] = g->cx, r[3] = g->bx;
-	r[4] = g->si, r[5] = g->di, r[6] = g->bp, r[7] = g->sp;
-	r[8] = g->r8, r[9] = g->r9, r[10] = g->r10, r[11] = g->r11;
-	r[12] = g->r12, r[13] = g->r13, r[14] = g->r14, r[15] = g->r15;
-	r[16] = g->ip;
+	pp_all_registers(bpf_get_current_task_btf(), r, &call, &argument);
 }
 
 PP_GLOBAL int oracle_copy(struct oracle_sample *o, struct pp_scratch *s)

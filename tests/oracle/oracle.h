@@ -7,11 +7,13 @@
 
 #include <linux/types.h>
 
+#include "bpf/threads.h"
+
 #define ORACLE_STACK (60 * 1024)
 
 struct oracle_sample {
 	__u32 tid, n, end, pad;
-	__u64 registers[17]; /* DWARF numbers */
+	__u64 registers[PP_THREAD_REGISTERS]; /* DWARF numbers, the pc last */
 	__u64 stack_at, n_stack;
 	__u64 words[320];
 	unsigned char stack[ORACLE_STACK + 4096];

@@ -15,10 +15,16 @@
 
 static long call(long number, long a, long b)
 {
+#if defined(__aarch64__)
+	register long x8 __asm__("x8") = number, r __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = 0;
+
+	__asm__ volatile("svc #0" : "+r"(r) : "r"(x8), "r"(x1), "r"(x2) : "memory");
+#else
 	long r;
 
 	__asm__ volatile("syscall" : "=a"(r) : "a"(number), "D"(a), "S"(b), "d"(0)
 			 : "rcx", "r11", "memory");
+#endif
 	return r;
 }
 

@@ -137,7 +137,10 @@ static void run_nested()
 }
 
 /* -mavx with a 32-byte aligned local and alloca makes GCC realign the frame through r10. */
-static NOINLINE __attribute__((target("avx"))) uint64_t realigned(int n)
+#ifdef __x86_64__
+__attribute__((target("avx")))
+#endif
+static NOINLINE uint64_t realigned(int n)
 {
 	typedef double v4 __attribute__((vector_size(32)));
 	alignas(32) volatile v4 v = { 1, 2, 3, 4 };

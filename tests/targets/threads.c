@@ -25,6 +25,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef SYS_pause
+#define PAUSE SYS_pause
+#else
+#define PAUSE SYS_ppoll
+#endif
 #define NOINLINE __attribute__((noinline, noclone))
 #define HERE __asm__ volatile("" ::: "memory") /* no jump to the last callee */
 
@@ -491,7 +496,7 @@ static void unanswered(int n)
 	create(tells, (void *)&calm);
 	wait_ready_quietly(n + 3);
 	for (int i = 0; i < n + 3; i++)
-		wait_until_in(told[i], i == n + 1 ? SYS_futex : SYS_pause);
+		wait_until_in(told[i], i == n + 1 ? SYS_futex : PAUSE);
 	madvise(stacks, (size_t)n * size, MADV_DONTNEED);
 	madvise(word, 4096, MADV_DONTNEED);
 	printf("ready\n");

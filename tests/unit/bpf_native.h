@@ -14,8 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define __TARGET_ARCH_x86
-
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunknown-pragmas"
 #ifdef __clang__

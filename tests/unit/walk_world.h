@@ -170,10 +170,16 @@ static inline void walk_at_most(struct world *w, struct registers r, uint32_t ma
 {
 	struct pp_scratch *s = &w->scratch[0];
 
+#if defined(__TARGET_ARCH_arm64)
+	native.registers.pc = r.ip;
+	native.registers.regs[29] = r.fp;
+	native.registers.regs[30] = r.bx;
+#else
 	native.registers.ip = r.ip;
-	native.registers.sp = r.sp;
 	native.registers.bp = r.fp;
 	native.registers.bx = r.bx;
+#endif
+	native.registers.sp = r.sp;
 	lay_out(w);
 	memset(s, 0xa5, sizeof(*s)); /* what a walk before us left */
 	for (int i = 0; i < PP_WINDOW; i++)

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define __TARGET_ARCH_x86
 #define PP_NATIVE "daemon/serve/threads/native.h"
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-variable" /* of what native.h makes nothing of */
@@ -80,11 +79,6 @@ static void found_other(struct memory *m, uint64_t from, uint64_t base)
 					 .ends = known && t->ends & PP_ENDS_OTHER };
 }
 
-/* The registers of a signal frame, bp to ip, are what the walk reads in one piece of this size: the stack
- * pointer among them may be that of another stack. */
-#define SIGNAL_WORDS 7
-#define SIGNAL_SP 5
-
 static long bpf_probe_read_user(void *to, uint32_t n, const void *from)
 {
 	struct region *g = memory->regions;
@@ -96,11 +90,13 @@ static long bpf_probe_read_user(void *to, uint32_t n, const void *from)
 		memset(to, 0, n);
 		return -14; /* EFAULT, as in the kernel */
 	}
-	if (n == SIGNAL_WORDS * 8 && !g[1].base) {
+	/* The registers of a signal frame are what the walk reads in one piece of this size: the stack pointer among
+	 * them may be that of another stack. */
+	if (n == PP_SIGNAL_WORDS * 8 && !g[1].base) {
 		uint64_t base;
 
-		memcpy(&base, (uint8_t *)to + SIGNAL_SP * 8, 8);
-		found_other(memory, at + SIGNAL_SP * 8, base);
+		memcpy(&base, (uint8_t *)to + PP_SIGNAL_SP * 8, 8);
+		found_other(memory, at + PP_SIGNAL_SP * 8, base);
 	}
 	return 0;
 }
@@ -115,13 +111,6 @@ static long bpf_task_pt_regs(struct task_struct *t)
 	return (long)(uintptr_t)&memory->registers;
 }
 
-static void set_registers(struct pt_regs *g, const __u64 *r)
-{
-	*g = (struct pt_regs){ .ax = r[0], .dx = r[1], .cx = r[2], .bx = r[3], .si = r[4], .di = r[5],
-			       .bp = r[6], .sp = r[7], .r8 = r[8], .r9 = r[9], .r10 = r[10], .r11 = r[11],
-			       .r12 = r[12], .r13 = r[13], .r14 = r[14], .r15 = r[15], .ip = r[16] };
-}
-
 uint32_t walk_thread(const struct walk_input *in, uint64_t words[PP_MAX_WORDS], struct walk_more *ret_more)
 {
 	struct memory m = { .in = in };
@@ -130,10 +119,10 @@ uint32_t walk_thread(const struct walk_input *in, uint64_t words[PP_MAX_WORDS], 
 	uint32_t n = 0;
 	int last = 0;
 
-	m.regions[0] = (struct region){ .base = in->thread->registers[7], .bytes = in->stack,
+	m.regions[0] = (struct region){ .base = in->thread->registers[PP_THREAD_SP], .bytes = in->stack,
 					.n = in->thread->n_stack, .ends = in->thread->ends & PP_ENDS_STACK };
 	memory = &m;
-	set_registers(&m.registers, in->thread->registers);
+	pp_set_registers(&m.registers, in->thread->registers);
 	pp_start_registers(&s);
 	pp_start(&w, &s);
 	w.first = w.mapping = PP_LIST_FIRST(in->list);

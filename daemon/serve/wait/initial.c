@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "daemon/serve/clock.h"
 #include "daemon/serve/core.h"
@@ -16,15 +17,14 @@
 
 #define STOPPED (4 | 8) /* include/linux/sched.h */
 #define UNINTERRUPTIBLE 2
-#define FUTEX_CALL 202 /* x86_64 */
 
 /* As the kernel's side does for those that it sees begin. */
 uint32_t wait_item(const struct pp_thread *t)
 {
 	uint32_t item = t->call < PP_WAIT_NO_CALL ? (uint32_t)t->call : PP_WAIT_NO_CALL;
 
-	if (t->call == FUTEX_CALL)
-		item |= (uint32_t)(t->registers[4] & 0x7f) << PP_WAIT_OP_SHIFT; /* rsi */
+	if (t->call == SYS_futex)
+		item |= (uint32_t)(t->registers[PP_THREAD_SECOND] & 0x7f) << PP_WAIT_OP_SHIFT;
 	if (t->state & STOPPED)
 		return item | PP_WAIT_STOPPED;
 	if (t->state & UNINTERRUPTIBLE)
@@ -89,7 +89,7 @@ static bool put(struct core *c, const struct target *target, const struct dump *
 	uint32_t slot;
 
 	w.stack = hash_of(c, d, t);
-	if (t->t.call == FUTEX_CALL && wait_data_watched(&c->waits.states[target->index], t->t.argument))
+	if (t->t.call == SYS_futex && wait_data_watched(&c->waits.states[target->index], t->t.argument))
 		w.named = t->t.argument;
 	if (!keep_stack(c, d, t, &w))
 		return false;

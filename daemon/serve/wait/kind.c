@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* kind.c - what a wait is for. The kernel's side of it is the system call (x86_64's numbers); the rest is told
+/* kind.c - what a wait is for. The kernel's side of it is the system call (the machine's numbers); the rest is told
  * by names: of glibc's and musl's pthreads, libstdc++, libc++, Rust's std, parking_lot, abseil, folly, and of
  * whoever calls his functions by what they do. */
 
@@ -25,17 +25,20 @@ struct call {
 
 /* By what users look for. In the order of the calls' numbers. */
 static const struct call calls[] = {
-	{ SYS_read, "io" }, { SYS_write, "io" }, { SYS_poll, "poll" }, { SYS_pread64, "disk" },
-	{ SYS_pwrite64, "disk" }, { SYS_readv, "io" }, { SYS_writev, "io" }, { SYS_select, "poll" },
-	{ SYS_sched_yield, "preempted" }, { SYS_pause, "sleep" }, { SYS_nanosleep, "sleep" },
+#ifdef SYS_poll /* newer machines have only what took their places */
+	{ SYS_poll, "poll" }, { SYS_select, "poll" }, { SYS_epoll_wait, "poll" }, { SYS_pause, "sleep" }, { SYS_vfork, "child" },
+#endif
+	{ SYS_read, "io" }, { SYS_write, "io" }, { SYS_pread64, "disk" },
+	{ SYS_pwrite64, "disk" }, { SYS_readv, "io" }, { SYS_writev, "io" },
+	{ SYS_sched_yield, "preempted" }, { SYS_nanosleep, "sleep" },
 	{ SYS_sendfile, "network" }, { SYS_connect, "network" }, { SYS_accept, "network" },
 	{ SYS_sendto, "network" }, { SYS_recvfrom, "network" }, { SYS_sendmsg, "network" },
-	{ SYS_recvmsg, "network" }, { SYS_vfork, "child" }, { SYS_wait4, "child" },
+	{ SYS_recvmsg, "network" }, { SYS_wait4, "child" },
 	{ SYS_semop, "sem" }, { SYS_msgsnd, "queue" }, { SYS_msgrcv, "queue" },
 	{ SYS_fcntl, "filelock" }, { SYS_flock, "filelock" }, { SYS_fsync, "disk" },
 	{ SYS_fdatasync, "disk" }, { SYS_rt_sigtimedwait, "signal" }, { SYS_rt_sigsuspend, "signal" },
 	{ SYS_sync, "disk" }, { SYS_futex, "futex" }, { SYS_io_getevents, "disk" },
-	{ SYS_semtimedop, "sem" }, { SYS_clock_nanosleep, "sleep" }, { SYS_epoll_wait, "poll" },
+	{ SYS_semtimedop, "sem" }, { SYS_clock_nanosleep, "sleep" },
 	{ SYS_mq_timedsend, "queue" }, { SYS_mq_timedreceive, "queue" }, { SYS_waitid, "child" },
 	{ SYS_pselect6, "poll" }, { SYS_ppoll, "poll" }, { SYS_sync_file_range, "disk" },
 	{ SYS_epoll_pwait, "poll" }, { SYS_accept4, "network" }, { SYS_preadv, "disk" },
