@@ -39,15 +39,17 @@ export function isKernel(object) {
   return object === "[kernel]";
 }
 
-/** Gives out colours: the program first, then by what each object's own code weighs. */
+/** Gives out colours: the program first, then by what each object's own code weighs. What has none of it is seen all the same. */
 export function assign(p, column) {
-  const weight = new Float64Array(p.symbols.objectNames.length);
+  const weight = new Float64Array(p.symbols.objectNames.length), seen = new Uint8Array(weight.length);
   const { off, locs, n } = p.samples;
   for (let i = 0; i < n; i++) {
+    for (let k = off[i]; column[i] && k < off[i + 1]; k++)
+      for (let f = p.locOff[locs[k]]; f < p.locOff[locs[k] + 1]; f++) seen[p.symbols.objects[p.locFrames[f] >> 1]] = 1;
     if (off[i] < off[i + 1]) weight[p.symbols.objects[p.locFrames[p.locOff[locs[off[i]]]] >> 1]] += Math.abs(column[i]);
   }
   if (p.main && p.symbols.objectNames.includes(p.main)) numberOf(p.main);
-  return p.symbols.objectNames.map((name, i) => ({ name, weight: weight[i] }))
+  return p.symbols.objectNames.map((name, i) => ({ name, weight: weight[i], seen: seen[i] }))
     .sort((a, b) => b.weight - a.weight).filter((o) => o.name)
     .map((o) => ({ ...o, number: numberOf(o.name) }));
 }

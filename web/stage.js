@@ -139,7 +139,7 @@ export class Stage {
         el("li", null, "width: the mean of both"));
       return;
     }
-    const named = this.objects.filter((o) => o.weight && o.name !== "[kernel]").slice(0, OBJECTS), kernel = this.objects.find((o) => o.name === "[kernel]");
+    const named = this.objects.filter((o) => o.seen && o.name !== "[kernel]").slice(0, OBJECTS), kernel = this.objects.find((o) => o.name === "[kernel]");
     this.legend.replaceChildren(...named.map((o) => item(swatch(t.objects[o.number]), o.name, this.share(o))),
       kernel ? item(swatch(t.objects[7], "dots"), "kernel", this.share(kernel)) : "", item(swatch("transparent", "lines"), "inlined"));
   }
