@@ -189,11 +189,14 @@ static void find_alt(struct search *s, struct symbolizer_links *l)
 /* Beside the file itself, whoever has its DWARF. */
 static void find_package(struct search *s, const struct symbolizer_links *l)
 {
-	if (!l->may_be_split || strlen(s->name) + sizeof(".dwp") > sizeof(s->q.name))
+	size_t n = strlen(s->name);
+
+	if (!l->may_be_split || n + sizeof(".dwp") > sizeof(s->q.name))
 		return;
 	s->q.n_id = 0;
 	memset(s->q.name, 0, sizeof(s->q.name));
-	snprintf(s->q.name, sizeof(s->q.name), "%s.dwp", s->name);
+	memcpy(s->q.name, s->name, n);
+	memcpy(s->q.name + n, ".dwp", sizeof(".dwp"));
 	s->o.beside = SYMBOLIZER_BESIDE_DWP;
 	s->o.dwp_fd = find(s, &s->o.dwp_fd);
 }

@@ -171,37 +171,6 @@ def test_a_zombie_is_gone():
     d.stop()
 
 
-def test_a_pid_used_again():
-    """The number comes again for another process: that one is not profiled under it."""
-    for _ in range(5): # a thread of somebody's may have taken it
-        if pid_used_again():
-            return
-    lib.fail("the number does not come again")
-
-
-def pid_used_again():
-    p = life("end", "1", "0", stdin=subprocess.PIPE)
-    d = lib.Daemon(p)
-    d.three()
-    go(p)
-    p.wait()
-    # in the namespace of the test, the next process gets the number after this one
-    last = "/proc/sys/kernel/ns_last_pid"
-    q = None
-    for _ in range(50):
-        with open(last, "w") as f:
-            f.write(str(p.pid - 1))
-        q = lib.start("rungs", "600")
-        if q.pid == p.pid:
-            break
-        q.kill()
-    again = q.pid == p.pid
-    if again:
-        check_gone(d, p.pid)
-    d.stop()
-    return again
-
-
 def test_fork():
     """The child is another process: what it does is not counted."""
     p = life("fork")

@@ -496,6 +496,7 @@ def test_cxx():
         check("starts " + name + " (" in text, text)
 
 
+@lib.meanwhile
 def test_minutes():
     """A wait of more than a minute says so; one that pprofd has seen the beginning of."""
     t = lib.start("threads", "churn", "1")

@@ -166,7 +166,7 @@ static bool has_name(struct fixture *x, uint32_t object, uint64_t address)
 /* Three addresses of each object, up to this one, and names for those of objects that are fine. */
 static void ask(struct fixture *x, const uint32_t *objects, size_t n, uint64_t address)
 {
-	uint64_t words[3 * N_OBJECTS];
+	uint64_t words[3 * N_OBJECTS] = { 0 };
 
 	for (size_t i = 0; i < 3 * n; i++)
 		words[i] = PP_FRAME(objects[i / 3], address + i % 3);
