@@ -22,6 +22,8 @@
 #include "base/record.h"
 #include "version.h"
 
+#define OOM_SOONER 200 /* thousandths of all memory */
+#define OOM_FIRST 1000
 #define CHILD_SOCKET 3 /* and the starter's own */
 #define NOBODY 65534
 #define MAX_STARTED 16
@@ -116,6 +118,20 @@ static int open_program(const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Where memory runs out, what can be started again goes before the broker, and before other people's processes. */
+static void go_first(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	char text[16] = "";
+	ssize_t n = fd < 0 ? 0 : pread(fd, text, sizeof(text) - 1, 0);
+	int score = atoi(text) + OOM_SOONER;
+
+	snprintf(text, sizeof(text), "%d", score < OOM_FIRST ? score : OOM_FIRST);
+	if (n > 0 && pwrite(fd, text, strlen(text), 0) < 0)
+		fprintf(stderr, "pprofd: oom_score_adj: %s\n", strerror(errno));
+	close_fd(&fd);
+}
+
 static void __attribute__((noreturn)) run_child(const struct starter *s, unsigned program, int socket)
 {
 	static char *const no_environment[] = { NULL };
@@ -130,6 +146,7 @@ static void __attribute__((noreturn)) run_child(const struct starter *s, unsigne
 	if (dup2(socket, CHILD_SOCKET) < 0 || (socket == CHILD_SOCKET &&
 					       fcntl(socket, F_SETFD, 0) < 0))
 		_exit(126);
+	go_first();
 	drop_bounding_set();
 	r = give_up_everything(&s->user, s->other_user);
 	if (r < 0 || getppid() != s->broker) {

@@ -247,6 +247,12 @@ static void rows_moved(void *context, const uint32_t *map)
 	cursors_moved(context, map);
 }
 
+static int give_up(int err)
+{
+	log_line("pprofd-serve cannot go on: %s", strerror(-err));
+	return err;
+}
+
 static int serve(struct core *c, struct orders *o)
 {
 	const char *hosts[MAX_HOSTS];
@@ -263,7 +269,7 @@ static int serve(struct core *c, struct orders *o)
 	}
 	err = -pthread_create(&news, NULL, listen_to_news, c);
 	if (err < 0)
-		return err;
+		return give_up(err);
 	peers.n_hosts = host_list(o, hosts);
 	peers.web = o->web;
 	peers.max_rate = o->start.max_rate;
@@ -282,7 +288,7 @@ static int serve(struct core *c, struct orders *o)
 	if (err == 0)
 		err = pulse_start(c, o->start.alive_ms);
 	if (err < 0)
-		return err;
+		return give_up(err);
 	arming_start(c);
 	pthread_join(watcher, NULL);
 	http_free(TAKE_PTR(h)); /* nobody asks any more */

@@ -51,7 +51,8 @@ class Served:
         """MiB of all processes, pages that they share (of the maps) counted once for each that has them."""
         kb = 0
         for pid in self.pids():
-            kb += int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path("/proc/%d/status" % pid).read_text()).group(1))
+            found = re.search(r"VmRSS:\s+(\d+)", pathlib.Path("/proc/%d/status" % pid).read_text())
+            kb += int(found.group(1)) if found else 0  # it has just ended
         return kb / 1024
 
     def ran(self):

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import http.client
 import os
+import pathlib
 import re
 import shutil
 import time
@@ -117,6 +118,8 @@ def test_memory_is_refused():
     d, begins, ends = troubled(t, after=2, seconds=2, malloc=37, arguments=("--max-overhead", "none"))
     profile(d, "heap")
     serve = d.child("pprofd-serve")
+    first = [int(pathlib.Path("/proc/%d/oom_score_adj" % pid).read_text()) for pid in d.three()]
+    check(first[1] == first[2] == min(first[0] + 200, 1000), "who goes first: %s" % first)
     time.sleep(max(0, begins - time.monotonic()))
     found = collections.Counter()
     while time.monotonic() < ends:

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""machine.py - what changes something of the machine for a moment: no other test may run beside it."""
+"""machine.py - what changes something of the machine for a moment, and what hangs on how soon pprofd gets to run: no
+other test may run beside it."""
 
 import contextlib
+import os
 import pathlib
+import re
 import subprocess
 
 import lib
@@ -50,6 +53,68 @@ def test_the_kernel_is_paranoid():
         d = lib.Daemon(p, arguments=FAST)
         lib.check_complete(d.profile(1, at_least=50))
         d.stop()
+
+
+def test_dlopen_during_the_window():
+    """Two libraries of one size take turns at one address, seven times a second. Each sample's label tells
+    which of them it was in truth: the libraries call the thread so. Until serve has read the new list
+    of mappings, the kernel takes the one for the other, or knows neither: milliseconds, more where the
+    CPUs are busy. The comment must count these."""
+    lib.patiently(dlopen_during, 6, 20, 60)
+
+
+def dlopen_during(seconds):
+    p = lib.start("shapes", "dlopen", "600",
+                  env={"LIB1": lib.target("libone.so"), "LIB2": lib.target("libtwo.so")})
+    profile = lib.Daemon(p, arguments=lifecycle.FAST).profile(seconds, at_least=1000)
+    right = {n: lib.samples(profile, n, thread=n) for n in ("work_one", "work_two")}
+    wrong = sum(lib.samples(profile, m, thread=n) for n, m in
+                (("work_one", "work_two"), ("work_two", "work_one")))
+    broken = lib.Account(profile).broken
+    total = sum(s.values[0] for s in profile.samples
+                if s.labels.get("thread", [""])[0] in right)
+    said = [int(re.search(r"\d+", c).group()) for c in lib.comments(profile, "mapping or unmapping")]
+    for name in right:
+        n = sum(s.values[0] for s in profile.samples if s.labels.get("thread") == [name])
+        check(0.2 * total <= n <= 0.8 * total, "%s: %d of %d" % (name, n, total))
+    # these two are a matter of how soon serve gets to run after a swap
+    lib.enough(sum(right.values()) >= 0.6 * total, "%d of %d have a name: %s" %
+               (sum(right.values()), total, profile.comments))
+    lib.enough(wrong <= 0.1 * total, "%d of %d samples under the other's name" % (wrong, total))
+    # a few are not: two swaps while one list is being read
+    check(wrong + broken <= sum(said) + 0.01 * total, "%d samples under the other's name, %d broken; the comment "
+          "says %s" % (wrong, broken, sum(said)))
+    found = [c for c in lib.comments(profile, "^broken: ") if not re.match("broken: NO_MAPPING", c)]
+    check(not found, "%s" % found)
+
+
+def test_exec_during_the_window():
+    """Both programs are in the profile, each under its own names, and a comment says so."""
+    lib.patiently(exec_during, 8, 30, 100)
+
+
+def exec_during(seconds):
+    p = lifecycle.life("exec", "800", lib.target("rungs"), "600", stdin=subprocess.PIPE)
+    d = lib.Daemon(p, arguments=lifecycle.FAST)
+    lifecycle.once_armed(d.pid, lambda: lifecycle.go(p))
+    profile = lib.profile_of(d.window(seconds).body)
+    n = {f: lib.samples(profile, f) for f in ("before_exec", "rung_leaf")}
+    lib.enough(all(v > 50 for v in n.values()), "%s: %s" % (n, profile.comments))
+    check(lib.comments(profile, "executed a new program"), "%s" % profile.comments)
+    # the new program's tables have to be made first
+    account = lib.Account(profile)
+    lib.enough(account.complete >= 0.7 * account.samples, "%s" % profile.comments)
+    why = {c.split()[1].rstrip(":") for c in lib.comments(profile, "^broken: ")}
+    # while it executes, the old stack is gone and the new one is not there yet
+    check(why <= {"EXEC", "NO_MAPPING", "UNREADABLE_STACK"}, "%s" % profile.comments)
+    files = {os.path.basename(m.file) for m in profile.mappings}
+    check({"life", "rungs"} <= files, "mappings of %s" % files)
+    # and the next window knows the new one only
+    profile = d.profile(1, at_least=50)
+    check(not lib.samples(profile, "before_exec"), "the old program still runs")
+    check(not lib.comments(profile, "executed a new program"), "%s" % profile.comments)
+    lib.check_complete(profile)
+    d.stop()
 
 
 def test_a_pid_used_again():
