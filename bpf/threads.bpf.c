@@ -25,10 +25,19 @@ PP_INLINE u32 pp_number_of(struct task_struct *t)
 	return query ? pp_number_in(t, query->namespace_inode) : 0;
 }
 
+/* An int; narrower from 7.3 on. */
+PP_INLINE u32 pp_on_cpu(const struct task_struct *t)
+{
+	u32 on = BPF_CORE_READ_BITFIELD(t, on_cpu);
+
+	PP_BARRIER();
+	return on;
+}
+
 /* What tells whether it ran meanwhile is read before everything else, and again after it. */
 PP_INLINE void pp_describe(struct task_struct *t, struct pp_thread *h)
 {
-	h->running = PP_READ_ONCE(t->on_cpu);
+	h->running = pp_on_cpu(t);
 	h->n_switches = PP_READ_ONCE(t->nvcsw) + PP_READ_ONCE(t->nivcsw);
 	PP_BARRIER();
 	pp_all_registers(t, h->registers, &h->call, &h->argument);
@@ -53,7 +62,7 @@ PP_INLINE void pp_describe(struct task_struct *t, struct pp_thread *h)
 PP_INLINE void pp_look_again(struct task_struct *t, struct pp_thread *h)
 {
 	PP_BARRIER();
-	if (PP_READ_ONCE(t->on_cpu) || PP_READ_ONCE(t->nvcsw) + PP_READ_ONCE(t->nivcsw) != h->n_switches)
+	if (pp_on_cpu(t) || PP_READ_ONCE(t->nvcsw) + PP_READ_ONCE(t->nivcsw) != h->n_switches)
 		h->running = 1;
 }
 

@@ -47,13 +47,18 @@ class Served:
         found = subprocess.run(["pgrep", "-P", str(self.p.pid), "-f", "pprofd-"], capture_output=True, text=True).stdout.split()
         return [self.p.pid] + [int(x) for x in found]
 
+    def resident_of(self, pid):
+        """MiB, pages shared with others (of the maps) among them."""
+        found = re.search(r"VmRSS:\s+(\d+)", pathlib.Path("/proc/%d/status" % pid).read_text())
+        return int(found.group(1)) / 1024 if found else 0  # it has just ended
+
     def resident(self):
         """MiB of all processes, pages that they share (of the maps) counted once for each that has them."""
-        kb = 0
-        for pid in self.pids():
-            found = re.search(r"VmRSS:\s+(\d+)", pathlib.Path("/proc/%d/status" % pid).read_text())
-            kb += int(found.group(1)) if found else 0  # it has just ended
-        return kb / 1024
+        return sum(self.resident_of(pid) for pid in self.pids())
+
+    def resident_by_name(self, *names):
+        of = {pathlib.Path("/proc/%d/comm" % pid).read_text().strip(): self.resident_of(pid) for pid in self.pids()}
+        return tuple(of[n] for n in names)
 
     def ran(self):
         """CPU time in seconds, and how often threads have gone to sleep."""
@@ -173,12 +178,11 @@ def section_scrape_idle(o):
 
 
 def section_scrape_day(o):
-    print("\n## scrape-day: a scrape each 10 s for 24 hours, in compressed time\n\n| scrapes | resident MiB: all, serve |\n|---|---|")
+    print("\n## scrape-day: a scrape each 10 s for 24 hours, in compressed time\n\n| scrapes | resident MiB: broker | serve | symbolizer |\n|---|---|---|---|")
     started = targets(4)
     batch = 24
     with Served(o.build, *(x for p in started for x in ("--pid", str(p.pid)))) as d:
         d.settle()
-        serve = next(p for p in d.pids() if pathlib.Path("/proc/%d/comm" % p).read_text() == "pprofd-serve\n")
         shown, n, bad = [DAY // 100, DAY // 10, DAY // 4, DAY // 2, DAY * 3 // 4, DAY], 0, 0
         while n < DAY:
             paths = []
@@ -190,8 +194,7 @@ def section_scrape_day(o):
             n += batch
             while shown and n >= shown[0]:
                 shown.pop(0)
-                rss = int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path("/proc/%d/status" % serve).read_text()).group(1)) / 1024
-                print("| %d | %.1f, %.1f |" % (n, d.resident(), rss), flush=True)
+                print("| %d | %.1f | %.1f | %.1f |" % (n, *d.resident_by_name("pprofd", "pprofd-serve", "pprofd-symboliz")), flush=True)
         print("\n%d of %d failed." % (bad, n))
     for p in started:
         bench.end(p)
