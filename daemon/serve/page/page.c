@@ -31,10 +31,10 @@ static bool take_first(void *context, const struct known_process *k)
 	return true;
 }
 
-/* One that has a slot, although it is not known any more; of --pid's, or within its lease. */
+/* One that has a slot, although it is not known (any more); of --pid's, or within its lease. */
 static bool find_ended(struct core *c, int32_t pid, struct page_found *ret)
 {
-	bool found = false;
+	bool found = false, ended = false;
 
 	pthread_mutex_lock(&c->lease_lock);
 	for (uint32_t i = 0; i < c->n_targets && pid; i++) {
@@ -42,10 +42,11 @@ static bool find_ended(struct core *c, int32_t pid, struct page_found *ret)
 			continue;
 		utf8_copy(ret->name, sizeof(ret->name), c->targets[i].comm, strnlen(c->targets[i].comm, sizeof(c->targets[i].comm)));
 		found = true;
+		ended = !target_alive(&c->targets[i]);
 	}
 	pthread_mutex_unlock(&c->lease_lock);
 	ret->pid = found ? pid : 0;
-	ret->ended = found;
+	ret->ended = ended;
 	return found;
 }
 
@@ -293,7 +294,7 @@ static void answer_found(const struct asking *s, const struct place *p, const ch
 	struct page_found f;
 	bool found = page_find(s, p, &f), alone = p->kind == PLACE_ALONE;
 
-	if (alone && (!f.pid || f.n_all + f.ended != 1))
+	if (alone && (!f.pid || f.n_all > 1))
 		found = false;
 	if (alone && !*rest && (!found || query_get(&s->q->query, "sort")))
 		answer_list(s);
