@@ -477,6 +477,9 @@ def test_keyboard_only():
     b.wait("document.activeElement.closest('.popup') && document.activeElement.innerText.startsWith('pprof')")
     b.keys("Escape")
     check(b.js("return document.activeElement.innerText") == "Download", "the focus is lost")
+    tab_to("e.innerText === '?'")
+    b.keys("Enter")
+    b.wait("document.querySelector('.keys').innerText.includes('callers')")
     b.check_quiet()
 
 
