@@ -165,6 +165,8 @@ def test_history():
     first = a.headers["X-Pprofd-Capture"]
     d.get(other + "debug/pprof/goroutine?keep=1&format=top")
     d.get("/t/rungs/debug/pprof/goroutine?keep=1")
+    for kind in ("svg", "speedscope", "firefox"):
+        getattr(formats, kind)(d.get("/t/rungs/debug/pprof/goroutine?format=" + kind).body)
     h = history()
     check([x["pid"] for x in h["captures"]] == [0, u.pid, t.pid], "%s" % h)
     check(h["bytes"] == sum(x["bytes"] for x in h["captures"]) < h["max_bytes"] == 32 << 20 and h["dropped"] == 0, "%s" % h)

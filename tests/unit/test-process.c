@@ -24,6 +24,8 @@
 
 #include "base/cleanup.h"
 #include "daemon/broker/process.h"
+#include "daemon/broker/procfs.h"
+#include "daemon/broker/usage.h"
 
 struct fixture {
 	pid_t child;
@@ -355,11 +357,32 @@ static void test_mapping_that_is_no_file_is_not_opened(void **state)
 	munmap(anonymous, 4096);
 }
 
+/* What a list asks of processes without a slot: never of another one that has the number now. */
+static void test_what_a_process_takes(void **state)
+{
+	struct broker_known k = { 0 };
+	struct broker_stat s;
+
+	assert_int_equal(procfs_read(getpid(), &k), PROCFS_OK);
+	k.pid = getpid();
+	usage_stat(&k, &s);
+	assert_true(s.n_threads >= 1);
+	assert_true(s.resident_bytes >= 4096);
+	k.start++;
+	usage_stat(&k, &s);
+	assert_int_equal(s.n_threads, 0);
+	assert_int_equal(s.resident_bytes, 0);
+	k.pid = 0;
+	usage_stat(&k, &s);
+	assert_int_equal(s.n_threads, 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_what_a_process_takes),
 		TEST(test_process_is_opened_whatever_its_name),
 		TEST(test_no_such_process),
 		TEST(test_zombie_has_ended),
