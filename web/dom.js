@@ -12,7 +12,7 @@ export function el(what, props, ...children) {
     else if (k in e && !k.includes("-") && k !== "list" && k !== "form") e[k] = v;
     else e.setAttribute(k, v === true ? "" : v);
   }
-  e.append(...children.flat().filter((c) => c !== null && c !== undefined && c !== false));
+  e.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
   return e;
 }
 

@@ -18,6 +18,7 @@ export function read(hash = location.hash) {
     const v = words.get(k);
     if (v !== null) view[name] = v;
   }
+  if (!["flame", "table", "threads"].includes(view.view)) delete view.view;
   view.reverse = view.reverse === "1";
   view.absolute = view.absolute === "1";
   view.zoom = parseInt(view.zoom, 36) | 0;

@@ -36,13 +36,13 @@ static inline __attribute__((always_inline)) void spin(int n)
 		;
 }
 
-NOINLINE void work_a(void)
+NOINLINE static void work_a(void)
 {
 	spin(2000000);
 	__asm__ volatile("" ::: "memory");
 }
 
-NOINLINE void work_b(void)
+NOINLINE static void work_b(void)
 {
 	spin(2000000);
 	__asm__ volatile("" ::: "memory");
