@@ -366,8 +366,6 @@ PP_GLOBAL int pp_step_signal(struct pp_walk *w)
 	if (!w)
 		return 1;
 	w->odd = 1;
-	if (PP_LINK_REGISTER && w->no_sp)
-		return pp_step_frame_pointer(w, PP_END_BAD_FRAME_POINTER);
 	w->signal_at = pp_signal_registers(w->sp, &s);
 	if (!w->signal_at)
 		return pp_stop(w, PP_END_UNREADABLE);
@@ -416,6 +414,10 @@ PP_GLOBAL int pp_step_rule(struct pp_walk *w, u32 rule)
 		return pp_stop(w, PP_END_OUTERMOST);
 	if (q->kind == PP_RULE_SIGNAL) {
 		w->frame += w->adjust; /* nothing called the trampoline: its pc is exact */
+		if (PP_LINK_REGISTER && w->no_sp) { /* the kernel has put a record of the interrupted code there */
+			w->odd = 1;
+			return pp_step_frame_pointer(w, PP_END_BAD_FRAME_POINTER);
+		}
 		return pp_step_signal(w);
 	}
 	cfa = pp_cfa(w, q);
