@@ -56,7 +56,7 @@ LIMITS = {"file": 600, "bpf": 400}
 # The day's time jumps: it is for what is shown as a date, and no duration is told by it.
 DAY = re.compile(r"\brealtime_ns\(\)|\btime\(NULL\)|\bgettimeofday\(|CLOCK_REALTIME\b")
 DAY_IS = re.compile(r"time_ns = realtime_ns\(\);|start\.realtime = |secret = |started_ns|clock_ns\(CLOCK_REALTIME\)|"
-                    r"inline int64_t realtime_ns|\(unsigned long long\)time\(NULL\)\);")
+                    r"inline int64_t realtime_ns|boot_ns = realtime_ns\(\) - |realtime_ns\(\) / NS_PER_MS|\(unsigned long long\)time\(NULL\)\);")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
 

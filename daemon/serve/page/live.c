@@ -27,8 +27,7 @@ static double cpu_seconds(int32_t pid)
 
 static void add_process(const struct known_process *k, const struct broker_stat *stat, struct live *to)
 {
-	int64_t boot_ns = realtime_ns() - clock_ns(CLOCK_BOOTTIME);
-	int64_t started_ms = (boot_ns + (int64_t)(k->start * (uint64_t)(NS_PER_S / sysconf(_SC_CLK_TCK)))) / NS_PER_MS;
+	int64_t started_ms = page_started_ms(k->start);
 
 	if (!stat->n_threads)
 		return;

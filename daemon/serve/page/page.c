@@ -114,7 +114,7 @@ struct listing {
 	VEC(struct broker_who) who; /* of the first rows, which are alive */
 };
 
-static int64_t started_ms(uint64_t ticks)
+int64_t page_started_ms(uint64_t ticks)
 {
 	int64_t boot_ns = realtime_ns() - clock_ns(CLOCK_BOOTTIME);
 
@@ -124,7 +124,7 @@ static int64_t started_ms(uint64_t ticks)
 static bool list_known(void *context, const struct known_process *k)
 {
 	struct listing *l = context;
-	struct page_row r = { .pid = k->pid, .started_ms = started_ms(k->start) };
+	struct page_row r = { .pid = k->pid, .started_ms = page_started_ms(k->start) };
 
 	memcpy(r.name, k->comm, sizeof(k->comm));
 	if (strcmp(k->service, k->comm))

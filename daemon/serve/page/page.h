@@ -21,6 +21,9 @@ struct page_found {
 /* False: there is nothing there. With PLACE_ALONE `n_all` may be several, which is the list's business. */
 bool page_find(const struct asking *s, const struct place *p, struct page_found *ret);
 
+/* When a process began, ms since 1970, by clock ticks since the machine's boot. */
+int64_t page_started_ms(uint64_t ticks);
+
 /* False: it is no path of the page's. */
 bool page_answer(const struct asking *s, const struct place *p);
 
