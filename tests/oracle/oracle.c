@@ -167,15 +167,19 @@ static bool meets_probe_page(unsigned n, unsigned i)
 	return false;
 }
 
-/* Where libdw has no CFI it follows frame pointers, whether there are any or not: arm64's vDSO. */
+/* Where libdw has no CFI it follows frame pointers, whether there are any or not: arm64's vDSO and stubs. */
 static bool meets_no_cfi(unsigned i)
 {
 #if defined(__aarch64__)
 	for (unsigned k = 0; k <= i && k < oracle.n_truth; k++) {
 		Dwfl_Module *m = dwfl_addrmodule(oracle.dwfl, oracle.truth[k]);
-		Dwarf_Addr bias;
+		Dwarf_Addr bias = 0;
+		Dwarf_CFI *cfi = m ? dwfl_module_eh_cfi(m, &bias) : NULL;
+		Dwarf_Frame *frame = NULL;
+		bool known = cfi && dwarf_cfi_addrframe(cfi, oracle.truth[k] - bias, &frame) == 0;
 
-		if (m && !dwfl_module_eh_cfi(m, &bias) && !dwfl_module_dwarf_cfi(m, &bias)) {
+		free(frame);
+		if (m && !known) {
 			oracle.n_no_cfi++;
 			return true;
 		}

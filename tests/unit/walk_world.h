@@ -5,6 +5,9 @@
  * rules and rows that the test writes, a stack. Every walk starts on scratch memory full of another
  * walk's leavings. Included by one file of a test program, behind cmocka.h. */
 
+#ifndef __TARGET_ARCH_arm64
+#define __TARGET_ARCH_x86 /* whatever the machine is */
+#endif
 #define PP_NATIVE "tests/unit/bpf_native.h"
 #include "bpf/emit.bpf.h"
 
