@@ -195,6 +195,7 @@ static void judge(struct exchange *x, const char *method, const struct http_peer
 	int r = path_parse(x->target, &x->path);
 
 	asked.authority = x->path.authority;
+	asked.page = r == PATH_OK && !x->post && http_peer_page(x->path.text);
 	if (r < 0)
 		refuse(x, HTTP_ERROR, 500, "out of memory");
 	else if (size && size->header_size > x->http->limits.max_head)

@@ -90,6 +90,16 @@ bool http_peer_site(const char *site)
 	return !strcasecmp(site, "none") || !strcasecmp(site, "same-origin");
 }
 
+bool http_peer_page(const char *path)
+{
+	size_t n = !strncmp(path, "/pid/", 5) ? 5 : !strncmp(path, "/t/", 3) ? 3 : 0, name;
+
+	if (!n)
+		return !strcmp(path, "/");
+	name = strcspn(path + n, "/");
+	return name && !strcmp(path + n + name, "/");
+}
+
 bool http_peer_origin(const char *origin, const char *host)
 {
 	const char *authority = strstr(origin, "://");
@@ -147,6 +157,12 @@ void http_peer_header(struct http_peer_head *d, const char *name, const char *va
 		d->connection = d->connection ? "several" : value;
 	} else if (!strcasecmp(name, "Sec-Fetch-Site")) {
 		d->foreign |= !http_peer_site(value);
+	} else if (!strcasecmp(name, "Sec-Fetch-Mode")) {
+		d->mode = d->mode ? "several" : value;
+	} else if (!strcasecmp(name, "Sec-Fetch-Dest")) {
+		d->dest = d->dest ? "several" : value;
+	} else if (!strcasecmp(name, "Sec-Fetch-User")) {
+		d->user = d->user ? "several" : value;
 	} else if (!strcasecmp(name, "User-Agent")) {
 		d->agent = value;
 	} else if (!strcasecmp(name, "Accept")) {
@@ -209,6 +225,13 @@ static bool refuses_host(const struct http_peer_names *own, const struct http_pe
 	return true;
 }
 
+/* A person has clicked on a link to a page: the browser says so, no site can (W3C Fetch Metadata). */
+static bool is_followed(const struct http_peer_head *d, const struct http_peer_asked *asked)
+{
+	return asked->page && d->mode && d->dest && d->user && !strcmp(d->mode, "navigate") &&
+	       !strcmp(d->dest, "document") && !strcmp(d->user, "?1");
+}
+
 static bool refuses_sender(const struct http_peers *peers, const struct http_peer_head *d,
 			   const struct http_peer_asked *asked, struct http_response *ret)
 {
@@ -217,7 +240,7 @@ static bool refuses_sender(const struct http_peers *peers, const struct http_pee
 
 	if (!http_peer_user(peers, asked->fd, &uid))
 		http_error(ret, 403, "user %u may not use this socket", uid);
-	else if (d->foreign)
+	else if (d->foreign && !is_followed(d, asked))
 		http_error(ret, 403,
 			   "a page of another site sent this request (Sec-Fetch-Site): open "
 			   "the address itself");

@@ -25,6 +25,7 @@ struct http_peer_head {
 	const char *host, *length, *encoding, *connection;
 	const char *origin, *agent, *accept, *accept_encoding, *authorization;
 	bool foreign; /* a Sec-Fetch-Site of another site */
+	const char *mode, *dest, *user; /* Sec-Fetch-Mode, -Dest, -User */
 	bool malformed;
 };
 
@@ -32,6 +33,7 @@ struct http_peer_asked {
 	int fd;		       /* the connection */
 	const char *authority; /* of an absolute target, or NULL */
 	bool old;	       /* HTTP/1.0 */
+	bool page;	       /* what is asked for is a page for people: http_peer_page, and no POST */
 	const struct tls *tls; /* what the connection is under: its certificate's names are ours; or NULL */
 };
 
@@ -57,6 +59,10 @@ enum http_peer_verdict http_peer_host(const struct http_peer_names *own,
 
 /* Sec-Fetch-Site (W3C Fetch Metadata): typed by the user, or from our own pages. */
 bool http_peer_site(const char *site);
+
+/* "/", "/pid/PID/", "/t/NAME/": what a link from elsewhere may lead a person to. Such a page cannot be framed or read by
+ * the site that has the link; what it shows it asks for itself. */
+bool http_peer_page(const char *path);
 
 /* Origin (RFC 6454) against the host that was asked for. */
 bool http_peer_origin(const char *origin, const char *host);

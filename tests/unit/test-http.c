@@ -507,6 +507,28 @@ static void test_other_sites_are_refused(void **state)
 	assert_int_equal(calls(*state), 4);
 }
 
+static void test_links_lead_to_pages(void **state)
+{
+#define CROSS HOST "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"
+#define CLICK CROSS "Sec-Fetch-Dest: document\r\nSec-Fetch-User: ?1\r\n"
+	static const struct claim claims[] = {
+		{ "GET / HTTP/1.1\r\n" CLICK "\r\n", 200, { TEXT }, "/  0" },
+		{ "GET /pid/12/ HTTP/1.1\r\n" CLICK "\r\n", 200, { TEXT }, "/pid/12/  0" },
+		{ "GET /t/x%20y/ HTTP/1.1\r\n" CLICK "\r\n", 200, { TEXT }, "/t/x y/  0" },
+		{ "GET /debug/pprof/ HTTP/1.1\r\n" CLICK "\r\n", 403, { TEXT }, NULL },
+		{ "GET /pid/12/debug/pprof/profile HTTP/1.1\r\n" CLICK "\r\n", 403, { TEXT }, NULL },
+		{ "GET /-/history HTTP/1.1\r\n" CLICK "\r\n", 403, { TEXT }, NULL },
+		{ "GET /t// HTTP/1.1\r\n" CLICK "\r\n", 403, { TEXT }, NULL },
+		{ "POST / HTTP/1.1\r\n" CLICK "Content-Length: 0\r\n\r\n", 403, { TEXT }, NULL },
+		{ "GET / HTTP/1.1\r\n" CROSS "Sec-Fetch-Dest: document\r\n\r\n", 403, { TEXT }, NULL },
+		{ "GET / HTTP/1.1\r\n" CROSS "Sec-Fetch-Dest: iframe\r\nSec-Fetch-User: ?1\r\n\r\n", 403, { TEXT }, NULL },
+		{ "GET / HTTP/1.1\r\n" CLICK "Origin: http://evil.example\r\n\r\n", 403, { TEXT }, NULL },
+		{ "GET / HTTP/1.1\r\n" CLICK "Sec-Fetch-User: ?1\r\n\r\n", 403, { TEXT }, NULL },
+	};
+
+	CHECK(claims);
+}
+
 static void test_ambiguous_framing_is_refused(void **state)
 {
 	check_lines(*state, 400, HOST,
@@ -807,6 +829,7 @@ int main(void)
 		TEST(test_large_heads_are_refused),
 		TEST(test_foreign_hosts_are_refused),
 		TEST(test_other_sites_are_refused),
+		TEST(test_links_lead_to_pages),
 		TEST(test_ambiguous_framing_is_refused),
 		TEST(test_http_1_0),
 		TEST(test_users_of_the_unix_socket),
