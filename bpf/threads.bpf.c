@@ -67,7 +67,9 @@ PP_INLINE void pp_look_again(struct task_struct *t, struct pp_thread *h)
 		h->running = 1;
 }
 
-/* On arm64 too large for the stack. One reader at a time, who has maps of his own. */
+#if PP_THREAD_REGISTERS > 20
+/* Too large for the stack. Two readers on one CPU share it: where the kernel may preempt one in here, it writes what the
+ * other read. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -75,18 +77,36 @@ struct {
 	__type(value, struct pp_thread);
 } pp_described SEC(".maps");
 
+PP_INLINE void pp_say(struct seq_file *seq, struct task_struct *t)
+{
+	u32 zero = 0;
+	struct pp_thread *h = bpf_map_lookup_elem(&pp_described, &zero);
+
+	if (!h)
+		return;
+	__builtin_memset(h, 0, sizeof(*h));
+	pp_describe(t, h);
+	pp_look_again(t, h);
+	bpf_seq_write(seq, h, sizeof(*h));
+}
+#else
+PP_INLINE void pp_say(struct seq_file *seq, struct task_struct *t)
+{
+	struct pp_thread h = { 0 };
+
+	pp_describe(t, &h);
+	pp_look_again(t, &h);
+	bpf_seq_write(seq, &h, sizeof(h));
+}
+#endif
+
 SEC("iter/task")
 int pp_threads(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
-	u32 zero = 0;
-	struct pp_thread *h = bpf_map_lookup_elem(&pp_described, &zero);
 
-	if (!t || !t->mm || !h)
-		return 0;
-	pp_describe(t, h);
-	pp_look_again(t, h);
-	bpf_seq_write(ctx->meta->seq, h, sizeof(*h));
+	if (t && t->mm)
+		pp_say(ctx->meta->seq, t);
 	return 0;
 }
 
