@@ -25,10 +25,10 @@ static char *held[64];
 
 /* in assembler: DWARF would know it by a better name */
 #define HARM "\"<script>document.title=1</script><img src=x onerror=document.title=2>\""
-void harm(void) __asm__(HARM);
+extern void (*const harm)(void); /* compilers do not agree on how to quote it */
 __asm__(".text\n.globl " HARM "\n.type " HARM ", @function\n" HARM ":\n.cfi_startproc\n"
 	"mov $4000000, %ecx\n1: dec %ecx\njnz 1b\nret\n.cfi_endproc\n.size " HARM ", . - " HARM
-	"\n");
+	"\n.data\n.globl harm\n.balign 8\nharm: .quad " HARM "\n.text\n");
 
 static inline __attribute__((always_inline)) void spin(int n)
 {
