@@ -310,9 +310,9 @@ class Daemon(Process):
     """pprofd on a port of its own. `before`: what runs it (unshare ...), `program`: another
     one, `pid`: the broker's."""
 
-    def __init__(self, *targets, listen=("127.0.0.1:0",), arguments=(), before=(), program=PPROFD, **options):
+    def __init__(self, *targets, listen=("127.0.0.1:0",), arguments=(), before=(), program=None, **options):
         pids = [t.pid if isinstance(t, Process) else t for t in targets]
-        line = [*before, program]
+        line = [*before, program or PPROFD]
         for pid in pids:
             line += ["--pid", pid]
         for address in listen:

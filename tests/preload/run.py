@@ -6,6 +6,7 @@ PPROFD_BUILD names the build directory. What a machine lacks is skipped (77) wit
 import math
 import os
 import pathlib
+import platform
 import re
 import subprocess
 import sys
@@ -309,7 +310,7 @@ def musl():
         skip("no musl-gcc here")
     with tempfile.TemporaryDirectory() as folder:
         compiler = ["musl-gcc", "-O2", "-I", ROOT, "-D_GNU_SOURCE"]
-        sources = sorted((ROOT / "preload").glob("*.c")) + sorted((ROOT / "preload").glob("*.S"))
+        sources = sorted((ROOT / "preload").glob("*.c")) + sorted((ROOT / "preload").glob("*_%s.S" % platform.machine()))
         flags = "-shared -fPIC -fvisibility=hidden -ftls-model=initial-exec -fexceptions".split()
         flags += [f"-fno-builtin-{f}" for f in ("malloc", "calloc", "realloc", "free")]
         subprocess.run(compiler + flags + sources + ["-o", f"{folder}/shim.so"], check=True)
