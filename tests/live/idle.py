@@ -114,17 +114,6 @@ def test_clients_that_keep_their_connections():
     d.stop()
 
 
-def test_the_target_maps_code():
-    """It loads libraries all the time, and still nobody asks: nothing tells us, nothing wakes us."""
-    p = lib.start("shapes", "dlopen", "3600",
-                  env={"LIB1": lib.target("libone.so"), "LIB2": lib.target("libtwo.so")})
-    d = lib.Daemon(p)
-    pids = d.three()
-    settle(pids)
-    check_idle(pids, 5)
-    d.stop()
-
-
 def test_the_target_has_ended():
     p = lib.start("life", "end", "1", "0", stdin=subprocess.PIPE)
     d = lib.Daemon(p)

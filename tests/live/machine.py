@@ -9,6 +9,7 @@ import pathlib
 import re
 import subprocess
 
+import idle
 import lib
 import lifecycle
 from lib import check
@@ -114,6 +115,18 @@ def exec_during(seconds):
     check(not lib.samples(profile, "before_exec"), "the old program still runs")
     check(not lib.comments(profile, "executed a new program"), "%s" % profile.comments)
     lib.check_complete(profile)
+    d.stop()
+
+
+def test_the_target_maps_code():
+    """It loads libraries all the time, and still nobody asks: nothing tells us, nothing wakes us. (Where it
+    is not let run for long enough, its waits do: their stacks are walked.)"""
+    p = lib.start("shapes", "dlopen", "3600",
+                  env={"LIB1": lib.target("libone.so"), "LIB2": lib.target("libtwo.so")})
+    d = lib.Daemon(p)
+    pids = d.three()
+    idle.settle(pids)
+    idle.check_idle(pids, 5)
     d.stop()
 
 
