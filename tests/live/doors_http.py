@@ -117,10 +117,9 @@ def test_tls_and_passwords():
     check(d.status("-u", "prom:secret", "-H", "Sec-Fetch-Site: cross-site") == 403, "a foreign page")
     check(d.status(scheme="http") != 200, "without TLS")
     check(d.unix(CMDLINE).status == 200, "a Unix socket wants a password")
-    said = "\n".join(d.said("audit:"))
     for pattern in (r'client="127.0.0.1" user="prom" pid=%d path="%s" status=200 ms=\d+ bytes=\d+$' % (d.target, CMDLINE),
                     r'client="127.0.0.1" path="%s" status=401' % CMDLINE, r'client="uid 0" pid=\d+ path='):
-        check(re.search(pattern, said, re.M), "no %s: %s" % (pattern, said))
+        lib.eventually(lambda: re.search(pattern, "\n".join(d.said("audit:")), re.M), "no %s: %s" % (pattern, d.said("audit:")))
     check("secret" not in "\n".join(d.lines), "a password is in the log")
     top = server.go("-top", "-symbolize=none",
                     "https+insecure://prom:secret@localhost:%d/debug/pprof/profile?seconds=1" % d.port).decode()
