@@ -4,46 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
-
-#define WAYS 4
-
-static size_t slot_of(struct answer_key k)
+static uint64_t hash(struct answer_key k)
 {
-	return hash_u64(hash_u64(hash_u64(HASH_SEED, k.generation), k.address), k.how) %
-	       ANSWERS_SLOTS;
+	return hash_u64(hash_u64(hash_u64(HASH_SEED, k.generation), k.address), k.how);
 }
 
-static bool same(struct answer_key x, struct answer_key y)
+static bool equal(uint32_t item, const void *key, const void *context)
 {
-	return x.generation == y.generation && x.address == y.address && x.how == y.how;
-}
+	const struct answers *a = context;
+	const struct answer_key *x = &a->all.data[item].key, *y = key;
 
-/* Each may be in WAYS places, beside each other. */
-static size_t place(size_t slot, unsigned way)
-{
-	return (slot & ~(size_t)(WAYS - 1)) + (slot + way) % WAYS;
+	return x->generation == y->generation && x->address == y->address && x->how == y->how;
 }
 
 const struct answer *answers_get(const struct answers *a, struct answer_key k)
 {
-	size_t slot = slot_of(k);
+	uint32_t i = hash_get(&a->index, hash(k), equal, &k, a);
 
-	for (unsigned i = 0; i < WAYS; i++)
-		if (same(a->slots[place(slot, i)].key, k))
-			return &a->slots[place(slot, i)];
-	return NULL;
-}
-
-/* Its own place, a free one, or the one where it would be looked for first. */
-static struct answer *place_for(struct answers *a, struct answer_key k)
-{
-	size_t slot = slot_of(k), to = slot;
-
-	for (unsigned i = WAYS; i-- > 0;)
-		if (!a->slots[place(slot, i)].key.generation || same(a->slots[place(slot, i)].key, k))
-			to = place(slot, i);
-	return &a->slots[to];
+	return i == HASH_NONE ? NULL : &a->all.data[i];
 }
 
 /* Numbers wrap around; those that are there now are close to each other. */
@@ -58,34 +36,55 @@ static void note_oldest(struct answer *x)
 	}
 }
 
+/* NULL: no memory. */
+static struct answer *place_for(struct answers *a, struct answer_key k)
+{
+	uint32_t i = hash_get(&a->index, hash(k), equal, &k, a);
+
+	if (i != HASH_NONE)
+		return &a->all.data[i];
+	if (vec_push(&a->all, (struct answer){ .key = k }) < 0)
+		return NULL;
+	if (hash_put(&a->index, hash(k), (uint32_t)a->all.n - 1) == 0)
+		return &a->all.data[a->all.n - 1];
+	a->all.n--;
+	return NULL;
+}
+
 void answers_put(struct answers *a, struct answer_key k, const struct symbolizer_frame *frames,
 		 uint32_t n)
 {
 	size_t size = n * sizeof(*frames);
-	struct answer *x = place_for(a, k);
+	struct symbolizer_frame *copy = n ? malloc(size) : NULL;
+	struct answer *x;
 
-	if (a->size + size > ANSWERS_MAX_BYTES)
+	if (n && !copy)
+		return;
+	if (a->size + size > ANSWERS_MAX_BYTES || a->all.n == ANSWERS_MAX)
 		answers_deinit(a);
-	a->size -= x->n * sizeof(*frames);
-	free(x->frames);
-	*x = (struct answer){ .key = k, .n = n };
-	if (n) {
-		x->frames = malloc(size);
-		if (!x->frames) {
-			*x = (struct answer){ .n = 0 };
-			return;
-		}
-		memcpy(x->frames, frames, size);
+	x = place_for(a, k);
+	if (!x) {
+		free(copy);
+		return;
 	}
+	if (n)
+		memcpy(copy, frames, size);
+	a->size += size - x->n * sizeof(*frames);
+	free(x->frames);
+	*x = (struct answer){ .key = k, .n = n, .frames = copy };
 	note_oldest(x);
-	a->size += size;
+}
+
+size_t answers_bytes(const struct answers *a)
+{
+	return a->size + a->all.cap * sizeof(*a->all.data) + a->index.n_slots * sizeof(*a->index.slots);
 }
 
 void answers_deinit(struct answers *a)
 {
-	for (size_t i = 0; i < ANSWERS_SLOTS; i++) {
-		free(a->slots[i].frames);
-		a->slots[i] = (struct answer){ .n = 0 };
-	}
+	for (size_t i = 0; i < a->all.n; i++)
+		free(a->all.data[i].frames);
+	vec_deinit(&a->all);
+	hash_deinit(&a->index);
 	a->size = 0;
 }

@@ -345,6 +345,13 @@ const char *symbolizer_probe_text(unsigned status)
 	return status < PROBE_N_STATUS ? texts[status] : "for an unknown reason";
 }
 
+_Static_assert(FUNCTIONS_MAX_BYTES <= SYMBOLIZER_MAX_OWN_BYTES, "what the header says");
+
+size_t symbolizer_own_bytes(const struct symbolizer *s)
+{
+	return functions_bytes(s->functions);
+}
+
 /* Of a function with texts: as the child does, so that it is known by the same number. */
 static int keep_function(struct symbolizer *s, const struct symbolizer_frame *f, const char *text)
 {
@@ -421,8 +428,8 @@ static int ask_frames(struct symbolizer *s, uint32_t type, const struct symboliz
 		r = client_receive(s);
 		if (r < 0)
 			return r;
-		if (s->record.type == SYMBOLIZER_END && s->record.n == sizeof(s->left_out))
-			memcpy(&s->left_out, s->record.data, sizeof(s->left_out));
+		if (s->record.type == SYMBOLIZER_END && s->record.n == sizeof(s->names_end))
+			memcpy(&s->names_end, s->record.data, sizeof(s->names_end));
 		if (s->record.type == SYMBOLIZER_END)
 			return client_status(&s->record);
 		if (s->record.type != SYMBOLIZER_FRAME)

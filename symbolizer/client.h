@@ -16,6 +16,7 @@
 
 /* Waiting for one record. A child that parses a large file is silent for a while. */
 #define SYMBOLIZER_TIMEOUT_MS 20000
+#define SYMBOLIZER_MAX_OWN_BYTES (18u << 20)
 
 struct functions;
 
@@ -24,7 +25,7 @@ struct symbolizer {
 	int timeout_ms;	     /* of silence; 0: SYMBOLIZER_TIMEOUT_MS */
 	int64_t deadline_ms; /* of the question that is being asked */
 	uint32_t serial;
-	uint64_t left_out; /* by the last answer with names: what was past a bound, or of no use */
+	struct symbolizer_names_end names_end; /* of the last answer with names */
 	struct functions *functions; /* of the child's frames; NULL: none yet */
 	struct record record; /* scratch */
 };
@@ -54,6 +55,8 @@ struct symbolizer_object {
 typedef void symbolizer_frame_fn(void *context, const struct symbolizer_frame *frame,
 				 const char *name, const char *system_name, const char *file);
 
+/* What our end remembers of the conversation, at most SYMBOLIZER_MAX_OWN_BYTES. */
+size_t symbolizer_own_bytes(const struct symbolizer *s);
 void symbolizer_replace(struct symbolizer *s, int fd);
 
 int symbolizer_ask_info(struct symbolizer *s, const struct symbolizer_object *o,

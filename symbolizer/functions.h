@@ -32,6 +32,16 @@ struct functions {
 uint32_t functions_add(struct functions *s, const struct function *f, const char *name,
 		       const char *system_name, const char *file);
 
+/* What has been written to: the rest is not in memory. */
+static inline size_t functions_bytes(const struct functions *s)
+{
+	if (!s)
+		return 0;
+	return (s->end < FUNCTIONS_SLOTS ? s->end : FUNCTIONS_SLOTS) * sizeof(s->all[0]) + (s->at < FUNCTIONS_BYTES ? s->at : FUNCTIONS_BYTES);
+}
+
+#define FUNCTIONS_MAX_BYTES (FUNCTIONS_SLOTS * sizeof(struct function) + FUNCTIONS_BYTES)
+
 static inline bool functions_has(const struct functions *s, uint32_t number)
 {
 	return (uint32_t)(number - s->first) < (uint32_t)(s->end - s->first);

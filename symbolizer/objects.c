@@ -6,7 +6,11 @@
 #include <malloc.h>
 
 #include "base/cleanup.h"
+#include "symbolizer/answers.h"
 #include "symbolizer/protocol.h"
+#include "symbolizer/shown.h"
+
+_Static_assert(OBJECTS_MAX_HEAP + ANSWERS_MAX_BYTES + SHOWN_MAX_BYTES <= SYMBOLIZER_MAX_BYTES, "what the protocol says");
 
 static void object_forget(struct object *o)
 {
@@ -51,6 +55,11 @@ static size_t size_of_others(const struct objects *l, const struct object *excep
 		if (&l->all[i] != except)
 			n += l->all[i].size;
 	return n;
+}
+
+size_t objects_bytes(const struct objects *l)
+{
+	return size_of_others(l, NULL);
 }
 
 /* Until they have no more than this. */

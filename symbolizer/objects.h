@@ -63,4 +63,6 @@ void objects_account(struct objects *l, struct object *o, size_t n_elsewhere);
 void objects_make_room(struct objects *l, const struct object *o, size_t n_elsewhere);
 /* There was too little memory: forgets all, and opens this one anew. 0 or -errno; there is no such object then. */
 int objects_begin_anew(struct objects *l, struct object *o);
+/* What they take, about. */
+size_t objects_bytes(const struct objects *l);
 void objects_deinit(struct objects *l);

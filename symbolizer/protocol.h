@@ -37,8 +37,8 @@ enum symbolizer_record {
 	SYMBOLIZER_INFO = 1, /* -> SYMBOLIZER_INFO: struct symbolizer_info */
 	SYMBOLIZER_ROWS,     /* -> SYMBOLIZER_RULE: struct unwind_rule[], SYMBOLIZER_ROW:
 			      *    struct unwind_row[], END: struct symbolizer_rows_end */
-	SYMBOLIZER_NAMES,    /* followed by uint64_t addresses[n]; -> SYMBOLIZER_FRAME, END: uint64_t, what was past a
-			      * bound so far, or of no use (perf maps, jitdumps) */
+	SYMBOLIZER_NAMES,    /* followed by uint64_t addresses[n]; -> SYMBOLIZER_FRAME, END:
+			      *    struct symbolizer_names_end */
 	/* answers only */
 	SYMBOLIZER_RULE,
 	SYMBOLIZER_ROW,
@@ -146,6 +146,13 @@ struct symbolizer_rows_end {
 	uint32_t n_rows, n_rules;
 	uint32_t n_fdes, n_bad_fdes, n_unsupported;
 	uint32_t pad;
+};
+
+#define SYMBOLIZER_MAX_BYTES (192u << 20)
+
+struct symbolizer_names_end {
+	uint64_t left_out; /* what was past a bound so far, or of no use (perf maps, jitdumps) */
+	uint64_t n_bytes;  /* that the child remembers, of all files, about; at most SYMBOLIZER_MAX_BYTES */
 };
 
 /* SYMBOLIZER_FRAME holds any number of these, each followed by its three strings without NULs

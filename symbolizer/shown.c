@@ -5,31 +5,43 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/hash.h"
 #include "symbolizer/demangle.h"
 
 void shown_deinit(struct shown *s)
 {
-	for (size_t i = 0; i < SHOWN_SLOTS; i++) {
-		free(s->slots[i].text);
-		s->slots[i] = (struct shown_text){ 0 };
-	}
+	for (size_t i = 0; i < s->all.n; i++)
+		free(s->all.data[i].text);
+	vec_deinit(&s->all);
+	hash_deinit(&s->index);
 	s->size = 0;
 }
 
-static size_t text_size(const struct shown_text *t)
+size_t shown_bytes(const struct shown *s)
 {
-	return t->text ? (size_t)t->n_key + t->n_name + t->n_system_name : 0;
+	return s->size + s->all.cap * sizeof(*s->all.data) + s->index.n_slots * sizeof(*s->index.slots);
 }
 
-static void keep(struct shown *s, struct shown_text *to, struct shown_text made, const char *key)
+struct key {
+	const char *text;
+	size_t n;
+	enum symbolizer_demangle how;
+};
+
+static bool equal(uint32_t item, const void *key, const void *context)
+{
+	const struct shown *s = context;
+	const struct shown_text *t = &s->all.data[item];
+	const struct key *k = key;
+
+	return t->how == k->how && t->n_key == k->n && !memcmp(t->text, k->text, k->n);
+}
+
+/* If there is no memory, it is made again when it is asked for again. */
+static void keep(struct shown *s, uint64_t hash, struct shown_text made, const char *key)
 {
 	size_t size = (size_t)made.n_key + made.n_name + made.n_system_name;
 
-	s->size -= text_size(to);
-	free(to->text);
-	*to = (struct shown_text){ 0 };
-	if (s->size + size > SHOWN_MAX_BYTES)
+	if (s->size + size > SHOWN_MAX_BYTES || s->all.n == SHOWN_MAX)
 		shown_deinit(s);
 	made.text = malloc(size + 1);
 	if (!made.text)
@@ -37,24 +49,33 @@ static void keep(struct shown *s, struct shown_text *to, struct shown_text made,
 	memcpy(made.text, key, made.n_key);
 	memcpy(made.text + made.n_key, s->name, made.n_name);
 	memcpy(made.text + made.n_key + made.n_name, s->system_name, made.n_system_name);
-	*to = made;
+	if (vec_push(&s->all, made) < 0) {
+		free(made.text);
+		return;
+	}
+	if (hash_put(&s->index, hash, (uint32_t)s->all.n - 1) < 0) {
+		s->all.n--;
+		free(made.text);
+		return;
+	}
 	s->size += size;
 }
 
 struct shown_name shown_get(struct shown *s, const char *system_name, enum symbolizer_demangle how)
 {
-	size_t n = strlen(system_name);
-	uint64_t hash = hash_bytes(hash_u64(HASH_SEED, how), system_name, n);
-	struct shown_text *t = &s->slots[hash % SHOWN_SLOTS], made = { .hash = hash, .how = how };
+	struct key k = { system_name, strlen(system_name), how };
+	uint64_t hash = hash_bytes(hash_u64(HASH_SEED, how), system_name, k.n);
+	uint32_t i = hash_get(&s->index, hash, equal, &k, s);
+	struct shown_text made = { .how = how, .n_key = (uint32_t)k.n };
 
-	if (t->text && t->hash == hash && t->how == how && t->n_key == n &&
-	    !memcmp(t->text, system_name, n))
-		return (struct shown_name){ t->text + n, t->text + n + t->n_name, t->n_name,
-					    t->n_system_name };
-	made.n_key = (uint32_t)n;
+	if (i != HASH_NONE) {
+		const struct shown_text *t = &s->all.data[i];
+
+		return (struct shown_name){ t->text + k.n, t->text + k.n + t->n_name, t->n_name, t->n_system_name };
+	}
 	made.n_name = (uint16_t)demangle(system_name, how, s->name);
 	made.n_system_name = (uint16_t)utf8_copy(s->system_name, sizeof(s->system_name),
-						 system_name, n);
-	keep(s, t, made, system_name);
+						 system_name, k.n);
+	keep(s, hash, made, system_name);
 	return (struct shown_name){ s->name, s->system_name, made.n_name, made.n_system_name };
 }

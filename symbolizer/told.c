@@ -18,19 +18,46 @@ static bool same(const struct functions *s, uint32_t number, const struct symbol
 	       !memcmp(text + f->n_name + f->n_system_name, texts[2], f->n_file);
 }
 
+static uint64_t hash(uint32_t start_line, const char *const texts[3], const uint16_t n[3])
+{
+	uint64_t h = hash_u64(HASH_SEED, start_line);
+
+	for (int i = 0; i < 3; i++)
+		h = hash_bytes(h, texts[i], n[i]);
+	return h;
+}
+
+/* Two places for each function that is there. */
+static void widen(struct told *t)
+{
+	const struct functions *s = &t->functions;
+
+	t->n_places = t->n_places ? 2 * t->n_places : TOLD_FIRST_PLACES;
+	memset(t->by_hash, 0, t->n_places * sizeof(*t->by_hash));
+	for (uint32_t i = s->first; i != s->end; i++) {
+		const char *text, *texts[3];
+		const struct function *f = functions_get(s, i, &text);
+		const uint16_t n[3] = { f->n_name, f->n_system_name, f->n_file };
+
+		texts[0] = text;
+		texts[1] = text + n[0];
+		texts[2] = texts[1] + n[1];
+		t->by_hash[hash(f->start_line, texts, n) % t->n_places] = i;
+	}
+}
+
 void told_frame(struct told *t, struct symbolizer_frame *f, const char *name,
 		const char *system_name, const char *file)
 {
 	const char *const texts[3] = { name, system_name, file };
-	uint64_t h = hash_u64(HASH_SEED, f->start_line);
+	const uint16_t n[3] = { f->n_name, f->n_system_name, f->n_file };
 	uint32_t *at;
 
 	if (!f->n_name && !f->n_system_name && !f->n_file)
 		return;
-	h = hash_bytes(h, name, f->n_name);
-	h = hash_bytes(h, system_name, f->n_system_name);
-	h = hash_bytes(h, file, f->n_file);
-	at = &t->by_hash[h % TOLD_PLACES];
+	if (t->n_places < TOLD_PLACES && 2 * (t->functions.end - t->functions.first) >= t->n_places)
+		widen(t);
+	at = &t->by_hash[hash(f->start_line, texts, n) % t->n_places];
 	if (!same(&t->functions, *at, f, texts)) {
 		*at = functions_add(&t->functions,
 				    &(struct function){ .start_line = f->start_line,

@@ -459,7 +459,7 @@ static int answer_variables(struct worker *w, struct object *o, const struct sym
 union end {
 	struct symbolizer_rows_end rows;
 	struct symbolizer_probes_end probes;
-	uint64_t left_out; /* of names */
+	struct symbolizer_names_end names;
 };
 
 static int answer_question(struct worker *w, struct object *o,
@@ -483,8 +483,9 @@ static int answer_question(struct worker *w, struct object *o,
 							 answer_custom(w, o, q, &end->probes);
 	case SYMBOLIZER_NAMES:
 		r = answer_names(w, o, q, (const uint64_t *)(q + 1));
-		end->left_out = o->jit ? jit_left_out(o->jit) : o->names ? names_lost(o->names) : 0;
-		*n_end = sizeof(end->left_out);
+		end->names.left_out = o->jit ? jit_left_out(o->jit) : o->names ? names_lost(o->names) : 0;
+		end->names.n_bytes = objects_bytes(&w->objects) + shown_bytes(&w->shown) + answers_bytes(&w->answers);
+		*n_end = sizeof(end->names);
 		return r;
 	case SYMBOLIZER_CALLEES:
 		return answer_callees(w, o, q, (const uint64_t *)(q + 1));
@@ -504,7 +505,7 @@ static int answer_question(struct worker *w, struct object *o,
 /* Bytes that belong to no object. */
 static size_t elsewhere(const struct worker *w)
 {
-	return (w->told ? sizeof(*w->told) : 0) + w->shown.size + w->answers.size;
+	return (w->told ? sizeof(*w->told) : 0) + shown_bytes(&w->shown) + answers_bytes(&w->answers);
 }
 
 static bool has_frames(uint32_t type)
@@ -588,9 +589,8 @@ int worker_run(int socket, struct worker_vdso vdso)
 		r = answer(w);
 		record_close_fds(&w->in);
 	}
-	if (w)
-		objects_deinit(&w->objects);
 	if (w) {
+		objects_deinit(&w->objects);
 		shown_deinit(&w->shown);
 		answers_deinit(&w->answers);
 		free(w->told);

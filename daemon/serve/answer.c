@@ -500,9 +500,9 @@ static void answer_found(struct asking *s, const struct place_found *found, cons
 		__atomic_sub_fetch(&c->n_reading, 1, __ATOMIC_SEQ_CST);
 }
 
-void answer(void *context, const struct http_request *q, struct http_response *ret)
+static void answer_path(struct answers *a, const struct http_request *q, struct http_response *ret)
 {
-	struct asking s = { .a = context, .q = q, .ret = ret };
+	struct asking s = { .a = a, .q = q, .ret = ret };
 	const char *name, *old;
 	struct place_found found;
 	struct place p;
@@ -533,4 +533,12 @@ void answer(void *context, const struct http_request *q, struct http_response *r
 	if (s.target)
 		lease_end(s.a->core, s.target);
 	free(found.several);
+}
+
+void answer(void *context, const struct http_request *q, struct http_response *ret)
+{
+	struct answers *a = context;
+
+	answer_path(a, q, ret);
+	core_answered(a->core);
 }

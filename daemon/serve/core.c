@@ -2,6 +2,7 @@
 #include "daemon/serve/core.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -12,6 +13,7 @@
 #include "daemon/serve/log.h"
 
 #define MAX_SLEEP_MS (3600 * 1000)
+#define TRIM_NS (2 * NS_PER_S)
 #define MAX_SLEEP_NS (MAX_SLEEP_MS * NS_PER_MS)
 
 void core_init(struct core *c, int broker_fd)
@@ -46,6 +48,26 @@ void core_wake(struct core *c)
 
 	if (write(c->wake_fd, &one, sizeof(one)) < 0)
 		return; /* it is awake already */
+}
+
+void core_answered(struct core *c)
+{
+	int64_t none = 0;
+
+	if (__atomic_compare_exchange_n(&c->trim_ns, &none, monotonic_ns() + TRIM_NS, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		core_wake(c);
+}
+
+/* Answers leave holes in the heap, which malloc keeps however large they are. When to look again; 0: not. */
+static int64_t run_trim(struct core *c, int64_t now)
+{
+	int64_t at = __atomic_load_n(&c->trim_ns, __ATOMIC_SEQ_CST);
+
+	if (!at || at > now)
+		return at;
+	__atomic_store_n(&c->trim_ns, 0, __ATOMIC_SEQ_CST);
+	malloc_trim(0);
+	return 0;
 }
 
 static int slab(void *context, uint32_t index)
@@ -199,7 +221,7 @@ static int run_due(struct core *c)
 		lease_run(c);
 		next = lease_due(c);
 	}
-	next = sooner(sooner(next, history_run(&c->history, now)), run_due_scans(c, now));
+	next = sooner(sooner(next, history_run(&c->history, now)), sooner(run_due_scans(c, now), run_trim(c, now)));
 	return !next ? -1 : next < now ? 0 : next - now > MAX_SLEEP_NS ? MAX_SLEEP_MS : (int)((next - now) / NS_PER_MS) + 1;
 }
 

@@ -39,6 +39,13 @@
 #include "daemon/serve/trace/record.h"
 #include "daemon/serve/wait/wait.h"
 
+/* Captures that are open, by the epoch in which they were opened. An epoch ends when none of the one before it is open any
+ * more: what nobody used at some time can be missed by nobody two epochs later, however captures overlap. */
+struct windows {
+	uint64_t epoch;
+	uint32_t n[2]; /* of this epoch and the one before it: [epoch & 1] and the other */
+};
+
 enum core_kernel { CORE_LOADING, CORE_READY, CORE_FAILED };
 
 struct core {
@@ -79,7 +86,10 @@ struct core {
 	bool untidy;	     /* counts of processes that are gone wait to be dropped */
 	void (*rows_moved)(void *context, const uint32_t *map); /* of `kept`: row i is now map[i], or gone (HASH_NONE) */
 	void *rows_context;
-	uint32_t n_windows;  /* open captures: totals may not be cleared */
+	struct windows windows; /* open captures: totals may not be cleared */
+	struct totals_before *readings; /* of `totals`: where windows began whose end has not been read */
+	size_t compact_at; /* rows of `totals` */
+	size_t n_marked;   /* words of `kept` whose objects are known to be kept */
 	uint32_t next_image; /* ids in the kernel's counts */
 	uint32_t n_ahead;    /* threads that ask for names before a window ends */
 
@@ -108,6 +118,7 @@ struct core {
 	struct tallies tally; /* atomic */
 	struct history history; /* has a lock of its own, innermost */
 	int wake_fd; /* eventfd: the watcher looks again */
+	int64_t trim_ns; /* atomic; when free memory is given back; 0: no answer since */
 };
 
 void core_init(struct core *c, int broker_fd);
@@ -122,6 +133,14 @@ void core_watch(struct core *c);
 
 /* The watcher looks again what it has to do, and when. */
 void core_wake(struct core *c);
+/* An answer was made: soon the watcher gives back what memory it took. */
+void core_answered(struct core *c);
+
+/* Captures that are open. */
+static inline uint32_t core_n_windows(const struct core *c)
+{
+	return c->windows.n[0] + c->windows.n[1];
+}
 
 /* One process is named, and no other can come. */
 static inline bool core_is_single(const struct core *c)

@@ -26,6 +26,7 @@
 #define SOCKET_FD 3
 #define MAX_LISTENERS RECORD_MAX_FDS
 #define MAX_HOSTS 64
+#define LARGE_PIECE (128 << 10) /* bytes */
 
 /* What the broker says first. */
 struct orders {
@@ -366,6 +367,7 @@ static int begin(void)
 	sigset_t all;
 
 	mallopt(M_ARENA_MAX, 2); /* a thread a connection must not mean an arena a thread */
+	mallopt(M_MMAP_THRESHOLD, LARGE_PIECE); /* and it stays there: what is freed goes back */
 	signal(SIGPIPE, SIG_IGN);
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);

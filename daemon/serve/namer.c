@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "daemon/serve/door/redact.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/namer_ask.h"
+#include "daemon/serve/session.h"
 #include "daemon/serve/shown.h"
 #include "daemon/serve/sources.h"
 
@@ -348,15 +350,20 @@ static void note_size(struct core *c)
 	const struct namer *n = &c->namer;
 	const struct names_cache *const caches[] = { &n->cache, &n->full, &n->callees, &n->variables };
 	uint64_t n_bytes = 0, n_addresses = 0, n_emptied = 0;
+	double fill = 0;
 
 	for (size_t i = 0; i < sizeof(caches) / sizeof(caches[0]); i++) {
 		n_bytes += names_cache_bytes(caches[i]);
 		n_addresses += caches[i]->addresses.n;
 		n_emptied += caches[i]->n_emptied;
+		fill = fmax(fill, names_cache_fill(caches[i]));
 	}
 	tally_set(&c->tally, TALLY_NAMES_BYTES, n_bytes);
 	tally_set(&c->tally, TALLY_NAMES_ADDRESSES, n_addresses);
 	tally_set(&c->tally, TALLY_NAMES_EMPTIED, n_emptied);
+	tally_set(&c->tally, TALLY_NAMES_FILL, (uint64_t)(fill * 1e6));
+	tally_set(&c->tally, TALLY_FUNCTIONS_BYTES, symbolizer_own_bytes(&c->symbolizer));
+	tally_set(&c->tally, TALLY_SYMBOLIZER_BYTES, c->symbolizer.names_end.n_bytes);
 }
 
 static void end(struct core *c)
@@ -534,13 +541,12 @@ static int spell_full(struct core *c, struct naming *named)
 {
 	_cleanup_(freep) bool *spelled = calloc(named->functions.n + 1, sizeof(*spelled));
 	struct job j = { .c = c, .n = named };
+	unsigned held;
 	int r;
 
 	if (!spelled)
 		return -ENOMEM;
-	pthread_mutex_lock(&c->lock);
-	c->n_windows++; /* keeps the objects */
-	pthread_mutex_unlock(&c->lock);
+	held = session_keep(c);
 	begin(c);
 	r = namer_ask(c, NAMER_FULL, named->words.data, named->words.n);
 	pthread_mutex_lock(&c->symbolizer_lock);
@@ -550,9 +556,7 @@ static int spell_full(struct core *c, struct naming *named)
 	}
 	pthread_mutex_unlock(&c->symbolizer_lock);
 	end(c);
-	pthread_mutex_lock(&c->lock);
-	c->n_windows--;
-	pthread_mutex_unlock(&c->lock);
+	session_let_go(c, held);
 	return r;
 }
 

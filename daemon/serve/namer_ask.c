@@ -90,7 +90,7 @@ static int ask_once(struct job *j, const struct named_object *o, const uint64_t 
 	r = asks[j->question](&j->c->symbolizer, &question,
 			      j->question == NAMER_FULL ? DEMANGLE_FULL : DEMANGLE_SIMPLE, addresses, n,
 			      on_frame, &b);
-	j->left_out = j->c->symbolizer.left_out;
+	j->left_out = j->c->symbolizer.names_end.left_out;
 	for (uint32_t i = 0; i < n && b.error == 0 && r == 0; i++)
 		if (b.addresses[i].n_lines || !j->only_named)
 			b.error = names_cache_add_address(j->cache, b.addresses[i]);

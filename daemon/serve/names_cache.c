@@ -138,6 +138,13 @@ uint64_t names_cache_bytes(const struct names_cache *c)
 	       index_bytes(&c->text_index);
 }
 
+double names_cache_fill(const struct names_cache *c)
+{
+	double addresses = (double)c->addresses.n / NAMES_CACHE_MAX, text = (double)c->text.n / MAX_TEXT;
+
+	return addresses > text ? addresses : text;
+}
+
 void names_cache_deinit(struct names_cache *c)
 {
 	vec_deinit(&c->addresses);

@@ -57,4 +57,6 @@ void names_cache_empty(struct names_cache *c);
 void names_cache_bound(struct names_cache *c);
 /* What it takes, bytes. */
 uint64_t names_cache_bytes(const struct names_cache *c);
+/* How full it is: 0 to 1. */
+double names_cache_fill(const struct names_cache *c);
 void names_cache_deinit(struct names_cache *c);

@@ -73,7 +73,9 @@ struct object {
 	bool may_be_split;		      /* .dwo files may be looked for, as many as: */
 	uint32_t n_dwos;		      /* sources_lock: that were */
 	uint64_t n_lost;		      /* lock: of its debug information, past a bound */
-	bool kept; /* scratch of whoever looks for files to forget */
+	/* session.c, lock: */
+	bool kept;     /* stacks that are kept refer to it */
+	uint64_t idle; /* windows.epoch + 1 when nobody was seen to use it; 0: somebody does */
 };
 
 struct objects {

@@ -10,6 +10,8 @@
 #include "daemon/serve/frame.h"
 #include "daemon/serve/profile.h"
 
+#define COMPACT 2048 /* rows of totals that are not worth looking at */
+
 static int arm(struct session *s)
 {
 	struct core *c = s->core;
@@ -39,44 +41,107 @@ static void disarm(struct session *s)
 	pthread_mutex_unlock(&c->arm_lock);
 }
 
-void session_hold(struct core *c)
+static unsigned window_open(struct windows *w)
 {
-	pthread_mutex_lock(&c->lock);
-	if (!c->n_windows++ && pool_used(&c->pool)) {
-		pool_flip(&c->pool, &c->totals, &c->kept);
-		totals_clear(&c->totals);
-		pool_forget_rows(&c->pool);
-	}
-	pthread_mutex_unlock(&c->lock);
+	unsigned parity = w->epoch & 1;
+
+	w->n[parity]++;
+	return parity;
 }
 
-/* What the stacks refer to that are kept. */
+/* Whether an epoch has ended with it. */
+static bool window_close(struct windows *w, unsigned parity)
+{
+	w->n[parity]--;
+	if (w->n[!(w->epoch & 1)])
+		return false;
+	w->epoch++;
+	return true;
+}
+
+unsigned session_keep(struct core *c)
+{
+	unsigned held;
+
+	pthread_mutex_lock(&c->lock);
+	held = window_open(&c->windows);
+	pthread_mutex_unlock(&c->lock);
+	return held;
+}
+
+static void clear_totals(struct core *c)
+{
+	totals_clear(&c->totals);
+	pool_forget_rows(&c->pool);
+	c->compact_at = 0;
+}
+
+unsigned session_hold(struct core *c)
+{
+	unsigned held;
+
+	pthread_mutex_lock(&c->lock);
+	if (!core_n_windows(c) && pool_used(&c->pool)) {
+		pool_flip(&c->pool, &c->totals, &c->kept);
+		clear_totals(c);
+	}
+	held = window_open(&c->windows);
+	pthread_mutex_unlock(&c->lock);
+	return held;
+}
+
+static bool is_forgettable(const struct object *x)
+{
+	return x && !x->n_users && !x->kept && x->kind == SYMBOLIZER_FILE;
+}
+
+/* What the stacks refer to that are kept: they only grow, until session_mark_anew. */
 static void mark_kept(struct core *c)
 {
 	const struct stacks *s = &c->kept.stacks;
 
-	for (size_t i = 0; i < c->objects.all.n; i++)
-		if (c->objects.all.data[i])
-			c->objects.all.data[i]->kept = false;
-	for (size_t i = 0; i < s->words.n; i++) {
+	for (; c->n_marked < s->words.n; c->n_marked++) {
 		struct object *x = NULL;
 
-		if (frame_kind(s->words.data[i]) == FRAME_FILE)
-			x = objects_find(&c->objects, frame_object(s->words.data[i]));
+		if (frame_kind(s->words.data[c->n_marked]) == FRAME_FILE)
+			x = objects_find(&c->objects, frame_object(s->words.data[c->n_marked]));
 		if (x)
 			x->kept = true;
 	}
+}
+
+void session_mark_anew(struct core *c)
+{
+	for (size_t i = 0; i < c->objects.all.n; i++)
+		if (c->objects.all.data[i])
+			c->objects.all.data[i]->kept = false;
+	c->n_marked = 0;
+}
+
+/* One that nobody has used for two epochs, or without any capture. */
+static bool is_forgotten(const struct core *c, struct object *x)
+{
+	if (!is_forgettable(x)) {
+		if (x)
+			x->idle = 0;
+		return false;
+	}
+	if (!x->idle)
+		x->idle = c->windows.epoch + 1; /* so never 0 */
+	return !core_n_windows(c) || c->windows.epoch > x->idle;
 }
 
 void session_forget_objects(struct core *c)
 {
 	pthread_mutex_lock(&c->scan_lock);
 	pthread_mutex_lock(&c->lock);
+	if (c->kernel == CORE_READY)
+		pool_fold(&c->pool, &c->totals, &c->kept);
 	mark_kept(c);
-	for (size_t i = 0; i < c->objects.all.n && !c->n_windows; i++) {
+	for (size_t i = 0; i < c->objects.all.n; i++) {
 		struct object *x = c->objects.all.data[i];
 
-		if (!x || x->n_users || x->kept || x->kind != SYMBOLIZER_FILE)
+		if (!is_forgotten(c, x))
 			continue;
 		tables_forget(&c->tables, &x->place);
 		objects_forget(&c->objects, x);
@@ -85,19 +150,27 @@ void session_forget_objects(struct core *c)
 	pthread_mutex_unlock(&c->scan_lock);
 }
 
-void session_let_go(struct core *c)
+/* The lock is held. */
+static bool has_forgettable(const struct core *c)
 {
-	bool last;
+	for (size_t i = 0; i < c->objects.all.n; i++)
+		if (is_forgettable(c->objects.all.data[i]))
+			return true;
+	return false;
+}
+
+void session_let_go(struct core *c, unsigned held)
+{
+	bool forget;
 
 	pthread_mutex_lock(&c->lock);
-	last = !--c->n_windows;
-	if (last) {
+	forget = window_close(&c->windows, held) && has_forgettable(c);
+	if (!core_n_windows(c) && c->totals.rows.n) {
 		pool_fold(&c->pool, &c->totals, &c->kept);
-		totals_clear(&c->totals);
-		pool_forget_rows(&c->pool);
+		clear_totals(c);
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (last)
+	if (forget)
 		session_forget_objects(c);
 }
 
@@ -105,7 +178,7 @@ void session_close(struct session *s)
 {
 	disarm(s);
 	if (s->open)
-		session_let_go(s->core);
+		session_let_go(s->core, s->held);
 	s->open = false;
 }
 
@@ -130,6 +203,29 @@ struct reading {
 	int64_t began_ns;
 };
 
+/* Windows that overlap without end leave no moment for totals_clear: what has not changed since the oldest of them began is
+ * dropped whenever there are twice as many rows as it left. The lock is held. */
+static void drop_idle(struct core *c)
+{
+	if (c->totals.rows.n < c->compact_at || c->totals.rows.n < COMPACT)
+		return;
+	if (totals_drop_idle(&c->totals, c->readings) == 0)
+		pool_forget_rows(&c->pool);
+	c->compact_at = 2 * c->totals.rows.n;
+}
+
+static void forget_reading(struct core *c, struct totals_before *b)
+{
+	pthread_mutex_lock(&c->lock);
+	for (struct totals_before **at = &c->readings; *at; at = &(*at)->next)
+		if (*at == b) {
+			*at = b->next;
+			break;
+		}
+	pthread_mutex_unlock(&c->lock);
+	totals_before_deinit(b);
+}
+
 static int read_before(struct session *s, struct reading *ret)
 {
 	struct core *c = s->core;
@@ -137,7 +233,12 @@ static int read_before(struct session *s, struct reading *ret)
 
 	pthread_mutex_lock(&c->lock);
 	pool_fold(&c->pool, &c->totals, &c->kept);
+	drop_idle(c);
 	r = totals_snapshot(&c->totals, &ret->before);
+	if (r == 0) {
+		ret->before.next = c->readings;
+		c->readings = &ret->before;
+	}
 	cpu_figures(s, &ret->figures);
 	pthread_mutex_unlock(&c->lock);
 	ret->began_ns = monotonic_ns();
@@ -231,7 +332,7 @@ static int run_window(struct session *s, struct capture *to)
 	if (r == 0 && wall)
 		r = read_waits(s, &from, to);
 	ahead_end(&ahead);
-	totals_before_deinit(&from.before);
+	forget_reading(s->core, &from.before);
 	wait_reading_deinit(&from.waits);
 	if (r == 0) {
 		say_window(s, to, how);
@@ -250,7 +351,7 @@ int session_run(struct session *s, struct capture **ret)
 	r = capture_new(s->profile, &to);
 	if (r < 0)
 		return r;
-	session_hold(s->core);
+	s->held = session_hold(s->core);
 	s->open = true;
 	r = arm(s);
 	if (r == SESSION_OK)

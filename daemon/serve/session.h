@@ -36,6 +36,7 @@ struct session {
 	void *context;
 	char error[BROKER_MAX_TEXT];
 	bool open, armed;
+	unsigned held; /* while it is open */
 };
 
 /* Runs the window; SESSION_OK: *ret is the capture (the caller frees it) and the session is open
@@ -43,9 +44,13 @@ struct session {
 int session_run(struct session *s, struct capture **ret);
 void session_close(struct session *s);
 
-/* Keeps the objects of frames that are seen from now on, until session_let_go. Old counts of windows are thrown
- * away before the first of several. Both take the core's locks in turn. */
-void session_hold(struct core *c);
-void session_let_go(struct core *c);
-/* Files that nobody maps any more are let go, when no window needs their names. Takes scan_lock and lock. */
+/* Keeps the objects of frames that are seen from now on, until session_let_go is given what it returned. Takes the lock;
+ * letting go may take scan_lock first. */
+unsigned session_keep(struct core *c);
+void session_let_go(struct core *c, unsigned held);
+/* The same, of a window: old counts of windows are thrown away before the first of several. */
+unsigned session_hold(struct core *c);
+/* Files that nobody maps any more are let go, when no window that is open can need their names. Takes scan_lock and lock. */
 void session_forget_objects(struct core *c);
+/* Stacks that were kept have gone, and with them what they referred to. The lock is held. */
+void session_mark_anew(struct core *c);

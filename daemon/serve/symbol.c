@@ -7,6 +7,7 @@
 
 #include "daemon/serve/capture.h"
 #include "daemon/serve/profile.h"
+#include "daemon/serve/session.h"
 
 #define MAX_WORD 4096 /* Go's bufio.Reader: longer ones end the answer */
 #define MAX_DIGITS 128
@@ -172,11 +173,12 @@ int symbol_answer(struct core *c, struct target *t, const char *input, size_t n,
 {
 	struct questions q = { 0 };
 	struct naming naming = { 0 };
+	unsigned held;
 	int r;
 
 	bytes_puts(out, "num_symbols: 1\n");
+	held = session_keep(c);
 	pthread_mutex_lock(&c->lock);
-	c->n_windows++; /* keeps the objects while they are named */
 	r = parse(c, t, input, n, &q);
 	pthread_mutex_unlock(&c->lock);
 	if (r == 0 && q.all.n)
@@ -188,9 +190,7 @@ int symbol_answer(struct core *c, struct target *t, const char *input, size_t n,
 		print(&q, &naming, out);
 	if (q.cut)
 		bytes_puts(out, "reading request: bufio: buffer full\n");
-	pthread_mutex_lock(&c->lock);
-	c->n_windows--;
-	pthread_mutex_unlock(&c->lock);
+	session_let_go(c, held);
 	naming_free(&naming);
 	vec_deinit(&q.all);
 	return r < 0 ? r : out->bad ? -ENOMEM : 0;

@@ -21,6 +21,9 @@ enum tally_what {
 	TALLY_NAMES_BYTES,	/* of all the caches; set */
 	TALLY_NAMES_ADDRESSES,	/* likewise */
 	TALLY_NAMES_EMPTIED,	/* likewise: how often they were */
+	TALLY_NAMES_FILL,	/* likewise: the fullest of them, millionths of its bound */
+	TALLY_FUNCTIONS_BYTES,	/* set: of those that the symbolizer has told of */
+	TALLY_SYMBOLIZER_BYTES, /* set: what it says that it remembers */
 	TALLY_N,
 };
 

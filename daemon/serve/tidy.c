@@ -85,6 +85,7 @@ static void drop_dead(struct core *c, struct live *l)
 
 	if (dead == n && !c->waits.loaded) { /* nobody is there: with all that was kept of them, labels too */
 		totals_clear(&c->kept);
+		session_mark_anew(c);
 		pool_forget_rows(&c->pool);
 		free(c->waits.shown);
 		c->waits.shown = NULL;
@@ -94,8 +95,10 @@ static void drop_dead(struct core *c, struct live *l)
 	if (dead < WORTH || dead < n / 2)
 		return;
 	map = malloc(n * sizeof(*map));
-	if (map && totals_keep(&c->kept, is_live, l, map) == 0)
+	if (map && totals_keep(&c->kept, is_live, l, map) == 0) {
 		move_all(c, map);
+		session_mark_anew(c);
+	}
 	free(map);
 }
 

@@ -198,6 +198,31 @@ uint32_t totals_item_row(struct totals *t, uint32_t target, uint32_t collector, 
 	return totals_labelled_row(t, target, collector, item, words, n, name, NULL, 0);
 }
 
+static uint64_t index_bytes(const struct hash_index *x)
+{
+	return x->n_slots * sizeof(*x->slots);
+}
+
+#define VEC_BYTES(v) ((v).cap * sizeof(*(v).data))
+
+static uint64_t stacks_bytes(const struct stacks *s)
+{
+	return VEC_BYTES(s->words) + VEC_BYTES(s->all) + index_bytes(&s->index);
+}
+
+uint64_t totals_bytes(const struct totals *t)
+{
+	return VEC_BYTES(t->rows) + VEC_BYTES(t->names) + VEC_BYTES(t->labelled) + stacks_bytes(&t->stacks) +
+	       stacks_bytes(&t->label_sets) + index_bytes(&t->index) + index_bytes(&t->name_index) + index_bytes(&t->known);
+}
+
+double totals_fill(const struct totals *t)
+{
+	double rows = (double)t->rows.n / TOTALS_MAX_ROWS, words = (double)t->stacks.words.n / TOTALS_MAX_WORDS;
+
+	return rows > words ? rows : words;
+}
+
 int totals_snapshot(const struct totals *t, struct totals_before *ret)
 {
 	struct totals_before b = { .n = t->rows.n };
@@ -259,6 +284,71 @@ int totals_keep(struct totals *t, totals_live *live, void *context, uint32_t *ma
 	to.label_sets = t->label_sets;
 	memset(&t->labelled, 0, sizeof(t->labelled));
 	t->label_sets = (struct stacks){ 0 };
+	totals_deinit(t);
+	*t = to;
+	return 0;
+}
+
+static bool is_idle(const struct totals *t, const struct totals_before *all, size_t i)
+{
+	static const int64_t none[2];
+	const int64_t *v = t->rows.data[i].v;
+
+	for (const struct totals_before *b = all; b; b = b->next) {
+		const int64_t *was = i < b->n ? b->v[i] : none;
+
+		if (v[0] != was[0] || v[1] != was[1])
+			return false;
+	}
+	return true;
+}
+
+/* With its labels: whoever has few rows has room for them again. */
+static int keep_whole(const struct totals *from, struct totals *to, size_t i)
+{
+	const struct total *row = &from->rows.data[i];
+	const struct total_name *name = &from->names.data[row->name];
+	const uint64_t *words, *labels = NULL;
+	uint32_t n, n_labels = 0, at;
+
+	words = stacks_words(&from->stacks, row->stack, &n);
+	if (name->labels)
+		labels = stacks_words(&from->label_sets, name->labels - 1, &n_labels);
+	at = totals_labelled_row(to, row->target, row->collector, row->item, words, n, name->text, labels, n_labels);
+	if (at == HASH_NONE || at + 1 != to->rows.n)
+		return -ENOMEM;
+	memcpy(to->rows.data[at].v, row->v, sizeof(row->v));
+	return 0;
+}
+
+int totals_drop_idle(struct totals *t, struct totals_before *all)
+{
+	struct totals to = { 0 };
+	uint32_t *from = malloc((t->rows.n + 1) * sizeof(*from)); /* where each came from */
+	int r = from ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < t->rows.n && r == 0; i++) {
+		if (is_idle(t, all, i))
+			continue;
+		from[to.rows.n] = (uint32_t)i;
+		r = keep_whole(t, &to, i);
+	}
+	if (r < 0) {
+		free(from);
+		totals_deinit(&to);
+		return r;
+	}
+	for (struct totals_before *b = all; b; b = b->next) {
+		size_t n = 0;
+
+		for (; n < to.rows.n && from[n] < b->n; n++)
+			memmove(b->v[n], b->v[from[n]], sizeof(b->v[n]));
+		b->n = n;
+	}
+	free(from);
+	to.n_other = t->n_other;
+	to.n_plain = t->n_plain;
+	to.n_unlabelled = t->n_unlabelled;
 	totals_deinit(t);
 	*t = to;
 	return 0;

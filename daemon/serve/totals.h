@@ -60,6 +60,7 @@ struct totals {
 struct totals_before {
 	size_t n;
 	int64_t (*v)[2];
+	struct totals_before *next; /* of those that totals_drop_idle is to mind; the caller's */
 };
 
 /* The row of a key, made if need be; HASH_NONE: no memory. */
@@ -77,8 +78,15 @@ uint32_t totals_labelled_row(struct totals *t, uint32_t target, uint32_t collect
 /* A row of PP_WAIT, PP_CREATE or PP_CUSTOM with the stack that has this hash, of whatever process and item; HASH_NONE: there is
  * none. */
 uint32_t totals_known(const struct totals *t, uint64_t stack_hash);
+/* What it takes, bytes. */
+uint64_t totals_bytes(const struct totals *t);
+/* How full it is, of the bounds above: 0 to 1. */
+double totals_fill(const struct totals *t);
 int totals_snapshot(const struct totals *t, struct totals_before *ret);
 void totals_before_deinit(struct totals_before *b);
+/* Rows that have changed since one of these snapshots (`next`) alone, in the same order; the snapshots follow, and nobody else
+ * may have one. 0; or -ENOMEM, and nothing has changed. */
+int totals_drop_idle(struct totals *t, struct totals_before *all);
 /* Rows of images that are `live` alone, in the same order: map[i] is where row i has gone, or HASH_NONE. Sets of labels
  * keep their numbers. When nobody has a snapshot. 0; or -ENOMEM, and nothing has changed. */
 typedef bool totals_live(void *context, uint32_t image);

@@ -134,7 +134,7 @@ static void test_a_number_that_was_never_told_is_nobody(void **state)
 static void test_answers_are_kept(void **state)
 {
 	struct answers *a = calloc(1, sizeof(*a));
-	const struct symbolizer_frame frames[] = { { .line = 1, .told = 1, .function = 2 },
+	const struct symbolizer_frame frames[4] = { { .line = 1, .told = 1, .function = 2 },
 						   { .line = 2, .told = 1, .function = UINT32_MAX },
 						   { .shown = 9 } };
 	struct answer_key k = { 1, 2, 3 };
@@ -147,19 +147,21 @@ static void test_answers_are_kept(void **state)
 	answers_put(a, (struct answer_key){ 1, 3, 3 }, frames, 0);
 	found = answers_get(a, k);
 	assert_true(found && found->n == 3 && found->has_functions && found->oldest == UINT32_MAX);
-	assert_memory_equal(found->frames, frames, sizeof(frames));
+	assert_memory_equal(found->frames, frames, 3 * sizeof(*frames));
 	found = answers_get(a, (struct answer_key){ 1, 3, 3 });
 	assert_true(found && !found->n && !found->has_functions);
 	answers_put(a, k, frames, 1);
 	assert_int_equal(answers_get(a, k)->n, 1);
-	for (uint64_t i = 0; i < ANSWERS_SLOTS / 4; i++)
+	for (uint64_t i = 0; i < ANSWERS_MAX / 4; i++)
 		answers_put(a, (struct answer_key){ 2, i, 3 }, frames, 3);
-	for (uint64_t i = 0; i < ANSWERS_SLOTS / 4; i++)
+	for (uint64_t i = 0; i < ANSWERS_MAX / 4; i++)
 		n_kept += answers_get(a, (struct answer_key){ 2, i, 3 }) != NULL;
-	assert_true(n_kept > ANSWERS_SLOTS / 4 * 99 / 100);
-	for (uint64_t i = 0; i < 4 * ANSWERS_SLOTS; i++)
-		answers_put(a, (struct answer_key){ 3, i, 3 }, frames, 3);
-	assert_true(a->size <= ANSWERS_MAX_BYTES);
+	assert_int_equal(n_kept, ANSWERS_MAX / 4);
+	for (uint64_t i = 0; i < 4 * ANSWERS_MAX; i++) {
+		answers_put(a, (struct answer_key){ 3, i, 3 }, frames, i % 4);
+		assert_true(a->size <= ANSWERS_MAX_BYTES && a->all.n <= ANSWERS_MAX);
+		assert_int_equal(answers_get(a, (struct answer_key){ 3, i, 3 })->n, i % 4);
+	}
 	answers_deinit(a);
 	free(a);
 }

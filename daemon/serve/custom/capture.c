@@ -5,6 +5,7 @@
 #include "daemon/serve/clock.h"
 #include "daemon/serve/core.h"
 #include "daemon/serve/custom/custom.h"
+#include "daemon/serve/session.h"
 
 #define MAX_REFUSED 8 /* that are named */
 
@@ -195,6 +196,7 @@ static void say(struct core *c, const struct target *t, const struct custom_read
 int custom_capture(struct core *c, struct target *t, const struct custom_reading *before,
 		   const struct custom_reading *after, struct capture *to, struct naming *names)
 {
+	unsigned held;
 	int r;
 
 	if (before && before->epoch != after->epoch) {
@@ -202,17 +204,15 @@ int custom_capture(struct core *c, struct target *t, const struct custom_reading
 				"were added since");
 		before = NULL;
 	}
+	held = session_keep(c);
 	pthread_mutex_lock(&c->lock);
-	c->n_windows++; /* keeps the objects while they are named */
 	r = add_groups(c, after, 1, to);
 	if (r == 0 && before)
 		r = add_groups(c, before, -1, to);
 	pthread_mutex_unlock(&c->lock);
 	if (r == 0)
 		r = namer_run(c, t, to, names);
-	pthread_mutex_lock(&c->lock);
-	c->n_windows--;
-	pthread_mutex_unlock(&c->lock);
+	session_let_go(c, held);
 	if (r == 0)
 		r = skip_groups(after, 0, to, names);
 	if (r == 0 && before)

@@ -70,6 +70,17 @@ const char *const facts_left_out[FACTS_N_LEFT_OUT] = {
 	[FACTS_LOCK_FILES] = "lock_data_files",
 };
 
+const char *const facts_tables[FACTS_N_TABLES] = {
+	[FACTS_WINDOWS] = "window_counts",
+	[FACTS_KEPT] = "kept_counts",
+	[FACTS_FILES] = "files",
+	[FACTS_CURSOR_ROWS] = "cursors",
+	[FACTS_HISTORY_BYTES] = "history",
+	[FACTS_NAMES] = "names",
+	[FACTS_FUNCTIONS] = "functions",
+	[FACTS_SYMBOLIZER] = "symbolizer",
+};
+
 #define load(v) ((uint64_t)__atomic_load_n((v), __ATOMIC_RELAXED)) /* of the kernel's types as well as ours */
 
 /* Nanoseconds, all its threads, those that have ended too; the kernel's name for that clock (heap/govern.c). */
@@ -197,7 +208,11 @@ static void read_core(struct core *c, struct facts *ret)
 		read_pool(c, ret);
 	ret->n_rows = c->totals.rows.n + c->kept.rows.n;
 	ret->n_objects = c->objects.n;
-	ret->n_windows = c->n_windows;
+	ret->tables[FACTS_WINDOWS] = (struct facts_size){ totals_bytes(&c->totals), totals_fill(&c->totals) };
+	ret->tables[FACTS_KEPT] = (struct facts_size){ totals_bytes(&c->kept), totals_fill(&c->kept) };
+	ret->tables[FACTS_FILES] = (struct facts_size){ c->objects.n * sizeof(struct object) + c->objects.all.cap * sizeof(void *),
+							(double)c->objects.n / OBJECT_MAX };
+	ret->n_windows = core_n_windows(c);
 	ret->lost[FACTS_STACK_MERGED] = c->totals.n_other + c->kept.n_other;
 	ret->lost[FACTS_LABELS_MEMORY] = c->totals.n_unlabelled + c->kept.n_unlabelled;
 	ret->lost[FACTS_LOCK_ROWS] = c->kept.n_plain;
@@ -209,6 +224,21 @@ static void read_core(struct core *c, struct facts *ret)
 	ret->n_armed[PP_WAIT] = c->waits.armed_ns != 0;
 	ret->n_armed[PP_TRACE] = __atomic_load_n(&c->traces.n_windows, __ATOMIC_RELAXED);
 	read_names(c, ret);
+}
+
+/* Those that have counters or locks of their own. */
+static void read_tables(const struct answers *a, struct facts *ret)
+{
+	const struct tallies *t = &a->core->tally;
+	uint64_t rows = load(&a->cursors.n_rows), functions = tally_get(t, TALLY_FUNCTIONS_BYTES),
+		 symbolizer = tally_get(t, TALLY_SYMBOLIZER_BYTES);
+
+	ret->tables[FACTS_CURSOR_ROWS] = (struct facts_size){ rows * sizeof(struct cursor_row), (double)rows / CURSORS_MAX_ROWS };
+	ret->tables[FACTS_HISTORY_BYTES] = (struct facts_size){ ret->history.n_bytes, (double)ret->history.n_bytes / HISTORY_MAX_BYTES };
+	ret->tables[FACTS_NAMES] =
+		(struct facts_size){ tally_get(t, TALLY_NAMES_BYTES), (double)tally_get(t, TALLY_NAMES_FILL) / 1e6 };
+	ret->tables[FACTS_FUNCTIONS] = (struct facts_size){ functions, (double)functions / SYMBOLIZER_MAX_OWN_BYTES };
+	ret->tables[FACTS_SYMBOLIZER] = (struct facts_size){ symbolizer, (double)symbolizer / SYMBOLIZER_MAX_BYTES };
 }
 
 static void read_tally(const struct tallies *t, struct facts *ret)
@@ -255,6 +285,7 @@ int facts_read(const struct answers *a, struct facts *ret)
 	read_tally(&c->tally, ret);
 	history_count(&c->history, &ret->history);
 	ret->lost[FACTS_HISTORY] = ret->history.n_dropped;
+	read_tables(a, ret);
 	ret->lost[FACTS_CURSORS] = load(&a->cursors.n_given_up);
 	read_broker(c, ret);
 	return 0;

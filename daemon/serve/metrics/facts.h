@@ -91,12 +91,23 @@ struct facts_target {
 	uint64_t left_out[FACTS_N_LEFT_OUT];
 };
 
+/* What is kept in memory and bounded. */
+enum facts_table { FACTS_WINDOWS, FACTS_KEPT, FACTS_FILES, FACTS_CURSOR_ROWS, FACTS_HISTORY_BYTES, FACTS_NAMES, FACTS_FUNCTIONS, FACTS_SYMBOLIZER,
+		   FACTS_N_TABLES };
+extern const char *const facts_tables[FACTS_N_TABLES];
+
+struct facts_size {
+	uint64_t n_bytes;
+	double fill; /* of its bound: 0 to 1 */
+};
+
 struct facts {
 	enum core_kernel kernel;
 	double n_ends[PP_N_COLLECTORS][PP_N_ENDS];
 	uint64_t lost[FACTS_N_LOST];
 	uint64_t n_flips, n_duplicates, n_spilled, n_rows, n_objects, n_windows, n_armed[PP_N_COLLECTORS];
 	uint64_t slab_bytes;
+	struct facts_size tables[FACTS_N_TABLES];
 	bool has_usage; /* the broker has said: */
 	struct broker_usage usage;
 	struct history_counts history;

@@ -106,6 +106,17 @@ static void kernel(struct metrics_text *t, const struct facts *f)
 	metrics_count(t, METRICS_LABELS({ "kind", "programs" }), f->usage.n_programs);
 }
 
+static void tables(struct metrics_text *t, const struct facts *f)
+{
+	metrics_family(t, "pprofd_table_bytes", METRICS_GAUGE, "Memory of what grows with use and has a bound.");
+	for (unsigned i = 0; i < FACTS_N_TABLES; i++)
+		metrics_count(t, METRICS_LABELS({ "table", facts_tables[i] }), f->tables[i].n_bytes);
+	metrics_family(t, "pprofd_table_fill_ratio", METRICS_GAUGE,
+		       "How much of its bound it has reached: at 1 it begins anew, or what is new is counted as lost.");
+	for (unsigned i = 0; i < FACTS_N_TABLES; i++)
+		metrics_sample(t, METRICS_LABELS({ "table", facts_tables[i] }), f->tables[i].fill);
+}
+
 static void names(struct metrics_text *t, const struct tallies *tally)
 {
 	counter(t, "pprofd_symbol_cache_hits", "Addresses whose names were known when they were asked for.",
@@ -298,6 +309,7 @@ void metrics_page(struct metrics_text *t, const struct facts *f, const struct ta
 	samples(t, f);
 	losses(t, f);
 	targets(t, f);
+	tables(t, f);
 	names(t, tally);
 	captures(t, tally);
 	if (http)

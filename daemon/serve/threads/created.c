@@ -11,6 +11,7 @@
 #include "daemon/serve/lease.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/profile.h"
+#include "daemon/serve/session.h"
 #include "daemon/serve/threads/threads.h"
 
 #define MAX_ROUTINES 16 /* in the comment, and behind a group */
@@ -282,11 +283,10 @@ int created_capture(struct core *c, struct target *t, const struct totals_before
 {
 	struct routines routines = { .names = names };
 	struct dump d = { 0 };
+	unsigned held;
 	int r;
 
-	pthread_mutex_lock(&c->lock);
-	c->n_windows++; /* keeps the objects while they are named */
-	pthread_mutex_unlock(&c->lock);
+	held = session_keep(c); /* the objects, while they are named */
 	r = dump_read(c, t, BROKER_THREADS_STACKS, &d);
 	if (r == 0)
 		r = collect(c, t, before, delta, &d, to);
@@ -294,9 +294,7 @@ int created_capture(struct core *c, struct target *t, const struct totals_before
 		r = namer_run(c, t, to, names);
 	if (r == 0)
 		r = list_routines(c, &d, to, &routines);
-	pthread_mutex_lock(&c->lock);
-	c->n_windows--;
-	pthread_mutex_unlock(&c->lock);
+	session_let_go(c, held);
 	if (r == 0)
 		say(c, t, &routines, to);
 	if (r == 0)

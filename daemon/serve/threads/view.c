@@ -7,6 +7,7 @@
 #include "daemon/serve/core.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/profile.h"
+#include "daemon/serve/session.h"
 #include "daemon/serve/threads/threads.h"
 
 const uint64_t *threads_words(const struct dump *d, const struct dump_thread *t, uint64_t *marker, uint32_t *n)
@@ -233,10 +234,9 @@ static int read_threads(struct core *c, struct target *t, const struct profile *
 {
 	struct threads to = { 0 };
 	int r = capture_new(p, &to.capture);
+	unsigned held;
 
-	pthread_mutex_lock(&c->lock);
-	c->n_windows++; /* keeps the objects while they are named */
-	pthread_mutex_unlock(&c->lock);
+	held = session_keep(c); /* the objects, while they are named */
 	if (r == 0)
 		r = dump_read(c, t, BROKER_THREADS_STACKS, &to.dump);
 	if (r == 0)
@@ -253,9 +253,7 @@ static int read_threads(struct core *c, struct target *t, const struct profile *
 		r = namer_run(c, t, to.capture, &to.names);
 	if (r == 0 && whole)
 		r = tell(c, t, &to);
-	pthread_mutex_lock(&c->lock);
-	c->n_windows--;
-	pthread_mutex_unlock(&c->lock);
+	session_let_go(c, held);
 	if (r == 0)
 		r = capture_merge(to.capture);
 	if (r < 0) {

@@ -14,6 +14,7 @@ struct trace_window {
 	struct trace_wish wish;
 	int fd; /* eventfd */
 	bool counted, held; /* it counts in core.traces, it holds the objects */
+	unsigned window;    /* session_hold */
 	struct trace_start start;
 	struct trace_thread *threads;
 	/* the traces' lock */

@@ -145,7 +145,7 @@ static int open_window(struct trace_window *w, char *error)
 	pthread_mutex_unlock(&c->scan_lock);
 	if (r != TARGET_OK)
 		return r == TARGET_GONE ? TRACE_GONE : r;
-	session_hold(c);
+	w->window = session_hold(c);
 	w->held = true;
 	r = begin(w, error);
 	if (r == TRACE_OPEN)
@@ -188,7 +188,8 @@ void trace_close(struct trace_window *w)
 	disarm(w);
 	pthread_mutex_unlock(&c->traces.control);
 	if (w->held)
-		session_let_go(c);
+		session_let_go(c, w->window);
+	core_answered(c);
 	window_free(w);
 }
 

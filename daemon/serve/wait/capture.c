@@ -9,6 +9,7 @@
 #include "daemon/serve/lease.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/profile.h"
+#include "daemon/serve/session.h"
 #include "daemon/serve/wait/wait.h"
 
 /* A row that has something to say, before names tell what it is. */
@@ -97,20 +98,19 @@ static int name_objects(struct core *c, const struct target *t, struct capture *
 {
 	_cleanup_(freep) uint64_t *words = calloc(rows->all.n + 1, sizeof(*words));
 	_cleanup_(freep) char **names = calloc(rows->all.n + 1, sizeof(*names));
+	unsigned held;
 	int r;
 
 	if (!words || !names)
 		return -ENOMEM;
+	held = session_keep(c);
 	pthread_mutex_lock(&c->lock);
-	c->n_windows++; /* keeps the files while they are asked about */
 	for (size_t i = 0; i < rows->all.n; i++)
 		if (rows->all.data[i].lock)
 			words[i] = wait_data_word(t, rows->all.data[i].image, rows->all.data[i].lock);
 	pthread_mutex_unlock(&c->lock);
 	r = namer_variables(c, words, rows->all.n, names);
-	pthread_mutex_lock(&c->lock);
-	c->n_windows--;
-	pthread_mutex_unlock(&c->lock);
+	session_let_go(c, held);
 	for (size_t i = 0; i < rows->all.n && r == 0; i++) {
 		struct waiting *w = &rows->all.data[i];
 
