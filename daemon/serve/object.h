@@ -17,6 +17,7 @@
 #include "symbolizer/client.h"
 
 #define OBJECT_MAX 4096 /* at one time */
+#define OBJECT_MAX_KEPT 1024 /* of these, those that nobody has mapped any more and stacks tell of */
 
 enum object_rows {
 	OBJECT_ROWS_UNKNOWN,
@@ -82,6 +83,7 @@ struct objects {
 	VEC(struct object *) all; /* by id - 1; NULL: forgotten */
 	uint32_t n;		  /* that are not forgotten */
 	uint64_t n_refused;	  /* past OBJECT_MAX */
+	uint64_t n_dropped;	  /* past OBJECT_MAX_KEPT: their frames lose their names, but for those that are in the cache */
 };
 
 /* The object of this identity; takes the descriptor either way (-1: its name alone is known so far). NULL: no room. */

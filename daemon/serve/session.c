@@ -11,6 +11,7 @@
 #include "daemon/serve/profile.h"
 
 #define COMPACT 2048 /* rows of totals that are not worth looking at */
+#define MANY_SLABS 32 /* of PP_MAX_SLABS */
 
 static int arm(struct session *s)
 {
@@ -90,9 +91,9 @@ unsigned session_hold(struct core *c)
 	return held;
 }
 
-static bool is_forgettable(const struct object *x)
+static bool is_unused(const struct object *x)
 {
-	return x && !x->n_users && !x->kept && x->kind == SYMBOLIZER_FILE;
+	return x && !x->n_users && x->kind == SYMBOLIZER_FILE;
 }
 
 /* What the stacks refer to that are kept: they only grow, until session_mark_anew. */
@@ -118,10 +119,10 @@ void session_mark_anew(struct core *c)
 	c->n_marked = 0;
 }
 
-/* One that nobody has used for two epochs, or without any capture. */
-static bool is_forgotten(const struct core *c, struct object *x)
+/* Whether nobody has used it for two epochs, or there is no capture. */
+static bool is_idle(const struct core *c, struct object *x)
 {
-	if (!is_forgettable(x)) {
+	if (!is_unused(x)) {
 		if (x)
 			x->idle = 0;
 		return false;
@@ -131,8 +132,44 @@ static bool is_forgotten(const struct core *c, struct object *x)
 	return !core_n_windows(c) || c->windows.epoch > x->idle;
 }
 
+static void forget(struct core *c, struct object *x)
+{
+	tables_forget(&c->tables, &x->place);
+	objects_forget(&c->objects, x);
+}
+
+/* Nobody runs it: its rows are made again if somebody does. */
+static void forget_rows(struct core *c, struct object *x)
+{
+	if (x->rows != OBJECT_ROWS_READY)
+		return;
+	tables_forget(&c->tables, &x->place);
+	x->place = (struct table_place){ 0 };
+	x->rows = OBJECT_ROWS_UNKNOWN;
+}
+
+/* Only stacks know them: their descriptors and rows must not take the room of those that are run. */
+static void bound_kept(struct core *c, size_t n)
+{
+	for (size_t i = 0; i < c->objects.all.n; i++) { /* the oldest first */
+		struct object *x = c->objects.all.data[i];
+
+		if (!is_idle(c, x))
+			continue;
+		if (c->tables.n_slabs > MANY_SLABS)
+			forget_rows(c, x);
+		if (n <= OBJECT_MAX_KEPT)
+			continue;
+		c->objects.n_dropped++;
+		forget(c, x);
+		n--;
+	}
+}
+
 void session_forget_objects(struct core *c)
 {
+	size_t n_kept = 0;
+
 	pthread_mutex_lock(&c->scan_lock);
 	pthread_mutex_lock(&c->lock);
 	if (c->kernel == CORE_READY)
@@ -141,22 +178,30 @@ void session_forget_objects(struct core *c)
 	for (size_t i = 0; i < c->objects.all.n; i++) {
 		struct object *x = c->objects.all.data[i];
 
-		if (!is_forgotten(c, x))
+		if (!is_idle(c, x))
 			continue;
-		tables_forget(&c->tables, &x->place);
-		objects_forget(&c->objects, x);
+		n_kept += x->kept;
+		if (!x->kept)
+			forget(c, x);
 	}
+	bound_kept(c, n_kept);
 	pthread_mutex_unlock(&c->lock);
 	pthread_mutex_unlock(&c->scan_lock);
 }
 
-/* The lock is held. */
+/* Whether it is worth the scan_lock. The lock is held. */
 static bool has_forgettable(const struct core *c)
 {
-	for (size_t i = 0; i < c->objects.all.n; i++)
-		if (is_forgettable(c->objects.all.data[i]))
+	size_t n_kept = 0;
+
+	for (size_t i = 0; i < c->objects.all.n; i++) {
+		const struct object *x = c->objects.all.data[i];
+
+		if (is_unused(x) && !x->kept)
 			return true;
-	return false;
+		n_kept += is_unused(x);
+	}
+	return n_kept > OBJECT_MAX_KEPT;
 }
 
 void session_let_go(struct core *c, unsigned held)

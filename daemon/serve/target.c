@@ -307,8 +307,10 @@ static int begin_image(struct core *c, struct target *t)
 	int r;
 
 	pthread_mutex_lock(&c->lock);
-	if (t->images.n == TARGET_MAX_IMAGES) /* one that executes without end: forget the oldest */
+	if (t->images.n == TARGET_MAX_IMAGES) { /* one that executes without end: forget the oldest */
 		memmove(t->images.data, t->images.data + 1, --t->images.n * sizeof(uint32_t));
+		c->untidy = true; /* its counts go */
+	}
 	r = vec_push(&t->images, c->next_image);
 	c->next_image += r == 0;
 	pthread_mutex_unlock(&c->lock);

@@ -15,7 +15,6 @@ bench = None  # tools/bench, which sets it
 TARGET = "import time\nwhile True:\n t = time.process_time()\n while time.process_time() - t < 0.001: sum(range(100))\n time.sleep(0.1)\n"
 WINDOW = 5
 PARCA = ["allocs", "block", "goroutine", "mutex", "profile"]
-DAY = 24 * 3600 // 10
 
 
 class Served:
@@ -55,10 +54,6 @@ class Served:
     def resident(self):
         """MiB of all processes, pages that they share (of the maps) counted once for each that has them."""
         return sum(self.resident_of(pid) for pid in self.pids())
-
-    def resident_by_name(self, *names):
-        of = {pathlib.Path("/proc/%d/comm" % pid).read_text().strip(): self.resident_of(pid) for pid in self.pids()}
-        return tuple(of[n] for n in names)
 
     def ran(self):
         """CPU time in seconds, and how often threads have gone to sleep."""
@@ -177,27 +172,4 @@ def section_scrape_idle(o):
         bench.end(p)
 
 
-def section_scrape_day(o):
-    print("\n## scrape-day: a scrape each 10 s for 24 hours, in compressed time\n\n| scrapes | resident MiB: broker | serve | symbolizer |\n|---|---|---|---|")
-    started = targets(4)
-    batch = 24
-    with Served(o.build, *(x for p in started for x in ("--pid", str(p.pid)))) as d:
-        d.settle()
-        shown, n, bad = [DAY // 100, DAY // 10, DAY // 4, DAY // 2, DAY * 3 // 4, DAY], 0, 0
-        while n < DAY:
-            paths = []
-            for i in range(batch):
-                pid = started[(n + i) % 4].pid
-                paths.append("/pid/%d/debug/pprof/profile?seconds=1" % pid)
-                paths += ["/pid/%d/debug/pprof/%s" % (pid, name) for name in PARCA[:-1]] if i % 6 == 0 else []
-            bad += sum(not x.good() for x in scrape_all(d.port, paths))
-            n += batch
-            while shown and n >= shown[0]:
-                shown.pop(0)
-                print("| %d | %.1f | %.1f | %.1f |" % (n, *d.resident_by_name("pprofd", "pprofd-serve", "pprofd-symboliz")), flush=True)
-        print("\n%d of %d failed." % (bad, n))
-    for p in started:
-        bench.end(p)
-
-
-SECTIONS = {"scrape": section_scrape, "scrape-idle": section_scrape_idle, "scrape-day": section_scrape_day}
+SECTIONS = {"scrape": section_scrape, "scrape-idle": section_scrape_idle}

@@ -70,9 +70,11 @@ def burst(d):
 
 
 def test_a_burst_leaves_nothing():
-    """The first one loads programs and opens files that stay; another leaves all as it was."""
+    """All is attached that counts from the start on, growth last; a first burst loads the programs and opens the files that only
+    a request needs, and they stay; another leaves all as it was."""
     d = lib.Daemon(lib.start("rungs", "600"))
     pids = d.three()
+    eventually(lambda: b'pprofd_collector_attached{collector="growth"} 1\n' in d.get("/metrics").body, "not all is attached")
     burst(d)
     said = []
     for _ in range(3):  # a busy machine may load or let go something late

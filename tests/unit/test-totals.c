@@ -302,6 +302,71 @@ static void test_rows_of_the_gone_are_dropped(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* Rows are found by what they are of: key k has the stack { k }, thread k % 3, and a set of labels of its own if it is odd. */
+#define N_KEYS 600
+#define N_WINDOWS 5
+
+static uint32_t row_of_key(struct totals *t, uint64_t k)
+{
+	static const char names[3][TOTALS_NAME] = { "a", "b", "c" };
+	uint64_t labels[2] = { k, 7 };
+
+	return totals_labelled_row(t, 1, PP_CPU, 0, &k, 1, names[k % 3], labels, k % 2 ? 2 : 0);
+}
+
+static void test_windows_see_the_same_when_idle_rows_go(void **state)
+{
+	static int64_t truth[N_KEYS], began[N_WINDOWS][N_KEYS];
+	struct totals_before windows[N_WINDOWS] = { 0 };
+	struct totals_before *all;
+	struct totals *t = *state;
+	uint64_t random = 1;
+	uint32_t row;
+
+	t->n_other = 3;
+	for (unsigned round = 0; round < 4000; round++) {
+		unsigned w = round / 100 % N_WINDOWS, base = round / 200 * 25;
+		uint64_t k;
+
+		random = random * 6364136223846793005ull + 1442695040888963407ull;
+		k = (base + (random >> 33) % 60) % N_KEYS; /* what runs changes */
+		row = row_of_key(t, k);
+		t->rows.data[row].v[0]++;
+		truth[k]++;
+		if (round % 100)
+			continue;
+		totals_before_deinit(&windows[w]); /* the oldest ends, another begins */
+		all = NULL;
+		for (unsigned i = 0; i < N_WINDOWS; i++) {
+			if (i == w || !windows[i].v)
+				continue;
+			windows[i].next = all;
+			all = &windows[i];
+		}
+		assert_int_equal(totals_drop_idle(t, all), 0);
+		assert_int_equal(totals_snapshot(t, &windows[w]), 0);
+		memcpy(began[w], truth, sizeof(truth));
+		for (unsigned i = 0; i < N_WINDOWS; i++)
+			for (k = 0; k < N_KEYS && windows[i].v; k++) {
+				size_t n = t->rows.n;
+				int64_t was;
+
+				if (truth[k] == began[i][k])
+					continue;
+				row = row_of_key(t, k);
+				assert_int_equal(t->rows.n, n); /* none has gone that is not idle */
+				was = row < windows[i].n ? windows[i].v[row][0] : 0;
+				assert_int_equal(t->rows.data[row].v[0] - was, truth[k] - began[i][k]);
+			}
+	}
+	assert_int_equal(t->n_other, 3);
+	assert_true(t->rows.n < 200 && t->label_sets.all.n < 150); /* of 600, and 300 */
+	for (unsigned i = 0; i < N_WINDOWS; i++)
+		totals_before_deinit(&windows[i]);
+	assert_int_equal(totals_drop_idle(t, NULL), 0);
+	assert_int_equal(t->rows.n, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -318,6 +383,7 @@ int main(void)
 		TEST(test_known_stacks_past_the_limit_keep_their_rows),
 		TEST(test_rows_and_names_are_bounded),
 		TEST(test_rows_of_the_gone_are_dropped),
+		TEST(test_windows_see_the_same_when_idle_rows_go),
 		TEST(test_too_many_locks_have_no_rows_of_their_own),
 	};
 

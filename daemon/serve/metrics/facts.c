@@ -24,6 +24,7 @@ const struct facts_why facts_lost[FACTS_N_LOST] = {
 	[FACTS_LOCK_ROWS] = { "lock_name", "too_many" },
 	[FACTS_NOTICE] = { "notice", "ring_full" },
 	[FACTS_OBJECTS] = { "file", "too_many" },
+	[FACTS_OBJECTS_DROPPED] = { "file", "unmapped_too_many" },
 	[FACTS_UNWIND_TABLE] = { "unwind_table", "no_room" },
 	[FACTS_CURSORS] = { "cursor", "too_many" },
 	[FACTS_DEBUG_REFUSED] = { "debug_file", "does_not_fit" },
@@ -217,6 +218,7 @@ static void read_core(struct core *c, struct facts *ret)
 	ret->lost[FACTS_LABELS_MEMORY] = c->totals.n_unlabelled + c->kept.n_unlabelled;
 	ret->lost[FACTS_LOCK_ROWS] = c->kept.n_plain;
 	ret->lost[FACTS_OBJECTS] = c->objects.n_refused;
+	ret->lost[FACTS_OBJECTS_DROPPED] = c->objects.n_dropped;
 	ret->lost[FACTS_UNWIND_TABLE] = load(&c->tables.n_full);
 	for (unsigned i = 0; i < PP_N_COLLECTORS; i++)
 		ret->n_armed[i] = __atomic_load_n(&c->n_armed[i], __ATOMIC_RELAXED) ||
