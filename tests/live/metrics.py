@@ -135,6 +135,10 @@ def test_counters_move_as_they_should():
     d.profile(1, at_least=1)
     again = Metrics(d)
     check(again.get("pprofd_symbol_cache_hits_total") > after.get("pprofd_symbol_cache_hits_total"), "no name was known")
+    for table in "window_counts", "kept_counts", "files", "cursors", "history", "names", "functions", "symbolizer":
+        check(0 <= again.get("pprofd_table_fill_ratio", table=table) <= 1 and again.get("pprofd_table_bytes", table=table) >= 0, table)
+    for table in "kept_counts", "files", "names", "functions", "symbolizer":
+        check(again.get("pprofd_table_bytes", table=table) > 0, "%s is empty" % table)
     for name in "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_max_fds", \
             "process_start_time_seconds", "process_virtual_memory_bytes", "pprofd_uptime_seconds":
         check(again.get(name) > 0, name)
