@@ -23,7 +23,7 @@ class Served:
     def __init__(self, build, *args):
         self.p = bench.spawn([str(build / "pprofd"), "--listen", "127.0.0.1:0", "--audit", "off", *args],
                              stderr=subprocess.PIPE, text=True)
-        self.port = int(re.search(r":(\d+)/debug", self.p.stderr.readline()).group(1))
+        self.port = int(re.search(r":(\d+)/", self.p.stderr.readline()).group(1))
         os.set_blocking(self.p.stderr.fileno(), False)
         while self.get("/-/ready")[0] != 200:
             time.sleep(0.05)

@@ -119,11 +119,11 @@ def test_files_go_while_windows_overlap():
     over = threading.Event()
 
     def windows(i):
-        time.sleep(i / 3)
+        time.sleep(i / 8)
         while not over.is_set():
             ask(d, "/pid/%d/debug/pprof/profile?seconds=1" % p.pid)
 
-    jobs = [threading.Thread(target=windows, args=(i,), daemon=True) for i in range(3)]
+    jobs = [threading.Thread(target=windows, args=(i,), daemon=True) for i in range(8)]
     for j in jobs:
         j.start()
     p.popen.stdin.write(b"go\n")
