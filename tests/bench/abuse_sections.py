@@ -177,7 +177,7 @@ def no_memory(build):
         p = subprocess.Popen(["prlimit", "--as=%d" % (mib << 20), str(build / "pprofd"), "--pid", str(t.pid), "--listen", "127.0.0.1:0",
                               "--audit", "off"], stderr=subprocess.PIPE, text=True)
         found, line = collections.Counter(), p.stderr.readline()
-        port = re.search(r":(\d+)/debug", line)
+        port = re.search(r":(\d+)/", line)
         for k in ALL * 2 if port else ():
             try:
                 with urllib.request.urlopen("http://127.0.0.1:%s/debug/pprof/%s" % (port.group(1), k), timeout=60) as r:
