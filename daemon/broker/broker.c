@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "daemon/broker/answer.h"
+#include "daemon/broker/left.h"
 #include "daemon/broker/threads.h"
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
@@ -299,7 +300,7 @@ static void answer_trace(struct broker *b, struct answer *a)
 static int probe(struct broker *b, const struct record *r, char *error)
 {
 	struct broker_probe probes[BROKER_MAX_PROBES];
-	_cleanup_(closep) int fd = -1;
+	_cleanup_(left_closep) int fd = -1;
 	struct broker_file file;
 	struct broker_probes q;
 
@@ -347,7 +348,7 @@ static void answer_custom_probe(struct broker *b, struct answer *a)
 static int trace_probe(struct broker *b, const struct record *r, char *error)
 {
 	struct broker_custom_probe probes[BROKER_MAX_PROBES];
-	_cleanup_(closep) int fd = -1;
+	_cleanup_(left_closep) int fd = -1;
 	struct broker_file file;
 	struct broker_probes q;
 
@@ -576,6 +577,8 @@ int broker_answer(struct broker *b)
 		return -EBADMSG;
 	}
 	err = record_send(b->serve.socket, &r);
+	for (uint32_t i = 0; a.foreign && i < r.n_fds; i++)
+		left_close(TAKE_FD(r.fds[i]));
 	if (a.give)
 		record_close_fds(&r);
 	return err;
