@@ -6,11 +6,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include "daemon/broker/answer.h"
 #include "daemon/broker/left.h"
 #include "daemon/broker/threads.h"
+
+#define SERVE_PATIENCE_S 10 /* for serve to take what it has asked for; then it is ended */
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
 static uint32_t start_text(const struct options *o, char *to, size_t max)
@@ -110,11 +114,13 @@ static int send_news(struct broker *b, struct record *r)
 
 int broker_start_serve(struct broker *b)
 {
+	const struct timeval patience = { SERVE_PATIENCE_S, 0 };
 	static struct record r;
 	int err = child_start("pprofd-serve", &b->serve);
 
 	if (err < 0)
 		return err;
+	setsockopt(b->serve.socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	r = (struct record){ .type = BROKER_START };
 	err = send_start(b, &r);
 	for (unsigned i = 0; i < b->n_named && err == 0; i++) {

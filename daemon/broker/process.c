@@ -108,7 +108,7 @@ static int open_memory_dir(const struct process *p)
 static int check_status(int dir, struct process *p)
 {
 	char text[4096], *line;
-	unsigned uid;
+	unsigned uid[4];
 	int tgid = 0, r = read_file(dir, "status", text, sizeof(text));
 
 	if (r < 0)
@@ -121,8 +121,8 @@ static int check_status(int dir, struct process *p)
 		return PROCESS_THREAD;
 	}
 	line = strstr(text, "\nUid:");
-	if (line && sscanf(line, "\nUid: %u", &uid) == 1)
-		p->uid = uid;
+	if (line && sscanf(line, "\nUid: %u %u %u %u", &uid[0], &uid[1], &uid[2], &uid[3]) == 4)
+		p->uid = uid[0] == uid[1] && uid[0] == uid[2] && uid[0] == uid[3] ? uid[0] : PROCESS_NOBODYS;
 	return PROCESS_OK;
 }
 

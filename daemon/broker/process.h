@@ -13,10 +13,12 @@
 
 #include "daemon/protocol.h"
 
+#define PROCESS_NOBODYS ((uid_t)-1)
+
 struct process {
 	pid_t pid;
 	int pidfd;
-	uid_t uid;
+	uid_t uid; /* whose it is; PROCESS_NOBODYS: it runs with the rights of several (setuid) */
 	char comm[16];
 	uint32_t host_tgid; /* as BPF programs see it; 0: not resolved yet */
 	uint64_t start_boottime, exec_id;
