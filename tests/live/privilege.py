@@ -336,6 +336,45 @@ def test_serve_dies():
     d.kill(signal.SIGTERM)
 
 
+def status_for(uid, path, address):
+    """What a user is told at a Unix socket."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            c = lib.UnixConnection(address, lib.DEADLINE)
+            c.request("GET", path)
+            os.write(theirs, b"%d" % c.getresponse().status)
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as f:
+        said = f.read()
+    os.waitpid(child, 0)
+    return said
+
+
+def test_whose_a_setuid_program_is():
+    """A process's user may ask about it, unless it has the rights of another one."""
+    where, user = lib.directory(world=True), str(lib.NOBODY)
+    for mode, status in ((0o755, "200"), (0o4755, "403")):
+        program = where / ("sleep-%o" % mode)
+        shutil.copy("/bin/sleep", program)
+        program.chmod(mode)
+        p = lib.Process("setpriv", "--reuid", user, "--regid", user, "--clear-groups", program, "600")
+        lib.eventually(lambda: lib.status(p.pid, "Name").startswith("sleep"), "sleep")
+        if mode & 0o4000 and len(set(lib.status(p.pid, "Uid").split())) == 1:
+            lib.skip("no setuid programs here")
+        address = str(where / ("socket-%o" % mode))
+        d = lib.Daemon(p, listen=("unix:" + address,))
+        said = status_for(lib.NOBODY, "/debug/pprof/cmdline", address)
+        check(said == status, "mode %o: %s" % (mode, said))
+        d.stop()
+
+
 def test_serve_takes_no_answers():
     """One that asks and asks, and does not listen, ends; nobody else waits for it."""
     d = lib.Daemon(rungs())
