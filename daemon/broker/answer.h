@@ -10,11 +10,13 @@
 struct answer {
 	struct record *r;
 	bool give; /* close r->fds once they are sent */
+	bool foreign; /* and they are files of a stranger's file system */
 };
 
 void answer_text(struct answer *a, int status, const char *error);
 /* A descriptor that is given away, or -errno. */
 void answer_fd(struct answer *a, int fd);
+void answer_file(struct answer *a, int fd); /* of a stranger's file system */
 
 void answer_proc(struct broker *b, struct answer *a);
 void answer_object(struct broker *b, struct answer *a);

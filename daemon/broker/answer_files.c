@@ -20,6 +20,12 @@ void answer_fd(struct answer *a, int fd)
 	a->give = true;
 }
 
+void answer_file(struct answer *a, int fd)
+{
+	answer_fd(a, fd);
+	a->foreign = a->give;
+}
+
 void answer_debug(struct broker *b, struct answer *a)
 {
 	const struct broker_debug *q = record_payload(a->r, struct broker_debug);
@@ -30,7 +36,7 @@ void answer_debug(struct broker *b, struct answer *a)
 	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_PLACES)
 		a->r->status = -EINVAL;
 	else
-		answer_fd(a, debug_file_open(&b->processes[q->target], q, &caches, &place));
+		answer_file(a, debug_file_open(&b->processes[q->target], q, &caches, &place));
 	if (a->give && place == BROKER_PLACE_FETCHED)
 		fetch_cache_used(a->r->fds[0]);
 	found = place;
@@ -57,7 +63,7 @@ void answer_dwo(struct broker *b, struct answer *a)
 	if (!q || q->target >= b->n_processes || q->place >= BROKER_N_DWO_PLACES)
 		a->r->status = -EINVAL;
 	else
-		answer_fd(a, dwo_file_open(&b->processes[q->target], q, &place));
+		answer_file(a, dwo_file_open(&b->processes[q->target], q, &place));
 	found = place;
 	memcpy(a->r->data, &found, sizeof(found));
 	a->r->n = sizeof(found);
@@ -70,7 +76,7 @@ void answer_perf_map(struct broker *b, struct answer *a)
 	if (!target || *target >= b->n_processes)
 		a->r->status = -EINVAL;
 	else
-		answer_fd(a, perf_map_open(&b->processes[*target]));
+		answer_file(a, perf_map_open(&b->processes[*target]));
 	a->r->n = 0;
 }
 
@@ -223,7 +229,7 @@ void answer_object(struct broker *b, struct answer *a)
 	if (!q || q->target >= b->n_processes)
 		a->r->status = -EINVAL;
 	else
-		answer_fd(a, process_open_mapped(&b->processes[q->target], q->start, q->end, &file));
+		answer_file(a, process_open_mapped(&b->processes[q->target], q->start, q->end, &file));
 	memcpy(a->r->data, &file, sizeof(file));
 	a->r->n = sizeof(file);
 }

@@ -6,10 +6,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include "daemon/broker/answer.h"
+#include "daemon/broker/left.h"
 #include "daemon/broker/threads.h"
+
+#define SERVE_PATIENCE_S 10 /* for serve to take what it has asked for; then it is ended */
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
 static uint32_t start_text(const struct options *o, char *to, size_t max)
@@ -109,11 +114,13 @@ static int send_news(struct broker *b, struct record *r)
 
 int broker_start_serve(struct broker *b)
 {
+	const struct timeval patience = { SERVE_PATIENCE_S, 0 };
 	static struct record r;
 	int err = child_start("pprofd-serve", &b->serve);
 
 	if (err < 0)
 		return err;
+	setsockopt(b->serve.socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	r = (struct record){ .type = BROKER_START };
 	err = send_start(b, &r);
 	for (unsigned i = 0; i < b->n_named && err == 0; i++) {
@@ -299,7 +306,7 @@ static void answer_trace(struct broker *b, struct answer *a)
 static int probe(struct broker *b, const struct record *r, char *error)
 {
 	struct broker_probe probes[BROKER_MAX_PROBES];
-	_cleanup_(closep) int fd = -1;
+	_cleanup_(left_closep) int fd = -1;
 	struct broker_file file;
 	struct broker_probes q;
 
@@ -347,7 +354,7 @@ static void answer_custom_probe(struct broker *b, struct answer *a)
 static int trace_probe(struct broker *b, const struct record *r, char *error)
 {
 	struct broker_custom_probe probes[BROKER_MAX_PROBES];
-	_cleanup_(closep) int fd = -1;
+	_cleanup_(left_closep) int fd = -1;
 	struct broker_file file;
 	struct broker_probes q;
 
@@ -576,6 +583,8 @@ int broker_answer(struct broker *b)
 		return -EBADMSG;
 	}
 	err = record_send(b->serve.socket, &r);
+	for (uint32_t i = 0; a.foreign && i < r.n_fds; i++)
+		left_close(TAKE_FD(r.fds[i]));
 	if (a.give)
 		record_close_fds(&r);
 	return err;

@@ -14,6 +14,7 @@
 #include "base/vec.h"
 #include "bpf_objects.h"
 #include "daemon/broker/diagnose.h"
+#include "daemon/broker/left.h"
 #include "daemon/broker/uprobe_link.h"
 
 static const char *const map_names[PP_N_CUSTOM_MAPS] = {
@@ -365,7 +366,7 @@ int customs_asked(struct customs *c, struct process *processes, uint32_t n_proce
 		  char *error)
 {
 	struct broker_custom_probe probes[BROKER_MAX_PROBES];
-	_cleanup_(closep) int fd = -1;
+	_cleanup_(left_closep) int fd = -1;
 	struct broker_file file;
 	struct broker_probes q;
 

@@ -16,6 +16,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "base/bytes.h"
 #include "daemon/broker/broker.h"
 #include "daemon/broker/check.h"
 #include "daemon/broker/confine.h"
@@ -26,9 +27,13 @@
 #define MAX_RESTARTS 5
 #define RESTART_WINDOW_S 60
 
+/* Names of processes, and serve's words, are in it. */
 static int complain(const char *text)
 {
-	fprintf(stderr, "pprofd: %s\n", text);
+	char clean[1024];
+
+	utf8_copy(clean, sizeof(clean), text, strlen(text));
+	fprintf(stderr, "pprofd: %s\n", clean);
 	return 1;
 }
 

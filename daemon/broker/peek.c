@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -15,16 +14,15 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <time.h>
+
+#include "daemon/broker/left.h"
 
 #define PAGE 4096
 #define MAX_VECTORS 260 /* pages of a piece */
 #define MAX_STUCK 3
 #define LOOK_MS 50
 #define STUCK_LOOKS 10 /* one after the other, at which it waits at the same piece */
-#define END_MS 500 /* for a reader to end once it is killed */
-#define MAX_LEFT 8
 #define MAX_TIME_NS 8000000000ll
 
 int peek_init(struct peek *p)
@@ -37,59 +35,11 @@ int peek_init(struct peek *p)
 	return 0;
 }
 
-/* Readers that were killed and have not ended: some waits of the kernel's do not end before they are answered
- * (FUSE, without reading ahead). Where there are too many nothing is read. */
-static pid_t left[MAX_LEFT];
-static pthread_mutex_t left_lock = PTHREAD_MUTEX_INITIALIZER; /* guards left */
-
-/* Those that have ended by now make room. */
-static bool may_start(void)
-{
-	bool room = false;
-
-	pthread_mutex_lock(&left_lock);
-	for (int i = 0; i < MAX_LEFT; i++) {
-		if (left[i] && waitpid(left[i], NULL, WNOHANG))
-			left[i] = 0;
-		room |= !left[i];
-	}
-	pthread_mutex_unlock(&left_lock);
-	return room;
-}
-
-/* Without room it is waited for: one that does end is never forgotten. */
-static void leave(pid_t reader)
-{
-	bool noted = false;
-
-	pthread_mutex_lock(&left_lock);
-	for (int i = 0; i < MAX_LEFT && !noted; i++) {
-		noted = !left[i];
-		if (noted)
-			left[i] = reader;
-	}
-	pthread_mutex_unlock(&left_lock);
-	if (!noted)
-		waitpid(reader, NULL, 0);
-}
-
 /* One that does not end may be in the middle of a copy into the area: this list is the last one then. */
 static void end_reader(struct peek *p)
 {
-	const struct timespec pause = { 0, 1000000 };
-	bool ended = p->reader <= 0;
-
-	if (!ended)
-		kill(p->reader, SIGKILL);
-	for (int ms = 0; !ended && ms < END_MS; ms++) {
-		ended = waitpid(p->reader, NULL, WNOHANG) != 0;
-		if (!ended)
-			nanosleep(&pause, NULL);
-	}
-	if (!ended) {
-		leave(p->reader);
+	if (p->reader > 0 && !left_end(p->reader))
 		p->n_stuck = MAX_STUCK;
-	}
 	p->reader = 0;
 	close_fd(&p->ours);
 	close_fd(&p->theirs);
@@ -212,7 +162,7 @@ static int start_reader(struct peek *p)
 
 	if (p->reader)
 		return 0;
-	if (!may_start())
+	if (!left_has_room())
 		return -EAGAIN;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;

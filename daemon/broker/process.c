@@ -6,19 +6,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
-#include "base/cleanup.h"
+#include "base/record.h"
+#include "daemon/broker/left.h"
 #include "daemon/broker/procfs.h"
 
 #define PF_KTHREAD 0x00200000 /* linux/sched.h */
@@ -109,7 +108,7 @@ static int open_memory_dir(const struct process *p)
 static int check_status(int dir, struct process *p)
 {
 	char text[4096], *line;
-	unsigned uid;
+	unsigned uid[4];
 	int tgid = 0, r = read_file(dir, "status", text, sizeof(text));
 
 	if (r < 0)
@@ -122,8 +121,8 @@ static int check_status(int dir, struct process *p)
 		return PROCESS_THREAD;
 	}
 	line = strstr(text, "\nUid:");
-	if (line && sscanf(line, "\nUid: %u", &uid) == 1)
-		p->uid = uid;
+	if (line && sscanf(line, "\nUid: %u %u %u %u", &uid[0], &uid[1], &uid[2], &uid[3]) == 4)
+		p->uid = uid[0] == uid[1] && uid[0] == uid[2] && uid[0] == uid[3] ? uid[0] : PROCESS_NOBODYS;
 	return PROCESS_OK;
 }
 
@@ -227,12 +226,6 @@ int process_open_proc(const struct process *p, enum broker_proc_file file)
 	return process_alive(p) ? TAKE_FD(fd) : -ESRCH;
 }
 
-/* What the killable child leaves for its parent, in shared memory. */
-struct opened {
-	int fd, status;
-	unsigned char context[PROCESS_MAX_CONTEXT] __attribute__((aligned(8)));
-};
-
 /* Without CAP_CHECKPOINT_RESTORE the link cannot be followed, but it can be read: then by path,
  * below the target's own root. */
 static int open_by_path(int dir, const char *range)
@@ -293,53 +286,76 @@ static int open_mapped(int dir, const char *range, struct broker_file *ret)
 	return fd;
 }
 
-/* Runs `open` in a process that shares our descriptors and nothing else, and can be killed. */
-static int open_in_child(int dir, process_open_fn *open_it, struct opened *shared)
+static void close_range_of(int first, int last)
 {
-	struct pollfd f = { .fd = -1, .events = POLLIN };
-	int pidfd = -1;
-	pid_t child = (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_PIDFD | SIGCHLD, NULL, &pidfd,
-				     NULL, 0);
+	if (first <= last)
+		syscall(SYS_close_range, first, last, 0);
+}
 
+/* All descriptors but these and stdio's; a: -1: none. */
+static void close_others(int a, int b)
+{
+	int low = a < b ? a : b, high = a < b ? b : a;
+
+	close_range_of(STDERR_FILENO + 1, low - 1);
+	close_range_of(low < STDERR_FILENO ? STDERR_FILENO + 1 : low + 1, high - 1);
+	close_range_of(high + 1, INT_MAX);
+}
+
+/* The child's whole life. What it has opened goes with it, and nothing of ours stays where it cannot be ended. */
+static void __attribute__((noreturn)) run_open(int dir, int socket, process_open_fn *open_it, void *context, size_t n)
+{
+	static struct record r;
+
+	close_others(dir, socket);
+	r = (struct record){ .status = open_it(dir, context), .n = (uint32_t)n };
+	if (r.status >= 0)
+		r.fds[r.n_fds++] = r.status;
+	memcpy(r.data, context, n);
+	_exit(record_send(socket, &r) < 0);
+}
+
+static int open_in_child(int dir, process_open_fn *open_it, void *context, size_t n)
+{
+	_cleanup_(closep) int ours = -1, theirs = -1;
+	static struct record r;
+	int pair[2], err = record_pair(pair);
+	pid_t child;
+
+	if (err < 0)
+		return err;
+	ours = pair[0];
+	theirs = pair[1];
+	child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0);
 	if (child < 0)
 		return -errno;
-	if (child == 0) {
-		shared->fd = open_it(dir, shared->context);
-		shared->status = 1;
-		_exit(0);
-	}
-	f.fd = pidfd;
-	if (poll(&f, 1, OPEN_TIMEOUT_MS) == 0)
-		kill(child, SIGKILL);
-	waitpid(child, NULL, 0);
-	close(pidfd);
-	return shared->status ? shared->fd : -ETIMEDOUT;
+	if (child == 0)
+		run_open(dir, theirs, open_it, context, n);
+	close_fd(&theirs);
+	err = record_receive(ours, &r, OPEN_TIMEOUT_MS);
+	left_end(child);
+	if (err < 0)
+		return err == -EPIPE ? -ETIMEDOUT : err; /* it was killed by somebody else */
+	memcpy(context, r.data, n);
+	return r.n_fds ? r.fds[0] : r.status;
 }
 
 int process_open_guarded(struct process *p, bool any, process_open_fn *open_it, void *context, size_t n)
 {
 	_cleanup_(closep) int dir = -1;
-	struct opened *shared;
 	int fd;
 
 	if (n > PROCESS_MAX_CONTEXT)
 		return -E2BIG;
-	if (p->n_stuck >= MAX_STUCK && !any)
+	if ((p->n_stuck >= MAX_STUCK && !any) || !left_has_room())
 		return -ETIMEDOUT;
 	dir = open_memory_dir(p);
 	if (dir < 0 && !any)
 		return dir == -ENOENT ? -ESRCH : dir;
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		      0);
-	if (shared == MAP_FAILED)
-		return -errno;
-	memcpy(shared->context, context, n);
-	fd = open_in_child(dir, open_it, shared);
-	memcpy(context, shared->context, n);
-	munmap(shared, sizeof(*shared));
+	fd = open_in_child(dir, open_it, context, n);
 	p->n_stuck += fd == -ETIMEDOUT;
 	if (fd >= 0 && !any && !process_alive(p))
-		close_fd(&fd), fd = -ESRCH;
+		left_close(fd), fd = -ESRCH;
 	return fd;
 }
 

@@ -6,17 +6,19 @@
  * Owns a pidfd for each, so that a number used again is never mistaken for the old process. Opens
  * /proc files from a fixed list and files that are mapped there, by address; never a path that
  * someone gave. Opening may block where the target's file system is its own (FUSE), so it
- * happens in a child that can be killed. */
+ * happens in a child that can be killed, and that is left where even that does not end it. */
 
 #include <stdbool.h>
 #include <sys/types.h>
 
 #include "daemon/protocol.h"
 
+#define PROCESS_NOBODYS ((uid_t)-1)
+
 struct process {
 	pid_t pid;
 	int pidfd;
-	uid_t uid;
+	uid_t uid; /* whose it is; PROCESS_NOBODYS: it runs with the rights of several (setuid) */
 	char comm[16];
 	uint32_t host_tgid; /* as BPF programs see it; 0: not resolved yet */
 	uint64_t start_boottime, exec_id;
@@ -45,8 +47,8 @@ int process_open_proc(const struct process *p, enum broker_proc_file file);
  * -errno; -EMEDIUMTYPE: not a regular file; -ETIMEDOUT: its file system does not answer. */
 int process_open_mapped(struct process *p, uint64_t start, uint64_t end,
 			struct broker_file *ret);
-/* Runs `open` in a child that can be killed, with a copy of n bytes of *context, which comes back as `open` left it:
- * also when it was killed. `open` gets the directory of the process in /proc, or with `any` -errno where it has ended,
+/* Runs `open` in a child that can be killed, with a copy of n bytes of *context, which comes back as `open` left it
+ * unless it was killed (-ETIMEDOUT). `open` gets the directory of the process in /proc, or with `any` -errno where it has ended,
  * and returns a descriptor or -errno. n: at most PROCESS_MAX_CONTEXT. */
 #define PROCESS_MAX_CONTEXT 256
 typedef int process_open_fn(int dir, void *context);

@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
+
 #define TREE "/debug/pprof/"
 #define MAX_HEAD 16384
 #define SLACK_S 60 /* beyond the window */
@@ -248,6 +250,7 @@ static int open_file(const struct options *o)
 /* The first line of what the server says instead of a profile. */
 static void take_reason(int fd, struct reply *r, char *error)
 {
+	char clean[300];
 	ssize_t k;
 	size_t n;
 
@@ -255,11 +258,8 @@ static void take_reason(int fd, struct reply *r, char *error)
 		r->n += (size_t)k;
 	r->text[r->n] = '\0';
 	n = strcspn(r->text + r->body, "\r\n");
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)r->text[r->body + i] < ' ')
-			r->text[r->body + i] = '?';
-	snprintf(error, REMOTE_MAX_TEXT, "the server says %d: %.*s", r->status, n < 300 ? (int)n : 300,
-		 r->text + r->body);
+	utf8_copy(clean, sizeof(clean), r->text + r->body, n);
+	snprintf(error, REMOTE_MAX_TEXT, "the server says %d: %s", r->status, clean);
 }
 
 static int record(int fd, const struct options *o, const struct remote_place *p, char *error)

@@ -23,6 +23,7 @@
 #define STACK_SIZE ((size_t)512 * 1024) /* handlers encode protobuf and deflate on it */
 #define FAREWELL_NS (NS_PER_S / 2)	/* for answers to the requests that a stop ends */
 #define SLOWEST 16384			/* bytes a second that a client must take */
+#define SMALL 16384 /* bytes of an answer that is not counted */
 #define STREAM_BLOCK ((size_t)32 * 1024)
 
 struct listener {
@@ -45,6 +46,7 @@ struct http {
 	pthread_mutex_t lock;  /* guards n_open */
 	unsigned n_open;       /* requests between their head and the end of their answer */
 	struct http_tally tally; /* atomic */
+	uint64_t n_held; /* atomic: bytes of bodies */
 	struct http_log log;
 	struct http_door *door;
 };
@@ -59,7 +61,7 @@ struct exchange {
 	uint64_t who;
 	struct path path;
 	struct bytes upload;
-	uint64_t n_upload;
+	uint64_t n_upload, n_held;
 	struct http_response response;
 	bool begun;
 	bool refused; /* the answer stands before the handler was asked */
@@ -93,6 +95,21 @@ static void refuse_large(struct exchange *x)
 	x->refused = true;
 	http_error(&x->response, 413, "the body is larger than %zu bytes",
 		   x->http->limits.max_body);
+}
+
+/* False: together with what others hold it is too much. */
+static bool hold(struct exchange *x, size_t n)
+{
+	uint64_t all = __atomic_add_fetch(&x->http->n_held, n, __ATOMIC_RELAXED);
+
+	x->n_held += n;
+	return all <= x->http->limits.max_held || all == x->n_held;
+}
+
+static void refuse_crowd(struct exchange *x)
+{
+	bytes_deinit(&x->response.body);
+	refuse(x, HTTP_ERROR, 503, "too much waits for slow clients");
 }
 
 static void refuse_method(struct exchange *x)
@@ -145,6 +162,8 @@ static enum MHD_Result answer(struct exchange *x)
 	enum MHD_Result done;
 	size_t n;
 
+	if (x->response.body.n > SMALL && !hold(x, x->response.body.n))
+		refuse_crowd(x);
 	http_response_finish(&x->response);
 	n = x->response.body.n;
 	r = body_of(x);
@@ -266,7 +285,9 @@ static enum MHD_Result take_body(struct exchange *x, const char *data, size_t n)
 
 	x->n_upload += n;
 	if (x->n_upload <= most) {
-		if (x->post)
+		if (x->post && !x->refused && !hold(x, n))
+			refuse_crowd(x);
+		else if (x->post && !x->refused)
 			bytes_add(&x->upload, data, n);
 		return MHD_YES;
 	}
@@ -356,6 +377,7 @@ static void *on_target(void *context, const char *target, struct MHD_Connection 
 
 static void exchange_free(struct exchange *x)
 {
+	__atomic_sub_fetch(&x->http->n_held, x->n_held, __ATOMIC_RELAXED);
 	free(x->target);
 	path_deinit(&x->path);
 	bytes_deinit(&x->upload);

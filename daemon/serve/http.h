@@ -93,6 +93,7 @@ struct http_limits {
 	unsigned idle_timeout_s; /* between two bytes of a client */
 	unsigned head_timeout_s; /* for a whole request head */
 	size_t max_head, max_body; /* bytes */
+	size_t max_held; /* bytes of all bodies, those that come and those that wait for slow clients; small ones always go */
 };
 
 extern const struct http_limits http_default_limits;

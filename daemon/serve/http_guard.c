@@ -25,6 +25,7 @@ const struct http_limits http_default_limits = {
 	.head_timeout_s = 10,
 	.max_head = 32 * 1024,
 	.max_body = 1024 * 1024,
+	.max_held = 256 * 1024 * 1024,
 };
 
 struct http_guard {

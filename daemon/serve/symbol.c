@@ -159,7 +159,7 @@ static int name_all(struct core *c, const struct target *t, const struct questio
 
 static void print(const struct questions *q, const struct naming *n, struct bytes *out)
 {
-	for (size_t i = 0; i < q->all.n; i++) {
+	for (size_t i = 0; i < q->all.n && out->n < SYMBOL_MAX_BYTES; i++) {
 		uint32_t n_lines, at = naming_find(n, q->all.data[i].word);
 		const struct naming_line *line = naming_lines(n, at, &n_lines);
 		const char *name = naming_function(n, line->function)->name;
@@ -167,6 +167,8 @@ static void print(const struct questions *q, const struct naming *n, struct byte
 		if (strcmp(name, NAMING_NO_FILE))
 			bytes_printf(out, "0x%llx %s\n", (unsigned long long)q->all.data[i].shown, name);
 	}
+	if (out->n >= SYMBOL_MAX_BYTES)
+		bytes_puts(out, "the answer is too long, and ends here\n");
 }
 
 int symbol_answer(struct core *c, struct target *t, const char *input, size_t n, struct bytes *out)

@@ -10,6 +10,7 @@
 #include "daemon/serve/core.h"
 
 #define SYMBOL_MAX_WORDS 65536
+#define SYMBOL_MAX_BYTES (8u << 20) /* of an answer, which ends there */
 
 /* `input` is the raw query or the body: numbers as in Go (0x, 0b, 0o, 0, decimal, underscores) with '+' between
  * them. Appends "num_symbols: 1" and a line for each that has a name. 0 or -ENOMEM. */

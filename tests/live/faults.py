@@ -4,12 +4,15 @@
 what it lacks is said, and nothing dies."""
 
 import os
+import pathlib
 import random
 import shutil
 import signal
 import struct
+import sys
 
 import containers
+import fuse
 import lib
 from lib import check
 
@@ -133,6 +136,38 @@ def test_replaced():
     lib.check_complete(profile)
     check(lib.samples(profile, "work_one") and not lib.samples(profile, "work_two"), "names")
     d.stop()
+
+
+MAPPED = """
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+m = mmap.mmap(fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
+os.close(fd)
+print("ready", flush=True)
+while True:
+    pass
+"""
+
+
+def test_file_system_is_silent():
+    """Whoever opens the file waits, and no signal ends that: the broker goes on, and others' profiles come."""
+    try:
+        files = fuse.Files(pathlib.Path("/bin/true").read_bytes())
+    except OSError as e:
+        lib.skip("no FUSE: %s" % e)
+    p, other = lib.Process(sys.executable, "-c", MAPPED, files.name), loaded()[0]
+    try:
+        p.line("^ready")
+        files.silent = (fuse.OPEN,)
+        d = lib.Daemon(p, other, arguments=FAST)
+        before = d.three()
+        check(d.profile(1, pid=p.pid, at_least=50).total("samples"), "nothing of the process itself")
+        lib.eventually(lambda: files.unanswered, "nobody has asked for the file")
+        lib.check_complete(d.profile(1, pid=other.pid, at_least=50))
+        check_alive(d, before)
+        d.stop()
+    finally:
+        files.end()
 
 
 def test_proc_has_processes_only():

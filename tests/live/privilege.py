@@ -11,6 +11,7 @@ import errno
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import socket
@@ -20,7 +21,8 @@ import subprocess
 import lib
 from lib import check
 
-SYS_BPF, SYS_PTRACE = 321, 101  # x86_64
+SYS_BPF, SYS_PTRACE, SYS_PIDFD_GETFD = 321, 101, 438  # x86_64
+BROKER_IDENTIFY = 9  # daemon/protocol.h
 PTRACE_ATTACH = 16
 BPF_PROG_GET_FD_BY_ID, BPF_MAP_GET_FD_BY_ID, BPF_LINK_GET_FD_BY_ID = 13, 14, 30
 # capability.h: what daemon/broker/confine.c keeps; SYS_ADMIN where perf_event_paranoid or the lack of uprobe sessions asks for it
@@ -331,6 +333,69 @@ def test_serve_dies():
     p = d.profile(at_least=20)
     lib.check_complete(p)
     check(lib.samples(p, "rung_leaf") > 20, "no names")
+    d.kill(signal.SIGTERM)
+
+
+def status_for(uid, path, address):
+    """What a user is told at a Unix socket."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            c = lib.UnixConnection(address, lib.DEADLINE)
+            c.request("GET", path)
+            os.write(theirs, b"%d" % c.getresponse().status)
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as f:
+        said = f.read()
+    os.waitpid(child, 0)
+    return said
+
+
+def test_whose_a_setuid_program_is():
+    """A process's user may ask about it, unless it has the rights of another one."""
+    where, user = lib.directory(world=True), str(lib.NOBODY)
+    for mode, status in ((0o755, "200"), (0o4755, "403")):
+        program = where / ("sleep-%o" % mode)
+        shutil.copy("/bin/sleep", program)
+        program.chmod(mode)
+        p = lib.Process("setpriv", "--reuid", user, "--regid", user, "--clear-groups", program, "600")
+        lib.eventually(lambda: lib.status(p.pid, "Name").startswith("sleep"), "sleep")
+        if mode & 0o4000 and len(set(lib.status(p.pid, "Uid").split())) == 1:
+            lib.skip("no setuid programs here")
+        address = str(where / ("socket-%o" % mode))
+        d = lib.Daemon(p, listen=("unix:" + address,))
+        said = status_for(lib.NOBODY, "/debug/pprof/cmdline", address)
+        check(said == status, "mode %o: %s" % (mode, said))
+        d.stop()
+
+
+def test_serve_takes_no_answers():
+    """One that asks and asks, and does not listen, ends; nobody else waits for it."""
+    d = lib.Daemon(rungs())
+    first = d.three()[1]
+    pidfd = os.pidfd_open(first)
+    theirs = socket.socket(fileno=lib.syscall(SYS_PIDFD_GETFD, pidfd, 3, 0))  # of serve to the broker
+    os.kill(first, signal.SIGSTOP)
+    poll, question = select.poll(), struct.pack("<IIiII", BROKER_IDENTIFY, 0, 0, 0, 0)
+    poll.register(pidfd, select.POLLIN)  # readable when it has ended
+    while not poll.poll(0):
+        try:
+            theirs.send(question, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            poll.poll(20)
+        except BrokenPipeError:
+            break
+    lib.eventually(lambda: d.said("started again"), "nothing is said")
+    os.close(pidfd)
+    theirs.close()
+    lib.eventually(lambda: d._serving(1), "does not serve again")
+    lib.check_complete(d.profile(at_least=20))
     d.kill(signal.SIGTERM)
 
 

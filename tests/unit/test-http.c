@@ -117,7 +117,7 @@ static int setup_with(void **state, unsigned idle_s, unsigned head_s)
 	static const char *const hosts[] = { "profiles.example.org" };
 	static const struct http_peers peers = { .uids = uids, .n_uids = 1, .hosts = hosts, .n_hosts = 1 };
 	const struct http_limits limits = { MAX_CLIENTS, MAX_PER_ADDRESS, idle_s, head_s,
-					    8192,	 MAX_BODY };
+					    8192,	 MAX_BODY, 2 * MAX_BODY };
 	struct world *w = calloc(1, sizeof(*w));
 	socklen_t n = sizeof(w->tcp);
 	int fds[2];
@@ -425,6 +425,40 @@ static void test_large_bodies_are_refused(void **state)
 	say(chunked, POST("/post", "65536"));
 	say(chunked, bytes);
 	hear_body(chunked, "/post  65536");
+}
+
+/* Until it is so; the thread that reads a connection may come late. */
+static void ask_until(const struct world *w, const char *text, unsigned status)
+{
+	for (int i = 0; i < SOON_S * 100; i++) {
+		if (ask(w, text).status == status)
+			return;
+		usleep(10000);
+	}
+	fail_msg("no %u", status);
+}
+
+static void test_all_bodies_together_are_bounded(void **state)
+{
+	static char bytes[60001], small[20000], smaller[20000];
+	int fds[2] = { dial(*state, AF_INET), dial(*state, AF_INET) };
+
+	memset(bytes, 'x', sizeof(bytes) - 1);
+	snprintf(small, sizeof(small), "%s%0*d", POST("/post", "15000"), 15000, 0);
+	snprintf(smaller, sizeof(smaller), "%s%0*d", POST("/post", "10000"), 10000, 0);
+	ask_until(*state, small, 200);
+	for (int i = 0; i < 2; i++) {
+		say(fds[i], POST("/post", "60001"));
+		say(fds[i], bytes);
+	}
+	ask_until(*state, small, 503);
+	ask_until(*state, smaller, 200); /* there is room for that, and for the rest of theirs */
+	for (int i = 0; i < 2; i++) {
+		say(fds[i], "x");
+		assert_int_equal(hear(fds[i], false).status, 200); /* who was first has his answer */
+		close(fds[i]);
+	}
+	ask_until(*state, small, 200);
 }
 
 static void test_large_heads_are_refused(void **state)
@@ -826,6 +860,7 @@ int main(void)
 		TEST(test_pipelined_requests_are_answered_in_order),
 		TEST(test_expect_continue),
 		TEST(test_large_bodies_are_refused),
+		TEST(test_all_bodies_together_are_bounded),
 		TEST(test_large_heads_are_refused),
 		TEST(test_foreign_hosts_are_refused),
 		TEST(test_other_sites_are_refused),

@@ -81,6 +81,20 @@ static long try_connect(void)
 	return syscall(SYS_connect, stranger, &a, sizeof(a));
 }
 
+/* Of TCP it connects. */
+static long try_send_connecting(void)
+{
+	return syscall(SYS_sendto, pair[0], "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, NULL, 0);
+}
+
+static long try_message_connecting(void)
+{
+	struct iovec one = { memory, 1 };
+	struct msghdr m = { .msg_iov = &one, .msg_iovlen = 1 };
+
+	return syscall(SYS_sendmsg, pair[0], &m, MSG_FASTOPEN | MSG_NOSIGNAL);
+}
+
 static long try_bind(void)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -314,6 +328,8 @@ static const struct attempt {
 	{ "readlink", try_readlink, { EPERM, EACCES, EACCES } },
 	{ "socket", try_socket, { EPERM, FATAL, ALLOWED } },
 	{ "connect", try_connect, { EPERM, FATAL, ENOENT } },
+	{ "connect by sending", try_send_connecting, { EPERM, EACCES, ALLOWED } },
+	{ "connect by a message", try_message_connecting, { EPERM, ALLOWED, ALLOWED } },
 	{ "bind", try_bind, { EPERM, FATAL, FATAL } },
 	{ "fork", try_fork, { EPERM, FATAL, FATAL } },
 	{ "clone", try_clone, { EPERM, FATAL, EACCES } },

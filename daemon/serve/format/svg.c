@@ -72,13 +72,20 @@ static uint32_t child(struct tree *t, struct node key)
 	return (uint32_t)t->nodes.n - 1;
 }
 
+/* What a capture that was kept says is not ours to believe. */
+static void grow(struct node *d, int64_t by)
+{
+	if (__builtin_add_overflow(d->value, by, &d->value))
+		d->value = INT64_MAX;
+}
+
 static int add_sample(struct tree *t, const struct capture_sample *s)
 {
 	struct capture_stack stack = t->c->stacks.data[s->stack];
 	int64_t value = s->values[t->column];
 	uint32_t at = 0;
 
-	t->nodes.data[0].value += value;
+	grow(&t->nodes.data[0], value);
 	for (uint32_t i = stack.n; i > 0; i--) {
 		uint64_t word = t->c->words.data[stack.first + i - 1];
 		uint32_t location = naming_find(t->n, word), n;
@@ -95,7 +102,7 @@ static int add_sample(struct tree *t, const struct capture_sample *s)
 			at = child(t, key);
 			if (at == HASH_NONE)
 				return -ENOMEM;
-			t->nodes.data[at].value += value;
+			grow(&t->nodes.data[at], value);
 		}
 	}
 	return 0;
