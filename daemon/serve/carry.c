@@ -13,7 +13,7 @@
 #include "daemon/serve/frame.h"
 #include "daemon/serve/log.h"
 
-#define MAGIC 0x32797272616370ull /* "pcarry2" */
+#define MAGIC 0x33797272616370ull /* "pcarry3" */
 #define MAX_NAME 4096
 #define MAX_STACK 1024 /* words */
 
@@ -39,6 +39,7 @@ struct object_head {
 struct row {
 	uint32_t collector, item, stack, labels; /* labels: set + 1 */
 	char name[TOTALS_NAME];
+	uint32_t size, pad; /* as struct total_name has it */
 	int64_t v[2];
 };
 
@@ -123,6 +124,7 @@ static void add_row(struct writing *w, size_t i)
 	if (!row.v[0] && !row.v[1])
 		return;
 	memcpy(row.name, name->text, sizeof(row.name));
+	row.size = name->size;
 	row.stack = add_stack(w, from->stack);
 	row.labels = add_set(w, name->labels);
 	bytes_add(&w->to_rows, &row, sizeof(row));
@@ -355,6 +357,7 @@ static uint32_t translate(struct reading *r, struct cursor from)
 static int read_row(struct reading *r, const struct row *from)
 {
 	uint64_t labels[MAX_STACK];
+	struct total_name *name;
 	struct cursor set;
 	uint32_t i, n, n_labels = 0;
 
@@ -372,6 +375,9 @@ static int read_row(struct reading *r, const struct row *from)
 	for (int k = 0; k < 2 && i != HASH_NONE; k++)
 		if (__builtin_add_overflow(r->c->kept.rows.data[i].v[k], from->v[k], &r->c->kept.rows.data[i].v[k]))
 			return -EBADMSG;
+	name = i == HASH_NONE || from->collector != PP_HEAP ? NULL : &r->c->kept.names.data[r->c->kept.rows.data[i].name];
+	if (name && !name->size)
+		name->size = from->size;
 	return 0;
 }
 

@@ -2,16 +2,18 @@
 #include "daemon/serve/totals.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define NAME_KEY offsetof(struct total_name, size)
 #define LOCK 8 /* of a name of PP_WAIT and PP_RELEASE: the lock's address begins there */
 
 static bool name_equal(uint32_t item, const void *key, const void *context)
 {
 	const struct totals *t = context;
 
-	return !memcmp(&t->names.data[item], key, sizeof(struct total_name));
+	return !memcmp(&t->names.data[item], key, NAME_KEY);
 }
 
 static struct total_name make_name(const char text[TOTALS_NAME], uint32_t labels)
@@ -24,7 +26,7 @@ static struct total_name make_name(const char text[TOTALS_NAME], uint32_t labels
 
 static uint64_t name_hash(const struct total_name *name)
 {
-	return hash_bytes(HASH_SEED, name, sizeof(*name));
+	return hash_bytes(HASH_SEED, name, NAME_KEY);
 }
 
 static uint32_t find_name(const struct totals *t, const struct total_name *name)

@@ -36,6 +36,7 @@ _Static_assert(PP_N_COLLECTORS <= 1 << 6, "a collector fits its field");
 struct total_name {
 	char text[TOTALS_NAME]; /* as the kernel has it: any bytes, NUL-padded */
 	uint32_t labels;	/* of `label_sets`, + 1; 0: none */
+	uint32_t size;		/* PP_HEAP: what answers say that an object takes; 0: none has said so. Not of the key */
 };
 
 struct totals_image {

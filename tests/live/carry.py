@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 
+import heaplib
 import lib
 import pprof
 from lib import check, eventually
@@ -38,12 +39,15 @@ def test_killed():
     options = ("--max-overhead", "none", "--state-dir", lib.directory())
     d = lib.Daemon(t, arguments=options)
     before = counted(d, ("allocs", "offcpu", "growth", "threadcreate"))
-    sites = {s.frames[0].name for s in sums(d, "allocs")[1].samples}
+    samples = sums(d, "allocs")[1].samples
+    sites, known = {s.frames[0].name for s in samples}, {heaplib.identity(s) for s in samples}
     memstats = d.get("/debug/pprof/heap?debug=1").text()
     d.kill()
     d = lib.Daemon(t, arguments=options)
     never_less(d, before)
-    found = {s.frames[0].name for s in sums(d, "allocs")[1].samples}
+    samples = sums(d, "allocs")[1].samples
+    found = {s.frames[0].name for s in samples}
+    check(known <= {heaplib.identity(s) for s in samples}, "samples that were there have become others")
     check(sites <= found and any("site_" in f for f in found), "%s and %s" % (sites, found))
     mallocs = [int(x.split("# Mallocs = ")[1].split()[0]) for x in (memstats, d.get("/debug/pprof/heap?debug=1").text())]
     check(mallocs[1] >= mallocs[0], str(mallocs))

@@ -84,6 +84,19 @@ def test_labels():
     d.stop()
 
 
+def test_samples_stay_themselves():
+    """Who subtracts one answer from the next (Alloy, pprof -base) knows a sample by its stack and labels: objects of other sizes
+    of the same class change neither."""
+    t = Told("heap-steps")
+    d = heaplib.watched(t)
+    t.do("one 40 2000000")
+    before = [heaplib.identity(s) for s in heaplib.get(d).samples if heaplib.site_of(s) == "site_one"]
+    t.do("one 40 2020000")
+    after = [heaplib.identity(s) for s in heaplib.get(d).samples if heaplib.site_of(s) == "site_one"]
+    check(before == after and before[0][2] == (("bytes", (2000000,)),), "%s, and then %s" % (before, after))
+    d.stop()
+
+
 def test_delta():
     """What came and what went between the two readings: freed is negative."""
     lib.patiently(delta, 2, 8, 30)

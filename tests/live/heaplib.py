@@ -126,6 +126,12 @@ def site_of(sample):
     return None
 
 
+def identity(sample):
+    """What tells a sample from others, in one answer and the next."""
+    return (tuple(f.address for f in sample.frames), tuple(sorted((k, tuple(v)) for k, v in sample.labels.items())),
+            tuple(sorted((k, tuple(v)) for k, v in sample.numbers.items())))
+
+
 def by_site(profile):
     """{site: [alloc objects, alloc bytes, objects in use, bytes in use]}"""
     found = {}

@@ -300,6 +300,22 @@ static void test_rows_of_the_gone_are_dropped(void **state)
 	assert_int_equal(totals_row(t, 1, PP_GROWTH, words, 5, main_thread), 3);
 }
 
+static void test_a_size_that_was_told_stays_and_is_no_part_of_the_key(void **state)
+{
+	struct totals *t = *state;
+	uint32_t map[2];
+	int asked = 0;
+
+	assert_int_equal(totals_row(t, 2, PP_HEAP, words, 5, main_thread), 0);
+	t->names.data[t->rows.data[0].name].size = 883;
+	assert_int_equal(totals_row(t, 2, PP_HEAP, words, 5, main_thread), 0);
+	assert_int_equal(totals_row(t, 1, PP_HEAP, words, 5, main_thread), 1);
+	assert_int_equal(t->names.n, 1);
+	assert_int_equal(totals_keep(t, is_two, &asked, map), 0);
+	assert_int_equal(t->names.data[t->rows.data[0].name].size, 883);
+	assert_int_equal(totals_row(t, 2, PP_HEAP, words, 5, main_thread), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 /* Rows are found by what they are of: key k has the stack { k }, thread k % 3, and a set of labels of its own if it is odd. */
@@ -384,6 +400,7 @@ int main(void)
 		TEST(test_rows_and_names_are_bounded),
 		TEST(test_rows_of_the_gone_are_dropped),
 		TEST(test_windows_see_the_same_when_idle_rows_go),
+		TEST(test_a_size_that_was_told_stays_and_is_no_part_of_the_key),
 		TEST(test_too_many_locks_have_no_rows_of_their_own),
 	};
 

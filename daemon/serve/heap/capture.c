@@ -37,14 +37,16 @@ static uint64_t item_of(const struct totals *t, const struct total *row)
 	return item;
 }
 
-/* The size that all objects of a row have, or their average, or the least of their class. */
-static int64_t size_of(const struct total *row, uint64_t item)
+/* The size that all objects of a row have, or the average of those that were there when it was first shown, or the
+ * least of their class. It stays: whoever subtracts one answer from the next knows samples by stack and labels. */
+static int64_t size_of(struct totals *t, const struct total *row, uint64_t item)
 {
+	struct total_name *name = &t->names.data[row->name];
 	uint32_t class = (uint32_t)item;
 
-	if (!(item & PP_SIZE_WEIGHED) && row->v[0] > 0)
-		return row->v[1] / row->v[0];
-	return (int64_t)(class & 31) << (class >> 5 & 63);
+	if (!name->size && !(item & PP_SIZE_WEIGHED) && row->v[0] > 0 && row->v[1] / row->v[0] <= UINT32_MAX)
+		name->size = (uint32_t)(row->v[1] / row->v[0]);
+	return name->size ? name->size : (int64_t)(class & 31) << (class >> 5 & 63);
 }
 
 static void fill(const struct heap_question *q, bool in_use, bool scaled, uint64_t item,
@@ -63,10 +65,10 @@ static void fill(const struct heap_question *q, bool in_use, bool scaled, uint64
 	values[3] += sign * (raw ? row->live_bytes : (int64_t)row->live_space);
 }
 
-static int add_sample(struct capture *to, const struct totals *totals, const struct total *row,
+static int add_sample(struct capture *to, struct totals *totals, const struct total *row,
 		      const struct target_labels *t, const int64_t values[CAPTURE_MAX_VALUES])
 {
-	struct capture_label labels[CAPTURE_MAX_LABELS] = { { .number = size_of(row, item_of(totals, row)) } };
+	struct capture_label labels[CAPTURE_MAX_LABELS] = { { .number = size_of(totals, row, item_of(totals, row)) } };
 	struct capture_sample s = { 0 };
 	const uint64_t *words;
 	uint32_t n, n_labels;
@@ -214,7 +216,7 @@ static int add_rows(struct core *c, const struct target *t, const struct heap_qu
 		    struct capture *to)
 {
 	bool in_use = heap_knows_in_use(t) || heap_holds(c, t) || q->peak, scaled = heap_scales(t);
-	const struct totals *totals = &c->kept;
+	struct totals *totals = &c->kept;
 	int r = 0;
 
 	for (size_t i = 0; i < after->n && r == 0; i++) {
