@@ -20,6 +20,7 @@
 #include "daemon/broker/check.h"
 #include "daemon/broker/confine.h"
 #include "daemon/broker/diagnose.h"
+#include "daemon/broker/procfs.h"
 #include "daemon/broker/remote.h"
 
 /* Serve is started again when it dies, but not for ever. */
@@ -281,6 +282,8 @@ static int load(struct broker *b)
 		return complain(error);
 	if (census_start(&b->census, b->options->btf, error) < 0)
 		complain(error); /* they are found all the same, by looking */
+	if (b->census.news && !procfs_sees_machine())
+		complain("we see the processes of our PID namespace only (all of the machine: hostPID: true, --pid=host)");
 	return 0;
 }
 

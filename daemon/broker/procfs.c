@@ -334,6 +334,23 @@ void procfs_cgroup(const char *path, struct broker_known *to)
 		take_part(part, n, to);
 }
 
+/* kthreadd, in the machine's own PID namespace; -1: there is none in ours. */
+static int open_kthreadd(void)
+{
+	_cleanup_(closep) int dir = open("/proc/2", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char line[PROC_STAT];
+	struct stat_line s;
+
+	return dir >= 0 && read_stat(dir, line, &s) && s.flags & PF_KTHREAD ? TAKE_FD(dir) : -1;
+}
+
+bool procfs_sees_machine(void)
+{
+	_cleanup_(closep) int dir = open_kthreadd();
+
+	return dir >= 0;
+}
+
 /* The kernel's own threads are in the root of each hierarchy, and stay there: how /proc calls theirs is where the root is.
  * Another path than "/" where we are in a cgroup namespace. */
 static const char *root_cgroups(void)
@@ -341,15 +358,12 @@ static const char *root_cgroups(void)
 	static char text[PROCFS_MAX_CGROUPS];
 	static bool known;
 	_cleanup_(closep) int dir = -1;
-	char line[PROC_STAT];
-	struct stat_line s;
 
 	if (known)
 		return text;
 	known = true;
-	dir = open("/proc/2", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || !read_stat(dir, line, &s) || !(s.flags & PF_KTHREAD) ||
-	    read_file(dir, "cgroup", text, sizeof(text)) < 0)
+	dir = open_kthreadd();
+	if (dir < 0 || read_file(dir, "cgroup", text, sizeof(text)) < 0)
 		*text = '\0';
 	return text;
 }

@@ -23,6 +23,9 @@ enum procfs_result {
  * from the root of the machine's cgroups as far as we can tell; or NULL. */
 enum procfs_result procfs_read(pid_t pid, struct broker_known *ret, char *cgroups);
 
+/* Whether all processes of the machine have a number here; false in a PID namespace. */
+bool procfs_sees_machine(void);
+
 /* unit, container (the innermost) and pod, as the path says them. */
 void procfs_cgroup(const char *path, struct broker_known *to);
 /* The path in the text of /proc/PID/cgroup that tells most: a container's, else of the one hierarchy, else of systemd's, else
