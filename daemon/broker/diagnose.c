@@ -98,26 +98,13 @@ static bool is_filtered(enum diagnose_step step)
 	return r < 0 && (errno == EPERM || errno == EACCES || errno == ENOSYS) && seccomp_mode() == 2;
 }
 
-static bool is_first_user_namespace(void)
-{
-	_cleanup_(closep) int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
-	char text[80] = "";
-	unsigned inside, outside, n;
-
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		return true;
-	return sscanf(text, "%u %u %u", &inside, &outside, &n) == 3 && n == UINT32_MAX;
-}
-
-/* What of where we are refuses those that have the capabilities; "": nothing that is known. */
+/* What refuses those that have the capabilities; "": nothing that is known. */
 static const char *refuser(enum diagnose_step step)
 {
-	if (step != DIAGNOSE_UPROBE && is_filtered(step))
-		return step == DIAGNOSE_LOAD ? "a seccomp filter refuses bpf(2): that of the container, which has to allow bpf and perf_event_open" :
-					       "a seccomp filter refuses perf_event_open(2): that of the container, which has to allow it";
-	if (!is_first_user_namespace())
-		return "we are in a user namespace, and capabilities count in the first one only";
-	return "";
+	if (step == DIAGNOSE_UPROBE || !is_filtered(step))
+		return "";
+	return step == DIAGNOSE_LOAD ? "a seccomp filter refuses bpf(2): that of the container, which has to allow bpf and perf_event_open" :
+				       "a seccomp filter refuses perf_event_open(2): that of the container, which has to allow it";
 }
 
 /* Only for the words: what the kernel can do is found by trying. */

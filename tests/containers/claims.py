@@ -35,6 +35,7 @@ def of(*names):
 
 
 every = of("podman", "docker", "containerd")
+all_four = of("podman", "docker", "containerd", "lxc")
 docker_like = of("podman", "docker")
 
 
@@ -61,7 +62,9 @@ class Teller(Container):
 
 def described(c):
     """The options that mean the container."""
-    return ("--container", c.id) if engines.ID.fullmatch(c.id) else ("--cgroup", "/default/" + c.id)
+    if engines.ID.fullmatch(c.id):
+        return ("--container", c.id)
+    return ("--cgroup", ("/lxc.payload." if c.engine.name == "lxc" else "/default/") + c.id)
 
 
 def daemon(*arguments):
@@ -241,7 +244,7 @@ def perf_map_inside(engine):
     d.stop()
 
 
-@every
+@all_four
 def static_and_musl(engine):
     c, m = engine.run("/rungs-static", "600"), engine.run("/heap-musl-static", "600", kind=Teller)
     m.say()
@@ -277,7 +280,7 @@ def python(engine):
     d.stop()
 
 
-@every
+@all_four
 def heap_is_true(engine):
     def once():
         t = engine.run("/heap-c", "600", kind=Teller)
@@ -298,7 +301,7 @@ def heap_is_true(engine):
     heaplib.check_truth(once)
 
 
-@every
+@all_four
 def waits_are_true(engine):
     def once():
         t = engine.run("/waits", "mutex", "4", kind=Teller)
@@ -314,7 +317,7 @@ def waits_are_true(engine):
     waitlib.again(once)
 
 
-@every
+@all_four
 def threads_and_trace(engine):
     """A dump of threads by the numbers that they have out here, and a trace."""
     c = engine.run("/threads", "states")

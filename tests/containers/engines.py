@@ -199,5 +199,31 @@ class Containerd(Engine):
             self.call("containers", "rm", name, ok=False)
 
 
+class Lxc(Engine):
+    """lxc-execute: a name, and no id."""
+
+    def there(self):
+        return shutil.which("lxc-execute") is not None
+
+    def argv(self, name, command, options=(), detach=False):
+        conf = WORK / (name + ".conf")
+        conf.write_text("lxc.rootfs.path = dir:%s\nlxc.uts.name = test\nlxc.net.0.type = none\n" % image())
+        return ["lxc-execute", "-P", WORK, "-n", name, "-f", conf, *options, "--", *command]
+
+    def id_of(self, name):
+        return name
+
+    def pid_of(self, name):
+        """Of what its init has started."""
+        init = do("lxc-info", "-P", WORK, "-n", name, "-p", "-H", ok=False)
+        found = lib.children(int(init)) if init.isdigit() and int(init) > 0 else []
+        return found[0] if found else 0
+
+    def clean(self):
+        for conf in WORK.glob("pprofd-test-*.conf"):
+            do("lxc-stop", "-P", WORK, "-n", conf.stem, "-k", ok=False)
+            conf.unlink()
+
+
 ENGINES = [Podman("podman", "podman", "--runtime", "runc"), Docker("docker", "docker"),
-           Containerd("containerd", "ctr", "-a", WORK / "containerd.sock")]
+           Containerd("containerd", "ctr", "-a", WORK / "containerd.sock"), Lxc("lxc", "lxc-execute")]

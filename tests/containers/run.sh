@@ -14,7 +14,7 @@ export PPROFD_BUILD=${PPROFD_BUILD:-$here/../../build}
 work=$(mktemp -d)
 export PPROFD_CONTAINERS=$work
 [ "$(id -u)" = 0 ] || { echo "run.sh: as root" >&2; exit 1; }
-command -v podman dockerd containerd >/dev/null || { echo "run.sh: no container runtime is installed" >&2; exit 77; }
+command -v podman dockerd containerd lxc-execute >/dev/null || { echo "run.sh: no container runtime is installed" >&2; exit 77; }
 
 # What may be had here: without CAP_SYS_RESOURCE nobody raises a limit.
 files=$(ulimit -Hn) processes=$(ulimit -Hu)
@@ -55,6 +55,7 @@ end() {
 	! command -v podman >/dev/null || podman rm -fa -t 0 >/dev/null 2>&1
 	for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
 	wait 2>/dev/null
+	find /sys/fs/cgroup -depth -type d -name 'lxc.*.pprofd-test*' -exec rmdir {} + 2>/dev/null
 	awk -v w="$work/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo | sort -r | xargs -r -n 1 umount -l 2>/dev/null
 	find /sys/fs/cgroup -depth -type d \( -path '*pprofd-test*' -o -path '*/libpod_parent*' \) -exec rmdir {} + 2>/dev/null
 	rm -rf "$work" 2>/dev/null
