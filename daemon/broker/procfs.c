@@ -112,8 +112,8 @@ static void take_exe(int dir, struct broker_known *k)
 
 /* A line of /proc/PID/cgroup: NUMBER:CONTROLLERS:PATH. */
 struct line {
-	const char *text;    /* the number, up to its colon */
-	size_t n_hierarchy;  /* bytes up to the path: the number and the controllers, with their colons */
+	const char *text;
+	size_t n_hierarchy; /* bytes up to the path: the number and the controllers, with their colons */
 	const char *path;
 	size_t n;
 	bool unified, systemd;

@@ -64,7 +64,7 @@ def described(c):
     """The options that mean the container."""
     if engines.ID.fullmatch(c.id):
         return ("--container", c.id)
-    return ("--cgroup", ("/lxc.payload." if c.engine.name == "lxc" else "/default/") + c.id)
+    return ("--cgroup", ("/lxc.payload." if c.engine.name == "lxc" else "/pprofd-test/") + c.id)
 
 
 def daemon(*arguments):
@@ -99,7 +99,7 @@ def is_found(engine):
     """By its whole id, by its first digits, as a cgroup; at its name, and at the id."""
     c = engine.run("/rungs", "600")
     if engine.name == "containerd":
-        d = daemon("--cgroup", "/default/" + c.id, "--name", "full", "--cgroup", "/default/", "--name", "short", "--all")
+        d = daemon("--cgroup", "/pprofd-test/" + c.id, "--name", "full", "--cgroup", "/pprofd-test/", "--name", "short", "--all")
         places = ["/t/full", "/t/short"]
     else:
         d = daemon("--container", c.id, "--name", "full", "--container", c.id[:12], "--container", "docker://" + c.id, "--name", "uri",

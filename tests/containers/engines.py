@@ -226,4 +226,4 @@ class Lxc(Engine):
 
 
 ENGINES = [Podman("podman", "podman", "--runtime", "runc"), Docker("docker", "docker"),
-           Containerd("containerd", "ctr", "-a", WORK / "containerd.sock"), Lxc("lxc", "lxc-execute")]
+           Containerd("containerd", "ctr", "-a", WORK / "containerd.sock", "-n", "pprofd-test"), Lxc("lxc", "lxc-execute")]

@@ -23,7 +23,12 @@ if ! chroot "$root" dpkg -s $packages >/dev/null 2>&1; then
 fi
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+left=$(ls -d /sys/fs/cgroup/payload /sys/fs/cgroup/*/payload 2>/dev/null || :)
+end() { # where no systemd is the machine's first process, nspawn's cgroups stay
+	[ -n "$left" ] || find /sys/fs/cgroup/payload /sys/fs/cgroup/*/payload -depth -type d -exec rmdir {} + 2>/dev/null || :
+	rm -rf "$work"
+}
+trap end EXIT
 chmod 755 "$work"
 mkdir -p "$work"/{pprofd,image/{tmp,proc,dev,sys,etc}}
 tar -xJf "$tarball" -C "$work/pprofd" --strip-components=1
