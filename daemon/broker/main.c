@@ -301,6 +301,9 @@ static int load(struct broker *b)
 
 static void say_ready(struct broker *b)
 {
+	const struct options *o = b->options;
+	/* Where the one process is; or the list of them. */
+	const char *path = o->n_pids == 1 && !o->descriptions.n && !o->descriptions.follow ? "/debug/pprof/" : "/";
 	char lines[LISTEN_MAX_TEXT + 100];
 
 	b->ready = false;
@@ -310,7 +313,7 @@ static void say_ready(struct broker *b)
 		bool tls = b->web.file.tls && !strncmp(l->shown, "http:", 5);
 
 		fprintf(stderr, "pprofd: serving %s%s%s%s\n", tls ? "https" : "", l->shown + (tls ? 4 : 0),
-			strncmp(l->shown, "unix:", 5) ? "/debug/pprof/" : "",
+			strncmp(l->shown, "unix:", 5) ? path : "",
 			l->assumed_loopback ? " (loopback only; with authentication or --insecure: every address)" :
 					      "");
 	}

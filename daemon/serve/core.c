@@ -214,9 +214,12 @@ static void on_end(struct core *c, struct target *t)
 	__atomic_sub_fetch(&c->n_reading, 1, __ATOMIC_SEQ_CST);
 }
 
+/* What the watcher waits for, before the slots. */
+enum { WATCH_RING, WATCH_STOP, WATCH_WAKE, WATCH_BROKER, WATCH_SLOTS };
+
 /* Who has which slot, as the watcher knows it: descriptors of its own, so that no other's number is polled. */
 struct watch {
-	struct pollfd f[3 + BROKER_MAX_TARGETS];
+	struct pollfd f[WATCH_SLOTS + BROKER_MAX_TARGETS];
 	uint32_t serials[BROKER_MAX_TARGETS];
 	uint32_t n;
 };
@@ -230,8 +233,8 @@ static void watch_slots(struct core *c, struct watch *w)
 		if (i < w->n && t->serial == w->serials[i])
 			continue;
 		if (i < w->n)
-			close_fd(&w->f[3 + i].fd);
-		w->f[3 + i] = (struct pollfd){ .fd = t->pid ? dup(t->pidfd) : -1, .events = POLLIN };
+			close_fd(&w->f[WATCH_SLOTS + i].fd);
+		w->f[WATCH_SLOTS + i] = (struct pollfd){ .fd = t->pid ? dup(t->pidfd) : -1, .events = POLLIN };
 		w->serials[i] = t->serial;
 	}
 	w->n = c->n_targets;
@@ -244,7 +247,7 @@ static void slot_ended(struct core *c, struct watch *w, uint32_t i)
 	struct target *t = &c->targets[i];
 	bool same;
 
-	close_fd(&w->f[3 + i].fd);
+	close_fd(&w->f[WATCH_SLOTS + i].fd);
 	pthread_mutex_lock(&c->lease_lock);
 	same = t->pid && t->serial == w->serials[i];
 	t->n_open += same;
@@ -259,26 +262,28 @@ static void slot_ended(struct core *c, struct watch *w, uint32_t i)
 
 void core_watch(struct core *c)
 {
-	struct watch w = { .f = { { .fd = c->ring.fd, .events = POLLIN },
-				  { .fd = c->stop_fd, .events = POLLIN },
-				  { .fd = c->wake_fd, .events = POLLIN } } };
+	/* Of the broker's end only that it has hung up: when it was killed, nobody else may end us. */
+	struct watch w = { .f = { [WATCH_RING] = { .fd = c->ring.fd, .events = POLLIN },
+				  [WATCH_STOP] = { .fd = c->stop_fd, .events = POLLIN },
+				  [WATCH_WAKE] = { .fd = c->wake_fd, .events = POLLIN },
+				  [WATCH_BROKER] = { .fd = c->broker.fd } } };
 
 	for (;;) {
 		uint64_t woken;
 		int r;
 
 		watch_slots(c, &w);
-		r = poll(w.f, 3 + w.n, run_due(c));
-		if ((r < 0 && errno != EINTR) || w.f[1].revents)
+		r = poll(w.f, WATCH_SLOTS + w.n, run_due(c));
+		if ((r < 0 && errno != EINTR) || w.f[WATCH_STOP].revents || w.f[WATCH_BROKER].revents)
 			break;
-		if (r > 0 && w.f[2].revents && read(c->wake_fd, &woken, sizeof(woken)) < 0)
+		if (r > 0 && w.f[WATCH_WAKE].revents && read(c->wake_fd, &woken, sizeof(woken)) < 0)
 			break;
-		if (r > 0 && w.f[0].revents)
+		if (r > 0 && w.f[WATCH_RING].revents)
 			ring_read(&c->ring, on_notice, c);
 		for (uint32_t i = 0; r > 0 && i < w.n; i++)
-			if (w.f[3 + i].fd >= 0 && w.f[3 + i].revents)
+			if (w.f[WATCH_SLOTS + i].fd >= 0 && w.f[WATCH_SLOTS + i].revents)
 				slot_ended(c, &w, i);
 	}
 	for (uint32_t i = 0; i < w.n; i++)
-		close_fd(&w.f[3 + i].fd);
+		close_fd(&w.f[WATCH_SLOTS + i].fd);
 }

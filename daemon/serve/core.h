@@ -117,7 +117,7 @@ int core_load(struct core *c);
 /* Waits for core_load in another thread. False: it failed. */
 bool core_wait_kernel(struct core *c);
 
-/* The thread that hears of exec, new mappings and filling tables; returns when stop_fd is. */
+/* The thread that hears of exec, new mappings and filling tables; returns when stop_fd is, or the broker is gone. */
 void core_watch(struct core *c);
 
 /* The watcher looks again what it has to do, and when. */

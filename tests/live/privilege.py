@@ -13,6 +13,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 
@@ -441,6 +442,23 @@ def nothing_stays(d, end):
 def test_the_broker_is_killed():
     d = lib.Daemon(rungs())
     nothing_stays(d, lambda: os.kill(d.pid, signal.SIGKILL))
+
+
+def test_broker_and_starter_are_killed_at_once():
+    """As by `pkill -9 pprofd`: nobody is left who may signal those of another user."""
+    d = lib.Daemon(rungs())
+    starter = d.child("pprofd-starter")
+    d.profile()
+
+    def kill():
+        os.kill(starter, signal.SIGSTOP)  # it may not do its office in between
+        os.kill(d.pid, signal.SIGKILL)
+        os.kill(starter, signal.SIGKILL)
+
+    nothing_stays(d, kill)
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", d.port))  # who comes next gets it
 
 
 def test_the_broker_is_ended():

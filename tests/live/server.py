@@ -335,6 +335,15 @@ def test_several_addresses():
     d.stop()
 
 
+def test_the_address_that_is_said_answers():
+    """Of one process its index; of several their list."""
+    for n, path in ((1, "/debug/pprof/"), (2, "/")):
+        d = lib.Daemon(*[rungs() for _ in range(n)])
+        check(d.addresses[0] == d.url(path), "%d: %s" % (n, d.addresses[0]))
+        check(d.get(path).status == 200, "%d: %s" % (n, path))
+        d.stop()
+
+
 def test_seconds_above_the_limit():
     """An hour at most: seen from the comment of a window that the target's end cuts short."""
     p = lib.start("life", "end", "100", "0", stdin=subprocess.PIPE)
