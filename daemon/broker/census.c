@@ -101,10 +101,11 @@ static struct census_entry *look(struct census *c, pid_t pid, const struct broke
 {
 	struct census_entry *e = find(c, pid);
 	uint64_t own, inherited = parent ? parent->matches : 0;
+	char cgroups[PROCFS_MAX_CGROUPS];
 	struct broker_known k;
 	bool followed = parent;
 
-	if (pid == getpid() || procfs_read(pid, &k) != PROCFS_OK || (k.parent == getpid() && !(e && e->known.target))) {
+	if (pid == getpid() || procfs_read(pid, &k, cgroups) != PROCFS_OK || (k.parent == getpid() && !(e && e->known.target))) {
 		if (e)
 			forget(c, e);
 		return NULL;
@@ -118,7 +119,7 @@ static struct census_entry *look(struct census *c, pid_t pid, const struct broke
 		followed |= e->known.followed != 0;
 		k.target = e->known.target;
 	}
-	own = describe_matches(c->descriptions, &k);
+	own = describe_matches(c->descriptions, &k, cgroups);
 	k.matches = own | inherited;
 	k.followed = followed;
 	if (!own && !followed && !k.target) {
@@ -140,13 +141,14 @@ static struct census_entry *look(struct census *c, pid_t pid, const struct broke
 
 uint64_t census_add(struct census *c, pid_t pid, uint32_t slot)
 {
+	char cgroups[PROCFS_MAX_CGROUPS];
 	struct broker_known k;
 	struct census_entry *e;
 
-	if (procfs_read(pid, &k) != PROCFS_OK)
+	if (procfs_read(pid, &k, cgroups) != PROCFS_OK)
 		k = (struct broker_known){ .pid = pid };
 	k.target = slot + 1;
-	k.matches = describe_matches(c->descriptions, &k);
+	k.matches = describe_matches(c->descriptions, &k, cgroups);
 	e = add(c, &k);
 	if (e)
 		e->dirty = true;
@@ -187,7 +189,7 @@ static void rescan(struct census *c)
 
 		if (pid <= 0 || look(c, pid, NULL) || !c->descriptions->follow)
 			continue;
-		if (procfs_read(pid, &k) == PROCFS_OK)
+		if (procfs_read(pid, &k, NULL) == PROCFS_OK)
 			vec_push(&others, ((struct census_child){ pid, k.parent }));
 	}
 	closedir(d);

@@ -16,6 +16,7 @@
 #include "daemon/broker/customs.h"
 #include "daemon/broker/diagnose.h"
 #include "daemon/broker/kernel.h"
+#include "daemon/broker/procfs.h"
 #include "daemon/broker/traces.h"
 #include "daemon/broker/uprobes.h"
 #include "daemon/broker/waits.h"
@@ -314,6 +315,7 @@ static void check_others(struct trial *t, bool by_path)
 		snprintf(why, sizeof(why), "%s", !ptrace ? "CAP_SYS_PTRACE" : "CAP_DAC_READ_SEARCH");
 	say(t, "(other users)", why);
 	say(t, "(deleted files)", by_path ? "CAP_CHECKPOINT_RESTORE" : "");
+	say(t, "(whole machine)", procfs_sees_machine() ? "" : "its PID namespace (hostPID: true, --pid=host)");
 }
 
 /* What an endpoint needs, the first that is missing. */

@@ -47,7 +47,10 @@ void confine_capabilities(void)
 	bool admin;
 
 	capng_get_caps_process();
-	admin = capng_have_capability(CAPNG_PERMITTED, CAP_SYS_ADMIN) && needs_admin();
+	/* an engine that knows no CAP_BPF (Docker 20.10) can give CAP_SYS_ADMIN alone, which the kernel takes for both */
+	admin = capng_have_capability(CAPNG_PERMITTED, CAP_SYS_ADMIN) &&
+		(needs_admin() || !capng_have_capability(CAPNG_PERMITTED, CAP_BPF) ||
+		 !capng_have_capability(CAPNG_PERMITTED, CAP_PERFMON));
 	for (size_t i = 0; i < n; i++)
 		had[i] = capng_have_capability(CAPNG_PERMITTED, keep[i]) && (keep[i] != CAP_SYS_ADMIN || admin);
 	had_setpcap = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);

@@ -3,13 +3,19 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <linux/magic.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
+
+#include "daemon/broker/procfs.h"
 
 #define COMM 15		/* bytes that the kernel keeps of a name */
-#define MIN_CONTAINER 4 /* letters of an id */
+#define MIN_CONTAINER 4 /* digits of an id */
+#define MAX_CONTAINER 64
+#define SHORT_ID 12	/* as engines shorten it */
 #define CGROUPS "/sys/fs/cgroup"
 
 static const char *const options[BROKER_N_DESCRIBED] = {
@@ -49,26 +55,70 @@ static const char *last_part(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-/* Below cgroups' root, without a slash at the end. */
-static const char *cgroup_path(const char *what, size_t *n)
+/* Whether the n bytes are what a hierarchy of version 1 is mounted as: its controllers. */
+static bool is_hierarchy(const char *s, size_t n)
 {
-	if (!strncmp(what, CGROUPS "/", sizeof(CGROUPS)))
+	static const char all[] = ",cpu,cpuacct,cpuset,memory,blkio,devices,freezer,pids,net_cls,net_prio,perf_event,hugetlb,"
+				  "rdma,misc,systemd,unified,";
+
+	while (n) {
+		const char *comma = memchr(s, ',', n);
+		size_t part = comma ? (size_t)(comma - s) : n;
+		char word[16];
+
+		snprintf(word, sizeof(word), ",%.*s,", (int)part, s);
+		if (!part || part + 2 >= sizeof(word) || !strstr(all, word))
+			return false;
+		s += part + (comma != NULL);
+		n -= part + (comma != NULL);
+	}
+	return true;
+}
+
+void describe_cgroup(struct description *d, bool several)
+{
+	const char *what = d->what;
+	size_t n;
+
+	if (!strncmp(what, CGROUPS "/", sizeof(CGROUPS))) {
 		what += sizeof(CGROUPS) - 1;
-	*n = strlen(what);
-	while (*n > 1 && what[*n - 1] == '/')
-		--*n;
-	return what;
+		n = strcspn(what + 1, "/");
+		if (several && n && is_hierarchy(what + 1, n))
+			what = what[n + 1] ? what + n + 1 : "/";
+	}
+	n = strlen(what);
+	while (n > 1 && what[n - 1] == '/')
+		n--;
+	d->key = what;
+	d->n_key = n;
+}
+
+/* Hierarchies beside each other, of version 1 or mixed. */
+static bool several_hierarchies(void)
+{
+	struct statfs f;
+
+	return statfs(CGROUPS, &f) == 0 && f.f_type != CGROUP2_SUPER_MAGIC;
+}
+
+/* Of docker://ID, containerd://ID, as Kubernetes tells of them, the id. */
+static void take_id(struct description *d)
+{
+	const char *scheme = strstr(d->what, "://");
+
+	d->key = scheme ? scheme + 3 : d->what;
+	d->n_key = strlen(d->key);
 }
 
 static void default_name(struct description *d)
 {
-	const char *from = d->what;
-	size_t n = strlen(from);
+	const char *from = d->key;
+	size_t n = d->n_key;
 
 	if (d->kind == BROKER_BY_PID || d->kind == BROKER_BY_ALL)
 		return;
-	if (d->kind == BROKER_BY_CGROUP)
-		from = cgroup_path(from, &n);
+	if (d->kind == BROKER_BY_CONTAINER && n > SHORT_ID)
+		n = SHORT_ID;
 	if (d->kind == BROKER_BY_EXE || d->kind == BROKER_BY_CGROUP) {
 		const char *slash = memrchr(from, '/', n);
 
@@ -93,7 +143,7 @@ static int refuse(char *error, enum broker_described kind, const char *what, con
 
 int describe_add(struct descriptions *d, enum broker_described kind, const char *what, char *error)
 {
-	struct description new = { .kind = kind, .what = what };
+	struct description new = { .kind = kind, .what = what, .key = what, .n_key = strlen(what) };
 
 	if (d->n == BROKER_MAX_DESCRIPTIONS)
 		return refuse(error, kind, what, "too many descriptions of processes");
@@ -105,9 +155,15 @@ int describe_add(struct descriptions *d, enum broker_described kind, const char 
 		return refuse(error, kind, what, "no such user");
 	if (kind == BROKER_BY_CGROUP && *what != '/')
 		return refuse(error, kind, what, "a path is wanted, which begins with /");
+	if (kind == BROKER_BY_CGROUP)
+		describe_cgroup(&new, several_hierarchies());
+	if (kind == BROKER_BY_CONTAINER)
+		take_id(&new);
 	if (kind == BROKER_BY_CONTAINER &&
-	    (strlen(what) < MIN_CONTAINER || what[strspn(what, "0123456789abcdef")]))
-		return refuse(error, kind, what, "its id is wanted, or the beginning: at least 4 of 0-9 and a-f");
+	    (new.n_key < MIN_CONTAINER || new.n_key > MAX_CONTAINER || new.key[strspn(new.key, "0123456789abcdef")]))
+		return refuse(error, kind, what,
+			      "its id is wanted, or at least 4 digits (0-9, a-f) that it begins with: docker inspect -f '{{.Id}}' NAME, "
+			      "podman likewise; crictl ps --no-trunc");
 	default_name(&new);
 	d->all[d->n++] = new;
 	return 0;
@@ -142,24 +198,14 @@ bool describe_needs_news(const struct descriptions *d)
 	return needs;
 }
 
-static bool is_below(const char *path, const char *what)
-{
-	size_t n;
-
-	what = cgroup_path(what, &n);
-	return !strncmp(path, what, n) && (n == 1 || !path[n] || path[n] == '/');
-}
-
 static bool is_unit(const char *unit, const char *what)
 {
 	size_t n = strlen(what);
 
-	if (!strchr(what, '.'))
-		return *unit && !strncmp(unit, what, n) && !strcmp(unit + n, ".service");
-	return *unit && !strcmp(unit, what);
+	return *unit && !strncmp(unit, what, n) && (!unit[n] || !strcmp(unit + n, ".service"));
 }
 
-static bool holds(const struct description *d, const struct broker_known *k)
+static bool holds(const struct description *d, const struct broker_known *k, const char *cgroups)
 {
 	switch (d->kind) {
 	case BROKER_BY_PID:
@@ -169,11 +215,11 @@ static bool holds(const struct description *d, const struct broker_known *k)
 	case BROKER_BY_EXE:
 		return *k->exe && !fnmatch(d->what, strchr(d->what, '/') ? k->exe : last_part(k->exe), 0);
 	case BROKER_BY_CGROUP:
-		return is_below(k->cgroup, d->what);
+		return procfs_in_cgroup(cgroups, d->key, d->n_key);
 	case BROKER_BY_UNIT:
 		return is_unit(k->unit, d->what);
 	case BROKER_BY_CONTAINER:
-		return !strncmp(k->container, d->what, strlen(d->what));
+		return procfs_in_container(cgroups, d->key);
 	case BROKER_BY_USER:
 		return k->uid == d->number;
 	case BROKER_BY_ALL:
@@ -184,12 +230,12 @@ static bool holds(const struct description *d, const struct broker_known *k)
 	return false;
 }
 
-uint64_t describe_matches(const struct descriptions *d, const struct broker_known *k)
+uint64_t describe_matches(const struct descriptions *d, const struct broker_known *k, const char *cgroups)
 {
 	uint64_t bits = 0;
 
 	for (unsigned i = 0; i < d->n; i++)
-		bits |= (uint64_t)holds(&d->all[i], k) << i;
+		bits |= (uint64_t)holds(&d->all[i], k, cgroups) << i;
 	return bits;
 }
 

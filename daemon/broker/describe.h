@@ -12,11 +12,13 @@
 
 #include "daemon/protocol.h"
 
-#define DESCRIBE_MAX_TEXT 200
+#define DESCRIBE_MAX_TEXT 300
 
 struct description {
 	enum broker_described kind;
 	const char *what; /* borrowed: the command line's */
+	const char *key;  /* in it: the id of a container, the path of a cgroup below the root; else all of it */
+	size_t n_key;	  /* of its bytes, those that count */
 	char name[sizeof(((struct broker_description *)0)->name)];
 	uint32_t number; /* pid, uid */
 };
@@ -33,7 +35,9 @@ int describe_add(struct descriptions *d, enum broker_described kind, const char 
 int describe_name(struct descriptions *d, const char *name, char *error);
 /* Whether any is about more than one process that is known at the start: what comes later has to be heard of. */
 bool describe_needs_news(const struct descriptions *d);
-/* 1 << i for each that holds. */
-uint64_t describe_matches(const struct descriptions *d, const struct broker_known *k);
+/* 1 << i for each that holds; `cgroups` as procfs_read gives them. */
+uint64_t describe_matches(const struct descriptions *d, const struct broker_known *k, const char *cgroups);
+/* The key of a path: below /sys/fs/cgroup, and where there are several hierarchies below the directory of one. */
+void describe_cgroup(struct description *d, bool several);
 /* As serve is told them; how many. */
 unsigned describe_tell(const struct descriptions *d, struct broker_description ret[BROKER_MAX_DESCRIPTIONS]);

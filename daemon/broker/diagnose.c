@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -54,9 +55,22 @@ static int lacks(const char *names[], size_t max)
 
 	capng_get_caps_process();
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]) && (size_t)n < max; i++)
-		if (!capng_have_capability(CAPNG_EFFECTIVE, wanted[i].capability))
+		if (!capng_have_capability(CAPNG_EFFECTIVE, wanted[i].capability) &&
+		    !capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN)) /* which stands for both */
 			names[n++] = wanted[i].name;
 	return n;
+}
+
+/* 2: there is a filter. */
+static int seccomp_mode(void)
+{
+	_cleanup_(closep) int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	char text[4096] = "", *line;
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		return 0;
+	line = strstr(text, "\nSeccomp:");
+	return line ? atoi(line + 9) : 0;
 }
 
 static int lacks_capability(unsigned capability)
@@ -73,6 +87,24 @@ static const char *lockdown(void)
 	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 || !strstr(text, "[confidentiality]"))
 		return "";
 	return " (kernel lockdown is in confidentiality mode, which forbids it)";
+}
+
+/* Whether a seccomp filter (of the container that we are in) refuses the call: with these arguments nobody else says
+ * EPERM. Filters of engines say that, or that there is no such call. */
+static bool is_filtered(enum diagnose_step step)
+{
+	long r = step == DIAGNOSE_LOAD ? syscall(SYS_bpf, 0x7fffffff, NULL, 0) : syscall(SYS_perf_event_open, NULL, 0, -1, -1, ~0ul);
+
+	return r < 0 && (errno == EPERM || errno == EACCES || errno == ENOSYS) && seccomp_mode() == 2;
+}
+
+/* What refuses those that have the capabilities; "": nothing that is known. */
+static const char *refuser(enum diagnose_step step)
+{
+	if (step == DIAGNOSE_UPROBE || !is_filtered(step))
+		return "";
+	return step == DIAGNOSE_LOAD ? "a seccomp filter refuses bpf(2): that of the container, which has to allow bpf and perf_event_open" :
+				       "a seccomp filter refuses perf_event_open(2): that of the container, which has to allow it";
 }
 
 /* Only for the words: what the kernel can do is found by trying. */
@@ -109,6 +141,8 @@ void diagnose_load(const char *btf, int err, char *to, size_t n)
 			 "CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_CHECKPOINT_RESTORE)",
 			 missing[0], n_missing > 1 ? " and " : "",
 			 n_missing > 1 ? missing[1] : "");
+	else if ((err == -EPERM || err == -EACCES || err == -ENOSYS) && *refuser(DIAGNOSE_LOAD))
+		snprintf(to, n, "not permitted: %s", refuser(DIAGNOSE_LOAD));
 	else if (err == -EPERM || err == -EACCES)
 		snprintf(to, n, "the kernel does not permit BPF programs: %s%s%s", strerror(-err),
 			 lockdown(), too_old(old));
@@ -133,6 +167,8 @@ void diagnose_perf(int err, char *to, size_t n)
 		snprintf(to, n, "not permitted: kernel.perf_event_paranoid is %d; set it to 2 "
 			 "(sysctl kernel.perf_event_paranoid=2) or grant CAP_SYS_ADMIN",
 			 paranoid);
+	else if ((err == -EACCES || err == -EPERM || err == -ENOSYS) && *refuser(DIAGNOSE_PERF))
+		snprintf(to, n, "not permitted: %s", refuser(DIAGNOSE_PERF));
 	else
 		snprintf(to, n, "perf_event_open: %s", strerror(-err));
 }
@@ -174,6 +210,8 @@ static void missing_right(enum diagnose_step step, char *to, size_t n)
 		snprintf(to, n, "CAP_SYS_ADMIN, for uprobes on this kernel");
 	else if (step == DIAGNOSE_PERF && paranoid > 2 && lacks_capability(CAP_SYS_ADMIN))
 		snprintf(to, n, "kernel.perf_event_paranoid is %d: 2, or CAP_SYS_ADMIN", paranoid);
+	else if (*refuser(step))
+		snprintf(to, n, "%s", refuser(step));
 	else if (*lockdown())
 		snprintf(to, n, "kernel lockdown is in confidentiality mode");
 	else
@@ -182,7 +220,7 @@ static void missing_right(enum diagnose_step step, char *to, size_t n)
 
 void diagnose_missing(enum diagnose_step step, const char *btf, int err, char *to, size_t n)
 {
-	if (err == -EPERM || err == -EACCES)
+	if (err == -EPERM || err == -EACCES || (err == -ENOSYS && *refuser(step)))
 		missing_right(step, to, n);
 	else if (step == DIAGNOSE_LOAD && access(btf ? btf : "/sys/kernel/btf/vmlinux", R_OK) < 0)
 		snprintf(to, n, "BTF, the kernel's type information: %s: %s", btf ? btf : "/sys/kernel/btf/vmlinux",

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include "daemon/broker/check.h"
 #include "daemon/broker/confine.h"
 #include "daemon/broker/diagnose.h"
+#include "daemon/broker/procfs.h"
 #include "daemon/broker/remote.h"
 
 /* Serve is started again when it dies, but not for ever. */
@@ -252,6 +254,15 @@ static int check_namespace(void)
 	return complain("not permitted: this is a user namespace, and BPF needs rights outside of it");
 }
 
+/* Root without these could not leave root to the processes that have no rights. */
+static int check_user(void)
+{
+	if (geteuid() || (diagnose_has(CAP_SETUID) && diagnose_has(CAP_SETGID)))
+		return 0;
+	return complain("not permitted: as root, CAP_SETUID and CAP_SETGID are needed, because our processes without rights run as another "
+			"user; or be run as another user, with capabilities");
+}
+
 static int check_kernel(void)
 {
 	char text[KERNEL_MAX_TEXT];
@@ -263,6 +274,8 @@ static int check_kernel(void)
 /* From here on we open nothing that needs more than profiling does. */
 static int confine(struct broker *b)
 {
+	if (check_user())
+		return 1;
 	if (!b->options->check && child_begin() < 0)
 		return complain("cannot start the process that starts the others");
 	confine_capabilities();
@@ -286,6 +299,8 @@ static int load(struct broker *b)
 		return complain(error);
 	if (census_start(&b->census, b->options->btf, error) < 0)
 		complain(error); /* they are found all the same, by looking */
+	if (b->census.news && !procfs_sees_machine())
+		complain("we see the processes of our PID namespace only (all of the machine: hostPID: true, --pid=host)");
 	return 0;
 }
 

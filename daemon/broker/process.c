@@ -197,7 +197,7 @@ int process_take(const struct broker_known *k, struct process *ret)
 
 	if (pidfd < 0)
 		return pidfd;
-	if (procfs_read(k->pid, &now) != PROCFS_OK || now.start != k->start)
+	if (procfs_read(k->pid, &now, NULL) != PROCFS_OK || now.start != k->start)
 		return -ESRCH;
 	memcpy(p.comm, now.comm, sizeof(p.comm));
 	p.pidfd = TAKE_FD(pidfd);

@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 
 #define PATIENCE_S 10
+#define SHORT_ID 12 /* digits of a container's id, as engines shorten it */
 
 void known_init(struct known *k)
 {
@@ -104,6 +105,8 @@ static void translate(const struct known *k, const struct broker_known *from, st
 		snprintf(to->service, sizeof(to->service), "%s", name);
 	else if (*to->unit)
 		snprintf(to->service, sizeof(to->service), "%.*s", (int)short_unit(to->unit), to->unit);
+	else if (*to->container)
+		snprintf(to->service, sizeof(to->service), "%.*s", SHORT_ID, to->container);
 	else
 		snprintf(to->service, sizeof(to->service), "%s", to->comm);
 }
@@ -246,7 +249,7 @@ bool known_find_id(struct known *k, uint64_t id, struct known_process *ret)
 	return found;
 }
 
-enum by { BY_DESCRIPTION, BY_UNIT, BY_COMM, N_BYS };
+enum by { BY_DESCRIPTION, BY_UNIT, BY_CONTAINER, BY_COMM, N_BYS };
 
 static bool is_called(const struct known *k, const struct known_process *p, enum by by, const char *name)
 {
@@ -260,6 +263,8 @@ static bool is_called(const struct known *k, const struct known_process *p, enum
 	case BY_UNIT:
 		return *p->unit && (!strcmp(p->unit, name) || (!strncmp(p->unit, name, short_unit(p->unit)) &&
 							      !name[short_unit(p->unit)]));
+	case BY_CONTAINER:
+		return strlen(name) >= SHORT_ID && !strncmp(p->container, name, strlen(name));
 	case BY_COMM:
 		return !strcmp(p->comm, name);
 	case N_BYS:

@@ -30,7 +30,7 @@ struct known_process {
 	char container[72];
 	char pod[40];
 	/* What it is called where a service is meant: the first of its descriptions that has a name; its unit without
-	 * .service; its comm. Found by known_named. */
+	 * .service; the first 12 digits of its container's id; its comm. Found by known_named. */
 	char service[128];
 };
 
@@ -70,5 +70,6 @@ bool known_find(struct known *k, int32_t pid, struct known_process *ret);
 bool known_find_id(struct known *k, uint64_t id, struct known_process *ret);
 
 /* Those that are called so, at most `max`; how many there are in all. A name of a description counts first; if no
- * description is called so, it is a unit (with .service or without), or else a comm. */
+ * description is called so, it is a unit (with .service or without), or else a container (12 digits of its id, or more), or
+ * else a comm. */
 size_t known_named(struct known *k, const char *name, struct known_process *ret, size_t max);

@@ -3,6 +3,7 @@
 """containers.py - targets in other namespaces and other roots, pprofd in one of its own, and roots that
 try to lead it out of them."""
 
+import json
 import os
 import pathlib
 import re
@@ -162,6 +163,53 @@ def test_pprofd_in_a_user_namespace():
     lines = p.stderr.decode().splitlines()
     check(p.returncode == 1 and len(lines) == 1, "status %d: %s" % (p.returncode, lines))
     check("not permit" in lines[0], lines[0])
+
+
+def cgroup(path):
+    """A cgroup below the root, in the one hierarchy or, where that takes none, another: its directory. It goes in the end."""
+    for root in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory"):
+        where = pathlib.Path(root + path)
+        try:
+            where.mkdir(parents=True)
+        except OSError:
+            continue
+        if (where / "cgroup.procs").exists():
+            return where
+        where.rmdir()
+    return lib.skip("no cgroup may be made here")
+
+
+def test_by_container_and_cgroup():
+    """The id of a container is in its cgroup's path; seen from a namespace of cgroups, too, where paths begin elsewhere."""
+    number = "%016x" % int.from_bytes(os.urandom(8), "big") * 4
+    top = "/pprofd-live-%d" % os.getpid()
+    where, ours = cgroup("%s/docker-%s.scope" % (top, number)), cgroup(top + "-ours/own")
+    inside = "%s/docker-%s.scope" % (top, number)
+    try:
+        p = lib.Process(lib.target("rungs"), "600", setup=lambda: (where / "cgroup.procs").write_text("0"))
+        p.line("^ready")
+        spaces = ("sh", "-c", 'echo 0 >"$0" && exec unshare -C "$@"', ours / "cgroup.procs")
+        for before in (), spaces:
+            d = lib.Daemon(before=before, arguments=("--hz", "500", "--container", number[:20], "--cgroup", inside, "--name", "it"))
+            for name in number[:12], number, "it":
+                a = d.get("/t/%s/debug/pprof/cmdline" % name)
+                check(a.status == 200 and "rungs" in a.text(), "%s: %d" % (name, a.status))
+            row = [r for r in json.loads(d.get("/sd").text()) if r["labels"]["__meta_pprofd_pid"] == str(p.pid)][0]["labels"]
+            check(row["__meta_pprofd_container"] == number and row["__meta_pprofd_cgroup"] == inside, str(row))
+            d.stop()
+        p.kill()
+    finally:
+        lib.kill_descendants()
+        for path in (where, ours, ours.parent, where.parent):
+            lib.eventually(lambda x=path: not x.exists() or gone(x), "%s stays" % path)
+
+
+def gone(path):
+    try:
+        path.rmdir()
+        return True
+    except OSError:
+        return False
 
 
 class Watch:

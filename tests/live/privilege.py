@@ -148,6 +148,7 @@ def run_check(*arguments, program=None, before=()):
         check(match, "--check: %r" % line)
         rows[match.group(1)] = match.group(3) or ""
     check(p.returncode == (1 if any(rows.values()) else 0), "status %d of %s" % (p.returncode, rows))
+    rows.pop("(whole machine)", None)  # not where the tests run in a container
     return rows
 
 
@@ -189,7 +190,8 @@ def test_check_tells_what_is_missing():
     check(len(endpoints) == 13, "endpoints: %s" % endpoints)
     for name, missing in (("bpf", endpoints), ("perfmon", endpoints), ("sys_ptrace", ["(other users)"]),
                           ("dac_read_search", ["(other users)"]), ("checkpoint_restore", ["(deleted files)"])):
-        rows = run_check(before=("setpriv", "--bounding-set=-" + name, "--inh-caps=-" + name))
+        # CAP_SYS_ADMIN stands for most of them
+        rows = run_check(before=("setpriv", "--bounding-set=-%s,-sys_admin" % name, "--inh-caps=-" + name))
         for what in missing:
             check(rows[what] == ("" if what == "cmdline" else "CAP_" + name.upper()), "without %s: %s: %s" % (name, what, rows[what]))
         if name not in ("bpf", "perfmon"):

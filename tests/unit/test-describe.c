@@ -16,7 +16,11 @@
 #include "daemon/broker/describe.h"
 #include "daemon/broker/procfs.h"
 
+#define OUTER "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 #define ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static const char cgroups[] = "5:memory:/elsewhere\n1:name=systemd:/system.slice/web.service/docker/" OUTER "/docker/" ID "\n"
+			      "0::/system.slice/web.service/part\n";
 
 static const struct broker_known server = {
 	.pid = 7, .uid = 1000, .comm = "a-long-program-", .exe = "/usr/sbin/a-long-program-name",
@@ -30,7 +34,7 @@ static bool holds(enum broker_described kind, const char *what)
 
 	if (describe_add(&d, kind, what, error) < 0)
 		fail_msg("%s", error);
-	return describe_matches(&d, &server) == 1;
+	return describe_matches(&d, &server, cgroups) == 1;
 }
 
 static void test_what_holds(void **state)
@@ -45,12 +49,17 @@ static void test_what_holds(void **state)
 	assert_true(holds(BROKER_BY_CGROUP, "/system.slice"));
 	assert_true(holds(BROKER_BY_CGROUP, "/sys/fs/cgroup/system.slice/web.service/"));
 	assert_true(holds(BROKER_BY_CGROUP, "/"));
+	assert_true(holds(BROKER_BY_CGROUP, "/elsewhere")); /* of any hierarchy */
 	assert_false(holds(BROKER_BY_CGROUP, "/system.sl"));
 	assert_true(holds(BROKER_BY_UNIT, "web.service"));
 	assert_true(holds(BROKER_BY_UNIT, "web"));
 	assert_false(holds(BROKER_BY_UNIT, "we"));
+	assert_false(holds(BROKER_BY_UNIT, "web.serv"));
 	assert_false(holds(BROKER_BY_UNIT, "web.socket"));
 	assert_true(holds(BROKER_BY_CONTAINER, "01234567"));
+	assert_true(holds(BROKER_BY_CONTAINER, ID));
+	assert_true(holds(BROKER_BY_CONTAINER, "fedcba98")); /* the one around it */
+	assert_true(holds(BROKER_BY_CONTAINER, "containerd://" ID));
 	assert_false(holds(BROKER_BY_CONTAINER, "12345678"));
 	assert_true(holds(BROKER_BY_USER, "1000"));
 	assert_false(holds(BROKER_BY_USER, "root"));
@@ -74,6 +83,8 @@ static void test_what_is_no_description(void **state)
 	refused(BROKER_BY_CGROUP, "system.slice");
 	refused(BROKER_BY_CONTAINER, "abc");
 	refused(BROKER_BY_CONTAINER, "my-container");
+	refused(BROKER_BY_CONTAINER, "docker://");
+	refused(BROKER_BY_CONTAINER, ID "0");
 	refused(BROKER_BY_USER, "nobody-of-this-name");
 	refused(BROKER_BY_USER, "99999999999");
 }
@@ -88,6 +99,7 @@ static void test_names(void **state)
 		{ BROKER_BY_EXE, "/usr/bin/redis", "redis" },  { BROKER_BY_EXE, "/usr/bin/*", "" },
 		{ BROKER_BY_UNIT, "web.service", "web" },      { BROKER_BY_UNIT, "web", "web" },
 		{ BROKER_BY_CGROUP, "/a/b.slice/", "b.slice" }, { BROKER_BY_USER, "root", "root" },
+		{ BROKER_BY_CONTAINER, "0123abcd", "0123abcd" }, { BROKER_BY_CONTAINER, "docker://" ID, "0123456789ab" },
 		{ BROKER_BY_ALL, "", "" },
 	};
 	struct descriptions d = { 0 };
@@ -112,7 +124,7 @@ static void test_names(void **state)
 	while (d.n < BROKER_MAX_DESCRIPTIONS)
 		assert_int_equal(describe_add(&d, BROKER_BY_ALL, "", error), 0);
 	assert_int_equal(describe_add(&d, BROKER_BY_ALL, "", error), -EINVAL);
-	assert_true(describe_matches(&d, &server) >> 63);
+	assert_true(describe_matches(&d, &server, cgroups) >> 63);
 }
 
 static void test_units_and_containers(void **state)
@@ -124,6 +136,8 @@ static void test_units_and_containers(void **state)
 		{ "/system.slice/web.service", "web.service", "", "" },
 		{ "/system.slice/web.service/sub/group", "web.service", "", "" },
 		{ "/user.slice/user-1000.slice/user@1000.service/app.slice/mine.service", "mine.service", "", "" },
+		{ "/user.slice/user-1000.slice/user@1000.service/app.slice/app-org.editor@abc.scope", "user@1000.service", "", "" },
+		{ "/user.slice/user-1000.slice/user@1000.service/init.scope", "user@1000.service", "", "" },
 		{ "/user.slice/user-1000.slice/session-2.scope", "", "", "" },
 		{ "/system.slice/.service", "", "", "" },
 		{ "/system.slice/we<b>.service", "", "", "" },
@@ -138,6 +152,45 @@ static void test_units_and_containers(void **state)
 		  "01234567-89ab-cdef-0123-456789abcdef" },
 		{ "/kubepods/pod0123456789abcdef0123456789abcdef/crio-" ID, "", ID, "0123456789abcdef0123456789abcdef" },
 		{ "/podman/pods/pod/kubepods", "", "", "" },
+		/* docker with its systemd driver, and what systemd in a container makes there */
+		{ "/system.slice/docker-" ID ".scope/init.scope", "", ID, "" },
+		{ "/machine.slice/libpod-" ID ".scope/container/system.slice/web.service", "web.service", ID, "" },
+		/* in one another: the inner one */
+		{ "/docker/" OUTER "/docker/" ID, "", ID, "" },
+		{ "/system.slice/docker-" OUTER ".scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/"
+		  "kubelet-kubepods-besteffort-pod01234567_89ab_cdef_0123_456789abcdef.slice/cri-containerd-" ID ".scope", "", ID,
+		  "01234567-89ab-cdef-0123-456789abcdef" },
+		/* an engine's own service is not what the container is */
+		{ "/system.slice/docker.service/docker/" ID, "", ID, "" },
+		{ "/system.slice/containerd.service/kubepods-burstable-pod01234567_89ab_cdef_0123_456789abcdef.slice:cri-containerd:" ID,
+		  "", ID, "01234567-89ab-cdef-0123-456789abcdef" },
+		{ "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" ID ".scope/container", "", ID, "" },
+		{ "/user.slice/user-1000.slice/user@1000.service/user.slice/user-libpod_pod_" OUTER ".slice/libpod-" ID ".scope", "", ID,
+		  "" },
+		{ "/system.slice/containerd.service", "containerd.service", "", "" },
+		/* a service that is one (podman's quadlets) */
+		{ "/system.slice/web.service/libpod-payload-" ID, "web.service", ID, "" },
+		{ "/system.slice/web.service/runtime", "web.service", "", "" },
+		/* static pods; cri-o; podman kube play; containerd's own names, which are none of ours to know */
+		{ "/kubepods/burstable/pod0123456789abcdef0123456789abcdef/" ID, "", ID, "0123456789abcdef0123456789abcdef" },
+		{ "/kubepods.slice/kubepods-pod01234567_89ab_cdef_0123_456789abcdef.slice/crio-" ID ".scope/container", "", ID,
+		  "01234567-89ab-cdef-0123-456789abcdef" },
+		{ "/kubepods.slice/kubepods-pod01234567_89ab_cdef_0123_456789abcdef.slice/crio-conmon-" ID ".scope", "", "",
+		  "01234567-89ab-cdef-0123-456789abcdef" },
+		{ "/libpod_parent/libpod-" ID, "", ID, "" },
+		{ "/libpod_parent/conmon", "", "", "" },
+		{ "/machine.slice/machine-libpod_pod_" OUTER ".slice/libpod-" ID ".scope", "", ID, "" },
+		{ "/default/web", "", "", "" },
+		{ "/system.slice/nerdctl-" ID ".scope", "", ID, "" },
+		{ "/ecs/0123456789abcdef0123456789abcdef/" ID, "", ID, "" },
+		/* machines without ids */
+		{ "/lxc.payload.web/system.slice/cron.service", "cron.service", "", "" },
+		{ "/lxc/web", "", "", "" },
+		{ "/machine.slice/machine-web.scope/payload/system.slice/cron.service", "cron.service", "", "" },
+		{ "/system.slice/systemd-nspawn@web.service/payload/init.scope", "systemd-nspawn@web.service", "", "" },
+		/* seen from a cgroup namespace whose root is elsewhere */
+		{ "/../../system.slice/web.service", "web.service", "", "" },
+		{ "/../cri-containerd-" ID ".scope", "", ID, "" },
 	};
 
 	for (unsigned i = 0; i < sizeof(claims) / sizeof(*claims); i++) {
@@ -160,6 +213,9 @@ static void test_which_cgroup(void **state)
 		{ "12:cpu:/x\n1:name=systemd:/s\n0::/\n", "/s" },
 		{ "12:cpu:/x\n1:name=systemd:/s\n0::/u\n", "/u" },
 		{ "12:cpu:/x\n", "/x" },
+		{ "12:cpu:/x\n1:name=systemd:/\n0::/\n", "/x" }, /* no systemd, a hierarchy for it all the same */
+		{ "1:name=systemd:/\n0::/\n", "/" },
+		{ "3:a:b:/x\n", "b:/x" },
 		{ "nonsense\n::\n:\n", "" },
 		{ "0::/no end", "/no end" },
 	};
@@ -173,17 +229,92 @@ static void test_which_cgroup(void **state)
 	assert_string_equal(path, "/0123456789abcd");
 }
 
+static void test_which_of_several(void **state)
+{
+	/* docker of 2020 on a mixed machine: its processes stay where their engine is in the one hierarchy */
+	static const char mixed[] = "11:pids:/docker/" ID "\n2:cpu,cpuacct:/docker/" ID "\n1:name=systemd:/docker/" ID "\n"
+				    "0::/system.slice/containerd.service\n";
+	struct broker_known k = { 0 };
+
+	procfs_choose_cgroup(mixed, k.cgroup, sizeof(k.cgroup));
+	assert_string_equal(k.cgroup, "/docker/" ID);
+	procfs_cgroup(k.cgroup, &k);
+	assert_string_equal(k.container, ID);
+	assert_string_equal(k.unit, "");
+	assert_true(procfs_in_cgroup(mixed, "/docker", 7));
+	assert_true(procfs_in_cgroup(mixed, "/system.slice", 13));
+	assert_true(procfs_in_cgroup(mixed, "/", 1));
+	assert_false(procfs_in_cgroup(mixed, "/dock", 5));
+	assert_false(procfs_in_cgroup("", "/", 1));
+	assert_true(procfs_in_container(mixed, "0123"));
+	assert_false(procfs_in_container(mixed, "123"));
+	assert_false(procfs_in_container("0::/machine.slice/libpod-conmon-" ID ".scope\n", "0123"));
+}
+
+static void from_root(const char *text, const char *root, const char *expected)
+{
+	char copy[256];
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	procfs_from_root(copy, root);
+	assert_string_equal(copy, expected);
+}
+
+static void test_from_the_root(void **state)
+{
+	from_root("0::/a/b\n", "0::/\n", "0::/a/b\n");
+	from_root("0::/a/b\n", "", "0::/a/b\n");
+	from_root("0::/../../a.slice/b\n", "0::/../..\n", "0::/a.slice/b\n");
+	from_root("0::/../..\n", "0::/../..\n", "0::/\n");
+	from_root("0::/../sibling\n", "0::/../..\n", "0::/../sibling\n"); /* who knows what ours is called */
+	from_root("0::/\n", "0::/../..\n", "0::/\n");
+	from_root("0::/../..x\n", "0::/..\n", "0::/..x\n");
+	from_root("0::/..x\n", "0::/..\n", "0::/..x\n");
+	/* each hierarchy has its own */
+	from_root("4:memory:/../../x\n1:cpu:/x\n0::/../y", "4:memory:/../..\n1:cpu:/\n0::/..\n", "4:memory:/x\n1:cpu:/x\n0::/y");
+	from_root("nonsense\n::\n:\n0::/../a\n", "nonsense\n0::/..\n", "::\n0::/a\n");
+}
+
+static void key(const char *what, bool several, const char *expected)
+{
+	struct description d = { .kind = BROKER_BY_CGROUP, .what = what };
+
+	describe_cgroup(&d, several);
+	assert_int_equal(d.n_key, strlen(expected));
+	assert_memory_equal(d.key, expected, d.n_key);
+}
+
+static void test_paths_of_cgroups(void **state)
+{
+	key("/a/b/", false, "/a/b");
+	key("/", false, "/");
+	key("///", false, "/");
+	key("/sys/fs/cgroup/a", false, "/a");
+	key("/sys/fs/cgroup/", false, "/");
+	key("/sys/fs/cgroup/memory/a", false, "/memory/a");
+	key("/sys/fs/cgroup/memory/a", true, "/a");
+	key("/sys/fs/cgroup/memory", true, "/");
+	key("/sys/fs/cgroup/memory/", true, "/");
+	key("/sys/fs/cgroup/unified/a/", true, "/a");
+	key("/sys/fs/cgroup/cpu,cpuacct/docker/1", true, "/docker/1");
+	key("/sys/fs/cgroup/system.slice/a", true, "/system.slice/a");
+	key("/sys/fs/cgroup/cpu,,x/a", true, "/cpu,,x/a");
+	key("/memory/a", true, "/memory/a");
+}
+
 static void test_a_process_of_ours(void **state)
 {
+	static char text[PROCFS_MAX_CGROUPS];
 	struct broker_known k;
 
-	assert_int_equal(procfs_read(getpid(), &k), PROCFS_OK);
+	assert_int_equal(procfs_read(getpid(), &k, text), PROCFS_OK);
+	assert_true(!*text || procfs_in_cgroup(text, k.cgroup, strlen(k.cgroup)));
 	assert_int_equal(k.pid, getpid());
 	assert_int_equal(k.parent, getppid());
 	assert_int_equal(k.uid, getuid());
 	assert_true(!strncmp(k.comm, "test-describe", 15) && strstr(k.exe, "/test-describe") && k.start);
-	assert_int_equal(procfs_read(-1, &k), PROCFS_NONE);
-	assert_int_equal(procfs_read(2, &k), PROCFS_NONE); /* the kernel's, or nobody */
+	assert_int_equal(procfs_read(-1, &k, NULL), PROCFS_NONE);
+	assert_int_equal(procfs_read(2, &k, text), PROCFS_NONE); /* the kernel's, or nobody */
 }
 
 int main(void)
@@ -194,6 +325,9 @@ int main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_units_and_containers),
 		cmocka_unit_test(test_which_cgroup),
+		cmocka_unit_test(test_which_of_several),
+		cmocka_unit_test(test_from_the_root),
+		cmocka_unit_test(test_paths_of_cgroups),
 		cmocka_unit_test(test_a_process_of_ours),
 	};
 

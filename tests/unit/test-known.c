@@ -95,6 +95,22 @@ static void test_names(void **state)
 	assert_string_equal(p[0].service, "other");
 }
 
+static void test_containers(void **state)
+{
+	struct known *k = *state;
+	struct broker_known in = { .id = 1, .pid = 10, .matches = 2, .comm = "redis", .container = "0123456789abcdef0123" };
+	struct known_process p;
+
+	hear(k, BROKER_NEWS_KNOWN, &in, sizeof(in));
+	assert_true(known_find(k, 10, &p));
+	assert_string_equal(p.service, "0123456789ab");
+	assert_int_equal(known_named(k, p.service, &p, 1), 1);
+	assert_int_equal(known_named(k, "0123456789abcdef", &p, 1), 1);
+	assert_int_equal(known_named(k, "0123456789a", &p, 1), 0); /* too short to be one */
+	assert_int_equal(known_named(k, "0123456789abd", &p, 1), 0);
+	assert_int_equal(known_named(k, "redis", &p, 1), 1);
+}
+
 static void test_strangers_words(void **state)
 {
 	struct known *k = *state;
@@ -150,7 +166,7 @@ static void test_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_come_change_and_go), TEST(test_names), TEST(test_strangers_words), TEST(test_nonsense),
+		TEST(test_come_change_and_go), TEST(test_names), TEST(test_containers), TEST(test_strangers_words), TEST(test_nonsense),
 		TEST(test_bounded),
 	};
 

@@ -363,7 +363,7 @@ static void test_what_a_process_takes(void **state)
 	struct broker_known k = { 0 };
 	struct broker_stat s;
 
-	assert_int_equal(procfs_read(getpid(), &k), PROCFS_OK);
+	assert_int_equal(procfs_read(getpid(), &k, NULL), PROCFS_OK);
 	k.pid = getpid();
 	usage_stat(&k, &s);
 	assert_true(s.n_threads >= 1);
