@@ -90,7 +90,7 @@ static void handle(void *context, const struct http_request *q, struct http_resp
 		ret->status = 405;
 		ret->allow = "GET, HEAD";
 		bytes_puts(&ret->body, "Method Not Allowed\n");
-	} else if (!strcmp(q->path, "/wait")) {
+	} else if (!strcmp(q->path, "/wait") || !strcmp(q->raw_query, "wait")) {
 		wait_long(w, q, ret);
 	} else if (!strcmp(q->path, "/debug/pprof/binary")) {
 		ret->kind = HTTP_BINARY;
@@ -427,6 +427,19 @@ static void test_large_bodies_are_refused(void **state)
 	hear_body(chunked, "/post  65536");
 }
 
+static void await_waiting(struct world *w, unsigned n)
+{
+	unsigned now = n + 1;
+
+	for (int i = 0; i < SOON_S * 1000 && now != n; i++) {
+		usleep(1000);
+		pthread_mutex_lock(&w->lock);
+		now = w->n_waiting;
+		pthread_mutex_unlock(&w->lock);
+	}
+	assert_int_equal(now, n);
+}
+
 /* Until it is so; the thread that reads a connection may come late. */
 static void ask_until(const struct world *w, const char *text, unsigned status)
 {
@@ -440,25 +453,22 @@ static void ask_until(const struct world *w, const char *text, unsigned status)
 
 static void test_all_bodies_together_are_bounded(void **state)
 {
-	static char bytes[60001], small[20000], smaller[20000];
+	static char bytes[60001], large[20000], small[20000];
 	int fds[2] = { dial(*state, AF_INET), dial(*state, AF_INET) };
 
 	memset(bytes, 'x', sizeof(bytes) - 1);
-	snprintf(small, sizeof(small), "%s%0*d", POST("/post", "15000"), 15000, 0);
-	snprintf(smaller, sizeof(smaller), "%s%0*d", POST("/post", "10000"), 10000, 0);
-	ask_until(*state, small, 200);
+	snprintf(large, sizeof(large), "%s%0*d", POST("/post", "15000"), 15000, 0);
+	snprintf(small, sizeof(small), "%s%0*d", POST("/post", "10000"), 10000, 0);
 	for (int i = 0; i < 2; i++) {
-		say(fds[i], POST("/post", "60001"));
+		say(fds[i], POST("/post?wait", "60000"));
 		say(fds[i], bytes);
 	}
-	ask_until(*state, small, 503);
-	ask_until(*state, smaller, 200); /* there is room for that, and for the rest of theirs */
-	for (int i = 0; i < 2; i++) {
-		say(fds[i], "x");
-		assert_int_equal(hear(fds[i], false).status, 200); /* who was first has his answer */
+	await_waiting(*state, 2);
+	assert_int_equal(ask(*state, large).status, 503);
+	ask_until(*state, small, 200); /* there is room for that, once the other one has gone */
+	for (int i = 0; i < 2; i++)
 		close(fds[i]);
-	}
-	ask_until(*state, small, 200);
+	ask_until(*state, large, 200);
 }
 
 static void test_large_heads_are_refused(void **state)
@@ -602,19 +612,6 @@ static void test_users_of_the_unix_socket(void **state)
 	r = hear(other, false);
 	assert_int_equal(r.status, 403);
 	assert_string_equal(r.body, "user 65534 may not use this socket\n");
-}
-
-static void await_waiting(struct world *w, unsigned n)
-{
-	unsigned now = n + 1;
-
-	for (int i = 0; i < SOON_S * 1000 && now != n; i++) {
-		usleep(1000);
-		pthread_mutex_lock(&w->lock);
-		now = w->n_waiting;
-		pthread_mutex_unlock(&w->lock);
-	}
-	assert_int_equal(now, n);
 }
 
 /* How long it took until the handler knew. */
