@@ -244,7 +244,7 @@ def perf_map_inside(engine):
     d.stop()
 
 
-@all_four
+@every
 def static_and_musl(engine):
     c, m = engine.run("/rungs-static", "600"), engine.run("/heap-musl-static", "600", kind=Teller)
     m.say()
