@@ -86,7 +86,7 @@ enum pp_collector { PP_CPU = 1, PP_HEAP, PP_GROWTH, PP_WAIT, PP_RELEASE, PP_CREA
 
 enum pp_rule_kind {
 	PP_RULE_GAP,	  /* no row: only a frame pointer can help */
-	PP_RULE_OUTERMOST, /* return address undefined */
+	PP_RULE_OUTERMOST, /* return address undefined; aux 1: nor is this one, it is exact */
 	PP_RULE_SP,	  /* CFA = sp + cfa_offset */
 	PP_RULE_FP,	  /* CFA = fp + cfa_offset */
 	PP_RULE_PLT,	  /* CFA = sp + 8, or + 16 past the first `aux` bytes of 16 */

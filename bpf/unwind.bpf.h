@@ -410,8 +410,10 @@ PP_GLOBAL int pp_step_rule(struct pp_walk *w, u32 rule)
 		return 1;
 	if (q->kind == PP_RULE_GAP)
 		return pp_step_frame_pointer(w, PP_END_GAP);
-	if (q->kind == PP_RULE_OUTERMOST)
+	if (q->kind == PP_RULE_OUTERMOST) {
+		w->frame += w->adjust & q->aux; /* nothing called that either */
 		return pp_stop(w, PP_END_OUTERMOST);
+	}
 	if (q->kind == PP_RULE_SIGNAL) {
 		w->frame += w->adjust; /* nothing called the trampoline: its pc is exact */
 		if (PP_LINK_REGISTER && w->no_sp) { /* the kernel has put a record of the interrupted code there */

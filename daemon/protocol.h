@@ -363,7 +363,7 @@ struct broker_more {
 	uint64_t from; /* the other stack begins where the word here, on its signal stack, says */
 };
 #define BROKER_FIRST_STACK 2048
-#define BROKER_MAX_STACK (1u << 20)
+#define BROKER_MAX_STACK (3u << 20) /* Ruby keeps 1 MiB and more of its own in one frame */
 #define BROKER_MAX_MORE (8u << 20) /* bytes in one question */
 #define BROKER_MAX_QUESTIONS 1024  /* threads in it */
 #define BROKER_MAX_THREADS 65536

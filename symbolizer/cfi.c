@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "symbolizer/cfi_known.h"
 #include "symbolizer/cfi_program.h"
 #include "symbolizer/cfi_stubs.h"
 #include "symbolizer/flow.h"
@@ -15,7 +16,7 @@
 #define MAX_PADDING 16
 /* What an entry point without an FDE is given: it calls and never returns. */
 #define ENTRY_SIZE 64
-/* Gaps are searched for signal trampolines (musl's has no FDE), up to this much code in all. */
+/* Gaps are searched for code that is known (musl's signal trampoline has no FDE), up to this much in all. */
 #define MAX_SEARCH (1u << 20)
 
 struct fde {
@@ -31,6 +32,7 @@ struct builder {
 	VEC(struct fde) fdes;
 	const struct cfi_cie *cie; /* of the FDE that runs */
 	uint64_t from;		   /* rows below this address are already told */
+	const struct elf_file *contexts; /* the file, if it has makecontext */
 	uint32_t gap;		   /* rule */
 	size_t n_followed;	   /* rows that were made of code */
 };
@@ -284,11 +286,26 @@ static int by_start(const void *a, const void *b)
 	return x->program < y->program ? -1 : x->program > y->program;
 }
 
-static int emit_fdes(struct builder *b)
+/* A function of makecontext's has no call in front of what it returns to: the look-up, a byte before, finds the room
+ * between two functions. */
+static int emit_context_end(struct builder *b, const struct fde *f)
+{
+	static const struct unwind_rule end = { .kind = UNWIND_OUTERMOST, .aux = 1 };
+	uint32_t rule;
+	int r;
+
+	if (!b->contexts || f->start <= b->from || !cfi_is_context_end(b->contexts, f->start))
+		return 0;
+	r = intern(b->out, &end, &rule);
+	return r < 0 ? r : push(b->out, f->start - 1, rule);
+}
+
+static int emit_fdes(struct builder *b, struct elf_file *file)
 {
 	struct cfi *out = b->out;
 	int r = push(out, out->low, b->gap);
 
+	b->contexts = cfi_has_contexts(file) ? file : NULL;
 	b->from = out->low;
 	for (size_t i = 0; i < b->fdes.n && r >= 0; i++) {
 		const struct fde *f = &b->fdes.data[i];
@@ -302,6 +319,9 @@ static int emit_fdes(struct builder *b)
 			if (r < 0)
 				break;
 		}
+		r = emit_context_end(b, f);
+		if (r < 0)
+			break;
 		b->cie = &b->cies.data[f->cie];
 		if (f->start > b->from)
 			b->from = f->start;
@@ -375,53 +395,25 @@ static int on_stub(void *context, uint64_t start, uint64_t end, const struct unw
 	return fill_gap(context, start, end, q);
 }
 
-/* Where a piece of code begins in [start, end); false: nowhere. */
-static bool find_code(const struct elf_file *f, uint64_t start, uint64_t end, const uint8_t *code,
-		      size_t n, uint64_t *ret)
+/* What its bytes tell, up to MAX_SEARCH of all gaps. */
+static int fill_known(struct builder *b, const struct elf_file *f)
 {
-	uint8_t buffer[4096];
-
-	while (end - start >= n) {
-		size_t want = end - start < sizeof(buffer) ? end - start : sizeof(buffer);
-		size_t got = elf_file_read(f, start, buffer, want);
-		const uint8_t *at = got < n ? NULL : memmem(buffer, got, code, n);
-
-		if (at) {
-			*ret = start + (uint64_t)(at - buffer);
-			return true;
-		}
-		if (got < want)
-			return false;
-		start += got - (n - 1);
-	}
-	return false;
-}
-
-/* mov $15, %rax; syscall, and arm64's mov x8, #139; svc #0: the return from a signal handler. A caller's look-up is one
- * byte before it. */
-static int fill_trampolines(struct builder *b, struct elf_file *f)
-{
-	static const uint8_t x86_64[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
-	static const uint8_t arm64[] = { 0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4 };
-	const uint8_t *code = f->machine == EM_AARCH64 ? arm64 : x86_64;
-	size_t n_code = f->machine == EM_AARCH64 ? sizeof(arm64) : sizeof(x86_64);
-	static const struct unwind_rule signal = { .kind = UNWIND_SIGNAL };
 	const struct cfi *c = b->out;
 	uint32_t left = MAX_SEARCH;
+	int r = 0;
 
-	for (size_t i = 0; i < c->rows.n; i++) {
-		uint64_t start = c->low + c->rows.data[i].offset, at;
+	for (size_t i = 0; i < c->rows.n && r == 0; i++) {
+		uint64_t start = c->low + c->rows.data[i].offset;
 		uint64_t end = i + 1 < c->rows.n ? c->low + c->rows.data[i + 1].offset : c->high;
+		bool found;
 
 		if (c->rows.data[i].rule != b->gap || end - start > left)
 			continue;
 		left -= (uint32_t)(end - start);
-		if (!find_code(f, start, end, code, n_code, &at))
-			continue;
-		b->n_followed += f->machine == EM_AARCH64; /* the vDSO has no FDE at all */
-		return fill_gap(b, at - (at > start), at + n_code, &signal);
+		r = cfi_known(f, start, end, on_stub, b, &found);
+		b->n_followed += found && f->machine == EM_AARCH64; /* the vDSO has no FDE at all */
 	}
-	return 0;
+	return r;
 }
 
 static bool in_gap(void *context, uint64_t start)
@@ -544,11 +536,11 @@ static int build(struct builder *b, struct elf_file *f, bool follow)
 		return -ENODATA;
 	if (b->fdes.n)
 		qsort(b->fdes.data, b->fdes.n, sizeof(struct fde), by_start);
-	r = emit_fdes(b);
+	r = emit_fdes(b, f);
 	if (!r)
 		r = cfi_stubs(f, on_stub, b);
 	if (!r)
-		r = fill_trampolines(b, f);
+		r = fill_known(b, f);
 	if (!r && follow)
 		r = leaves_find(f, in_gap, on_leaf, b);
 	if (!r && follow)

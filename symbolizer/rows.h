@@ -11,7 +11,7 @@
 
 enum unwind_kind {
 	UNWIND_GAP,	    /* no row covers this code */
-	UNWIND_OUTERMOST,   /* nothing called this function */
+	UNWIND_OUTERMOST,   /* nothing called this function; aux 1: and its pc is exact, no return address of a call */
 	UNWIND_SP,	    /* CFA = sp + cfa_offset */
 	UNWIND_FP,	    /* CFA = fp + cfa_offset */
 	UNWIND_PLT,	    /* CFA = sp + 8; + 16 where (pc & 15) >= aux */

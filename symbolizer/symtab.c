@@ -7,6 +7,7 @@
 
 #define MAX_TABLE (256u << 20)	 /* bytes */
 #define MAX_STRINGS (512u << 20) /* bytes */
+#define MAX_IN_FRONT 16		 /* bytes */
 
 struct candidate {
 	uint32_t start; /* from the lowest text address */
@@ -255,6 +256,13 @@ static size_t drop_losers(struct candidate *c, size_t n)
 	return out;
 }
 
+/* crtbegin.o's last function has no size and stands in front of the program's own: what has no symbol there (GHC's
+ * local functions, assembler) is not it. It is a jump. */
+static bool is_in_front(const struct builder *b, const struct candidate *c)
+{
+	return is_unsized(c) && !strcmp((const char *)b->strings.data + c->name, "frame_dummy");
+}
+
 static int finish(struct builder *b, struct symtab *s)
 {
 	struct candidate *c = b->found.data;
@@ -273,6 +281,8 @@ static int finish(struct builder *b, struct symtab *s)
 		if (is_unsized(&c[i]) && i + 1 < n &&
 		    (!c[i].size || c[i].size > c[i + 1].start - c[i].start))
 			c[i].size = c[i + 1].start - c[i].start;
+		if (is_in_front(b, &c[i]) && c[i].size > MAX_IN_FRONT)
+			c[i].size = MAX_IN_FRONT;
 		s->symbols.data[s->symbols.n++] =
 			(struct symtab_symbol){ c[i].start, (uint32_t)c[i].size, c[i].name };
 		ranges.data[ranges.n++] =

@@ -19,7 +19,7 @@
 #include "daemon/broker/left.h"
 
 #define PAGE 4096
-#define MAX_VECTORS 260 /* pages of a piece */
+#define MAX_VECTORS 772 /* pages of a piece */
 #define MAX_STUCK 3
 #define LOOK_MS 50
 #define STUCK_LOOKS 10 /* one after the other, at which it waits at the same piece */

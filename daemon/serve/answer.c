@@ -335,6 +335,8 @@ static void wait_answer(const struct asking *s, const struct profile *p, int64_t
 		r = s->cursor ? wait_since(s, capture, &before, &after) : wait_read(c, s->target, &after);
 	if (r == 0)
 		label_refresh(c, s->target);
+	if (r == 0 && seconds)
+		capture->began_ns = began;
 	if (r == 0)
 		r = wait_capture(c, s->target, seconds || s->cursor ? &before : NULL, &after, objects, capture, &n);
 	if (r < 0) {

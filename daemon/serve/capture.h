@@ -42,6 +42,7 @@ struct capture {
 	const struct profile *profile;
 	int64_t time_ns;     /* since 1970, of the start */
 	int64_t duration_ns; /* measured; 0: a snapshot */
+	int64_t began_ns;    /* monotonic, of the window; 0: none */
 	int64_t period;
 	bool delta;
 	VEC(uint64_t) words;

@@ -344,6 +344,7 @@ static int read_waits(struct session *s, const struct reading *from, struct capt
 	_cleanup_(wait_reading_deinit) struct wait_reading now = { 0 };
 	int r = wait_read(s->core, s->target, &now);
 
+	to->began_ns = from->began_ns;
 	return r < 0 ? r : wait_add_wall(s->core, s->target, &from->waits, &now, to->period, to);
 }
 

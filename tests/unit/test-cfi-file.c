@@ -514,6 +514,27 @@ static void test_trampoline_bytes_inside_a_function_are_its_own(void **state)
 	KIND(x, 16, UNWIND_SP);
 }
 
+/* make_fcontext of Boost.Context: push rbp; jmp rbx; what the function returns to: xor rdi, rdi; call; hlt */
+static void test_where_a_fiber_begins(void **state)
+{
+	static const uint8_t plain[] = { 0x55, 0xff, 0xe3, 0x48, 0x31, 0xff, 0xe8, 0, 0, 0, 0, 0xf4 };
+	static const uint8_t endbr64[] = { 0x55, 0xff, 0xe3, 0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x31, 0xff, 0xe8, 0, 0, 0, 0 };
+	struct fixture *x = *state;
+	size_t cie = image_cie(&x->m.eh_frame, &(struct image_cie){ 0 });
+
+	memcpy(x->m.text + 0x200, plain, sizeof(plain));
+	memcpy(x->m.text + 0x300, endbr64, sizeof(endbr64));
+	fde(x, cie, 0, 64, NULL, 0);
+	fde(x, cie, 0x280, 64, NULL, 0);
+	build(x);
+	KIND(x, 0x201, UNWIND_GAP);
+	IS(x, 0x202, .kind = UNWIND_OUTERMOST, .aux = 1); /* the look-up is one byte before */
+	IS(x, 0x206, .kind = UNWIND_OUTERMOST, .aux = 1);
+	KIND(x, 0x207, UNWIND_GAP);
+	IS(x, 0x302, .kind = UNWIND_OUTERMOST, .aux = 1);
+	KIND(x, 0x30b, UNWIND_GAP);
+}
+
 static void test_stripped_section_headers(void **state)
 {
 	struct fixture *x = *state;
@@ -698,6 +719,7 @@ int main(void)
 		TEST(test_signal_trampoline_without_fde),
 		TEST(test_signal_trampoline_at_the_edges_of_its_gap),
 		TEST(test_trampoline_bytes_inside_a_function_are_its_own),
+		TEST(test_where_a_fiber_begins),
 		TEST(test_stripped_section_headers),
 		TEST(test_stripped_and_without_header_has_no_rows),
 		TEST(test_no_fde_at_all),

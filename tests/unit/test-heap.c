@@ -280,6 +280,13 @@ static void test_comments_of_what_is_missing(void **state)
 	assert_true(says(w, "of 7 samples the pointer cannot be known"));
 	assert_true(says(w, "8 live samples found no room, 9 calls"));
 	assert_true(says(w, "cost: 640 probe hits of some 1.00 us"));
+	assert_false(says(w, "no call of these functions was seen"));
+	state_of->n_hits = 0;
+	capture(w, (struct heap_question){ 0 });
+	assert_false(says(w, "no call of these functions was seen")); /* nobody looked */
+	w->t->heap.level = HEAP_ALL;
+	capture(w, (struct heap_question){ 0 });
+	assert_true(says(w, "no call of these functions was seen"));
 }
 
 static void test_comments_of_frees_that_went_unseen(void **state)

@@ -187,6 +187,21 @@ static void test_a_symbol_without_size_reaches_to_the_next_or_the_end(void **sta
 	close_fixture(&x);
 }
 
+static void test_the_last_of_crtbegin_names_no_code_of_the_program(void **state)
+{
+	static const struct symbol symbols[] = {
+		FUNCTION("frame_dummy", 0x1100, 0, STB_LOCAL),
+		FUNCTION("next", 0x1200, 0x10, STB_GLOBAL),
+	};
+	struct fixture x;
+
+	OPEN(&x, symbols);
+	expect(&x, 0x1108, "frame_dummy");
+	expect(&x, 0x1110, NULL);
+	expect(&x, 0x1200, "next");
+	close_fixture(&x);
+}
+
 static void test_the_best_of_equal_addresses(void **state)
 {
 	static const struct symbol symbols[] = {
@@ -365,6 +380,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_address_of_a_function_and_no_other),
 		cmocka_unit_test(test_a_symbol_without_size_reaches_to_the_next_or_the_end),
+		cmocka_unit_test(test_the_last_of_crtbegin_names_no_code_of_the_program),
 		cmocka_unit_test(test_the_best_of_equal_addresses),
 		cmocka_unit_test(test_labels_name_only_what_no_function_does),
 		cmocka_unit_test(test_names_that_are_none),

@@ -162,6 +162,9 @@ static void say_level(const struct core *c, const struct target *t, struct captu
 	capture_comment(to, "cost: %llu probe hits of some %.2f us%s; with their samples %.1f ms in all",
 			(unsigned long long)c->heap.states[t->index].n_hits, hit_ns / 1000,
 			n_others ? shared : "", (double)c->heap.states[t->index].spent_ns / 1e6);
+	if (!c->heap.states[t->index].n_hits && h->level != HEAP_OFF && covered >= 1)
+		capture_comment(to, "no call of these functions was seen; what a program takes from memory that it maps itself (the "
+				"heaps of Go, Java, PHP and the like) is not in here: growth shows who touches it first");
 	if (h->n_changes)
 		capture_comment(to, "limit: what is probed was changed %u times to stay within "
 				"--max-overhead", h->n_changes);

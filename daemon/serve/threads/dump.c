@@ -126,7 +126,13 @@ static int sort(struct raw *raw)
 /* In steps, so that few questions do. */
 static uint32_t step(uint32_t n)
 {
-	return !n ? 0 : n <= 16 * 1024 ? 16 * 1024 : n <= 128 * 1024 ? 128 * 1024 : BROKER_MAX_STACK;
+	static const uint32_t steps[] = { 0, 16 * 1024, 128 * 1024, 1u << 20 };
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+		if (n <= steps[i])
+			return steps[i];
+	n = (n + 256 * 1024 - 1) & ~(256u * 1024 - 1);
+	return n < BROKER_MAX_STACK ? n : BROKER_MAX_STACK;
 }
 
 /* What the walk of it would have needed; what there is already is read again with it, as of the same moment. */

@@ -27,7 +27,7 @@ struct walk_more {
 	uint64_t from;
 };
 
-#define WALK_MAX_STACK (1u << 20) /* bytes above a stack pointer that are looked at */
+#define WALK_MAX_STACK (3u << 20) /* bytes above a stack pointer that are looked at */
 
 /* Frames, innermost first, with the marker of a walk that did not come to the end; how many. The scan lock
  * is held. */

@@ -12,6 +12,9 @@
 #include "daemon/serve/session.h"
 #include "daemon/serve/wait/wait.h"
 
+/* A window that begins so long before waits are counted is told of. */
+#define LATE_NS (NS_PER_S / 10)
+
 /* A row that has something to say, before names tell what it is. */
 struct waiting {
 	uint32_t item;
@@ -266,6 +269,7 @@ static void say_losses(const struct core *c, const struct target *t, const struc
 static void say(struct core *c, const struct target *t, const struct rows *rows, size_t n_open,
 		struct capture *to)
 {
+	int64_t since_ns;
 	struct pace p;
 
 	pthread_mutex_lock(&c->lock);
@@ -278,10 +282,14 @@ static void say(struct core *c, const struct target *t, const struct rows *rows,
 		return;
 	}
 	p = pace_of(c, t);
+	since_ns = lease_since(t, c->waits.armed_ns);
 	capture_comment(to, "%s of process %d (%s): since %.0f s; %lld waits or releases, of which %lld have "
 			"stacks beyond %d frames and %lld broken ones; %zu waits are not over", to->profile->name,
-			t->pid, t->comm, (double)(monotonic_ns() - lease_since(t, c->waits.armed_ns)) / 1e9, (long long)rows->n,
+			t->pid, t->comm, (double)(monotonic_ns() - since_ns) / 1e9, (long long)rows->n,
 			(long long)rows->n_truncated, PP_WAIT_FRAMES, (long long)rows->n_broken, n_open);
+	if (to->began_ns && since_ns - to->began_ns > LATE_NS)
+		capture_comment(to, "the window began %.1f s before waits were counted: those of that time are not in it",
+				(double)(since_ns - to->began_ns) / 1e9);
 	capture_comment(to, "waits: %llu of %llu looked at, of late one of %u; %.3f s of CPU time spent on it, "
 			"at most %.1f us at once",
 			(unsigned long long)p.n_taken, (unsigned long long)p.n_seen, 1u << p.shift,
