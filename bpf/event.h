@@ -302,4 +302,6 @@ struct pp_config {
 	__u32 n_counts;
 	__u32 n_pool_chunks; /* of one half */
 	__u64 heap_rate;     /* bytes between two sampled allocations, on average */
+	__u64 page;	     /* bytes of one */
+	__u64 address_mask;  /* the bits that an address of a program's may have; 0: 48 of them */
 };

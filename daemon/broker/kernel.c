@@ -13,7 +13,9 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
+#include "base/address.h"
 #include "base/vec.h"
 #include "bpf/heap.h"
 #include "bpf/identity.h"
@@ -70,6 +72,8 @@ static int configure(struct kernel *k, struct kernel_clock clock)
 
 	k->clock_period_ns = NS_PER_S / (clock.clock_hz ? clock.clock_hz : clock_rate(clock.hz));
 	c->heap_rate = PP_HEAP_RATE;
+	c->page = (uint64_t)sysconf(_SC_PAGESIZE);
+	c->address_mask = address_mask();
 	keep = (k->clock_period_ns << 32) / (NS_PER_S / clock.hz);
 	c->keep = keep > UINT32_MAX ? UINT32_MAX : (uint32_t)keep;
 	if (n_cpus < 4)
