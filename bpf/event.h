@@ -257,6 +257,7 @@ enum pp_statistic {
 	PP_STAT_DUPLICATE,    /* a row that another CPU was just writing: stored twice */
 	PP_STAT_LABELS_FULL,  /* no room for a set of labels: counted without */
 	PP_STAT_LABEL_IDS,    /* a set left out its trace and span, to leave room for others */
+	PP_STAT_CLOCK_NS,     /* ns that the clock of a CPU stood still, or may have */
 	PP_N_STATISTICS,
 };
 
