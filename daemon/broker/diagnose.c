@@ -134,7 +134,7 @@ void diagnose_perf(int err, char *to, size_t n)
 			 "(sysctl kernel.perf_event_paranoid=2) or grant CAP_SYS_ADMIN",
 			 paranoid);
 	else
-		snprintf(to, n, "perf_event_open: %s", strerror(-err));
+		snprintf(to, n, "perf_event_open: %s%s", strerror(-err), lockdown());
 }
 
 void diagnose_uprobe(int err, char *to, size_t n)
@@ -144,7 +144,7 @@ void diagnose_uprobe(int err, char *to, size_t n)
 	else if (err == -EINVAL)
 		snprintf(to, n, "the place is not one that may be probed");
 	else
-		snprintf(to, n, "uprobe: %s", strerror(-err));
+		snprintf(to, n, "uprobe: %s%s", strerror(-err), lockdown());
 }
 
 void diagnose_process(int pid, int err, char *to, size_t n)
@@ -174,15 +174,16 @@ static void missing_right(enum diagnose_step step, char *to, size_t n)
 		snprintf(to, n, "CAP_SYS_ADMIN, for uprobes on this kernel");
 	else if (step == DIAGNOSE_PERF && paranoid > 2 && lacks_capability(CAP_SYS_ADMIN))
 		snprintf(to, n, "kernel.perf_event_paranoid is %d: 2, or CAP_SYS_ADMIN", paranoid);
-	else if (*lockdown())
-		snprintf(to, n, "kernel lockdown is in confidentiality mode");
 	else
 		snprintf(to, n, "the kernel does not permit it");
 }
 
 void diagnose_missing(enum diagnose_step step, const char *btf, int err, char *to, size_t n)
 {
-	if (err == -EPERM || err == -EACCES)
+	/* to the verifier a helper that is forbidden is an unknown one: EINVAL */
+	if (*lockdown())
+		snprintf(to, n, "kernel lockdown is in confidentiality mode");
+	else if (err == -EPERM || err == -EACCES)
 		missing_right(step, to, n);
 	else if (step == DIAGNOSE_LOAD && access(btf ? btf : "/sys/kernel/btf/vmlinux", R_OK) < 0)
 		snprintf(to, n, "BTF, the kernel's type information: %s: %s", btf ? btf : "/sys/kernel/btf/vmlinux",
