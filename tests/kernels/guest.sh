@@ -9,7 +9,7 @@ check() { # TEXT COMMAND...
 }
 
 get() { # what the daemon answers
-	wget -q -T 300 -O - "http://127.0.0.1:6060$1"
+	./ask-http 6060 "$1"
 }
 ready() {
 	until get /-/ready >/dev/null 2>&1; do sleep 1; done
