@@ -15,7 +15,8 @@ get() {
 	./ask-http 6060 "$1"
 }
 share() { # samples in FILE of 100 ticks, since the account stood at BEFORE
-	part=$(($(sed -nE 's/^# process .*: ([0-9]+) samples,.*/\1/p' "$1") * 100 / ($(used) - $2 + 1)))
+	n=$(sed -nE 's/^# process .*: ([0-9]+) samples,.*/\1/p' "$1")
+	part=$((${n:-0} * 100 / ($(used) - $2 + 1)))
 	grep -E '^# (broken|clock)' "$1" | sed 's/^/	/'
 	echo "	$part samples of 100"
 }
@@ -33,7 +34,7 @@ begin() { # the target keeps still meanwhile: it would take half of the time
 	daemon=$!
 	until get /-/ready >/dev/null 2>&1; do sleep 1; done
 	kill -CONT $deep
-	get '/debug/pprof/profile?seconds=1' >/dev/null
+	for i in 1 2; do get '/debug/pprof/profile?seconds=2' >/dev/null; done # names take their time at first
 }
 
 uname -r
@@ -45,22 +46,21 @@ usual=$part
 check "an untouched machine" [ "$usual" -gt 70 ]
 
 echo "== the kernel stops clocks"
-cd /proc/sys/kernel
-percent=$(cat perf_cpu_time_max_percent)
-rate=$(cat perf_event_max_sample_rate)
+sys=/proc/sys/kernel
+percent=$(cat $sys/perf_cpu_time_max_percent)
+rate=$(cat $sys/perf_event_max_sample_rate)
 echo "	at most $rate a second"
-echo 1 >perf_cpu_time_max_percent
+echo 1 >$sys/perf_cpu_time_max_percent
 profile
 as_much "perf_cpu_time_max_percent is 1"
-echo "	at most $(cat perf_event_max_sample_rate) a second"
-echo "$percent" >perf_cpu_time_max_percent
+echo "	at most $(cat $sys/perf_event_max_sample_rate) a second"
+echo "$percent" >$sys/perf_cpu_time_max_percent
 for limit in 1000 200; do
-	echo $limit >perf_event_max_sample_rate
+	echo $limit >$sys/perf_event_max_sample_rate
 	profile
 	as_much "perf_event_max_sample_rate is $limit"
 done
-echo "$rate" >perf_event_max_sample_rate
-cd /t
+echo "$rate" >$sys/perf_event_max_sample_rate
 
 echo "== CPUs go and come"
 taskset -p 1 $deep >/dev/null
