@@ -109,9 +109,10 @@ void diagnose_load(const char *btf, int err, char *to, size_t n)
 			 "CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_CHECKPOINT_RESTORE)",
 			 missing[0], n_missing > 1 ? " and " : "",
 			 n_missing > 1 ? missing[1] : "");
+	else if (*lockdown())
+		snprintf(to, n, "the kernel does not permit BPF programs%s", lockdown());
 	else if (err == -EPERM || err == -EACCES)
-		snprintf(to, n, "the kernel does not permit BPF programs: %s%s%s", strerror(-err),
-			 lockdown(), too_old(old));
+		snprintf(to, n, "the kernel does not permit BPF programs: %s%s", strerror(-err), too_old(old));
 	else if (btf && access(btf, R_OK) < 0)
 		snprintf(to, n, "--btf %s: %s", btf, strerror(errno));
 	else if (!btf && access("/sys/kernel/btf/vmlinux", R_OK) < 0)
@@ -119,8 +120,8 @@ void diagnose_load(const char *btf, int err, char *to, size_t n)
 			 "with CONFIG_DEBUG_INFO_BTF is needed, or --btf FILE)",
 			 strerror(errno));
 	else
-		snprintf(to, n, "cannot load BPF programs: %s%s%s%s%s", strerror(-err), *said ? ": " : "", said,
-			 lockdown(), *too_old(old) ? old : " (Linux 6.1 or newer is needed)");
+		snprintf(to, n, "cannot load BPF programs: %s%s%s%s", strerror(-err), *said ? ": " : "", said,
+			 *too_old(old) ? old : " (Linux 6.1 or newer is needed)");
 }
 
 void diagnose_perf(int err, char *to, size_t n)
