@@ -29,4 +29,5 @@ else
 	check "nothing is missing" [ $status = 0 ]
 	check "a profile is one" grep -q ', 0 truncated at 255 frames, 0 broken' /tmp/top
 fi
+kill $deep
 exit $failed
