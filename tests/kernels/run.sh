@@ -57,14 +57,15 @@ private_apt() {
 
 # What to run, and where: script, and vm.sh's arguments.
 choose() { # KERNEL:HOW
-	script=guest.sh arguments=(-i -s 2)
+	script=guest.sh arguments=(-s 2)
 	case $1 in
 	5.10) script=refuses.sh ;;
-	*:many) arguments=(-i -s 6) ;;
+	*:many) arguments=(-s 6) ;;
 	*:odd) script=odd.sh arguments=(-i -s 3) ;;
 	*:integrity | *:confidentiality) script=lockdown.sh arguments=(-i -A "lockdown=${1#*:}") ;;
 	*:*) echo "run.sh: $1: no such thing" >&2; exit 2 ;;
 	esac
+	[ $machine = x86_64 ] || arguments+=(-i) # x86-64 6.1 does not get up with it
 }
 
 fetch_kernel() { # VERSION, or "newest" -> the directory of its files

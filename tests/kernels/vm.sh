@@ -77,7 +77,7 @@ case $arch in
 esac
 t0=$(date +%s)
 # By icount the guest's time is what it executes, 8 ns an instruction: a busy host steals none of it, and nobody waits for a guest that idles.
-accel='tcg,thread=multi'
+accel='tcg,thread=single'
 [ $counted = 0 ] || accel="tcg,thread=single -icount shift=3,sleep=off -rtc clock=vm"
 $q -accel $accel -smp $smp -m $mem -nographic -no-reboot -nodefaults -serial file:$w/con -kernel "$vml" -initrd $w/initrd \
    -append "console=$con panic=-1 quiet loglevel=4 mitigations=off nokaslr rdinit=/init $xargs" $disks </dev/null >$w/q.log 2>&1 &
