@@ -30,7 +30,7 @@ PP_INLINE struct pp_start pp_start_here(const struct pt_regs *g)
 /* At the entry of a function: where its caller goes on. 0, or not readable. */
 PP_INLINE long pp_start_caller(const struct pt_regs *g, struct pp_start *s)
 {
-	*s = (struct pp_start){ pp_unsigned(g->regs[30]), g->sp, g->regs[29], 0 };
+	*s = (struct pp_start){ pp_unsigned(g->regs[30], config.address_mask), g->sp, g->regs[29], 0 };
 	return 0;
 }
 

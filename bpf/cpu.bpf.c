@@ -8,6 +8,33 @@
 
 #include "emit.bpf.h"
 
+#define PP_CLOCK_STOOD 500000 /* ns: what is less may be the reading's */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, s64);
+} pp_stood SEC(".maps");
+
+/* Past kernel.perf_event_max_sample_rate, which the kernel lowers by itself, it stops the clock until its next own tick:
+ * then the clock has been on for longer than it has counted. */
+PP_INLINE void pp_look_at_clock(struct bpf_perf_event_data *ctx)
+{
+	struct bpf_perf_event_value v;
+	u32 zero = 0;
+	s64 stood, *last = bpf_map_lookup_elem(&pp_stood, &zero);
+
+	if (!last || bpf_perf_prog_read_value(ctx, &v, sizeof(v)))
+		return;
+	stood = (s64)(v.enabled - v.counter);
+	if (stood >= *last && stood < *last + PP_CLOCK_STOOD)
+		return;
+	if (stood > *last)
+		pp_bump_by(PP_STAT_CLOCK_NS, stood - *last);
+	*last = stood; /* less: another clock, on from now */
+}
+
 SEC("perf_event")
 int pp_on_tick(struct bpf_perf_event_data *ctx)
 {
@@ -19,6 +46,7 @@ int pp_on_tick(struct bpf_perf_event_data *ctx)
 	};
 	struct pp_process *p;
 
+	pp_look_at_clock(ctx);
 	if (bpf_get_prandom_u32() >= config.keep)
 		return 0;
 	p = pp_target();

@@ -257,6 +257,7 @@ enum pp_statistic {
 	PP_STAT_DUPLICATE,    /* a row that another CPU was just writing: stored twice */
 	PP_STAT_LABELS_FULL,  /* no room for a set of labels: counted without */
 	PP_STAT_LABEL_IDS,    /* a set left out its trace and span, to leave room for others */
+	PP_STAT_CLOCK_NS,     /* ns that the clock of a CPU stood still, or may have */
 	PP_N_STATISTICS,
 };
 
@@ -302,4 +303,6 @@ struct pp_config {
 	__u32 n_counts;
 	__u32 n_pool_chunks; /* of one half */
 	__u64 heap_rate;     /* bytes between two sampled allocations, on average */
+	__u64 page;	     /* bytes of one */
+	__u64 address_mask;  /* the bits that an address of a program's may have; 0: 48 of them */
 };

@@ -9,8 +9,6 @@
 
 #include PP_FAULT_MACHINE
 
-#define PP_PAGE 4096
-
 SEC(PP_FAULT_SECTION)
 int pp_on_fault(PP_FAULT_CONTEXT *ctx)
 {
@@ -18,7 +16,7 @@ int pp_on_fault(PP_FAULT_CONTEXT *ctx)
 		.collector = PP_GROWTH,
 		.max_frames = PP_MAX_FRAMES,
 		.labelled = PP_LABELLED,
-		.v = { PP_GROWTH_KEEP, PP_GROWTH_KEEP * PP_PAGE },
+		.v = { PP_GROWTH_KEEP, PP_GROWTH_KEEP * config.page },
 	};
 	struct pp_process *p;
 

@@ -68,12 +68,17 @@ PP_INLINE struct pp_control *pp_controls(void)
 	return s ? &s->control : NULL;
 }
 
-PP_INLINE void pp_bump(enum pp_statistic which)
+PP_INLINE void pp_bump_by(enum pp_statistic which, u64 n)
 {
 	struct pp_control *c = pp_controls();
 
 	if (c)
-		__sync_fetch_and_add(&c->statistics[which], 1);
+		__sync_fetch_and_add(&c->statistics[which], n);
+}
+
+PP_INLINE void pp_bump(enum pp_statistic which)
+{
+	pp_bump_by(which, 1);
 }
 
 PP_INLINE void pp_notice(u32 type, u32 target, u64 value)

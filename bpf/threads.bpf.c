@@ -67,36 +67,46 @@ PP_INLINE void pp_look_again(struct task_struct *t, struct pp_thread *h)
 		h->running = 1;
 }
 
+#define PP_ITERATE_AGAIN 1 /* what bpf_iter_run_prog takes for EAGAIN: this thread is next, once more */
+
 #if PP_THREAD_REGISTERS > 20
-/* Too large for the stack. Two readers on one CPU share it: where the kernel may preempt one in here, it writes what the
- * other read. */
+/* Too large for the stack: one a CPU. A reader that was preempted in here holds it; another one on that CPU is told to
+ * come again (EAGAIN, or a short read), and loses nothing. */
+struct pp_described {
+	u64 taken;
+	struct pp_thread thread;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, u32);
-	__type(value, struct pp_thread);
+	__type(value, struct pp_described);
 } pp_described SEC(".maps");
 
-PP_INLINE void pp_say(struct seq_file *seq, struct task_struct *t)
+PP_INLINE int pp_say(struct seq_file *seq, struct task_struct *t)
 {
 	u32 zero = 0;
-	struct pp_thread *h = bpf_map_lookup_elem(&pp_described, &zero);
+	struct pp_described *d = bpf_map_lookup_elem(&pp_described, &zero);
 
-	if (!h)
-		return;
-	__builtin_memset(h, 0, sizeof(*h));
-	pp_describe(t, h);
-	pp_look_again(t, h);
-	bpf_seq_write(seq, h, sizeof(*h));
+	if (!d || __sync_val_compare_and_swap(&d->taken, 0, 1))
+		return PP_ITERATE_AGAIN;
+	__builtin_memset(&d->thread, 0, sizeof(d->thread));
+	pp_describe(t, &d->thread);
+	pp_look_again(t, &d->thread);
+	bpf_seq_write(seq, &d->thread, sizeof(d->thread));
+	__sync_lock_test_and_set(&d->taken, 0);
+	return 0;
 }
 #else
-PP_INLINE void pp_say(struct seq_file *seq, struct task_struct *t)
+PP_INLINE int pp_say(struct seq_file *seq, struct task_struct *t)
 {
 	struct pp_thread h = { 0 };
 
 	pp_describe(t, &h);
 	pp_look_again(t, &h);
 	bpf_seq_write(seq, &h, sizeof(h));
+	return 0;
 }
 #endif
 
@@ -105,9 +115,7 @@ int pp_threads(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
 
-	if (t && t->mm)
-		pp_say(ctx->meta->seq, t);
-	return 0;
+	return t && t->mm ? pp_say(ctx->meta->seq, t) : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

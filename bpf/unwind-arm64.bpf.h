@@ -29,11 +29,11 @@ PP_INLINE u8 pp_is_breakpoint(u64 ip)
 	return 0;
 }
 
-/* A return address that the code has signed (pointer authentication: bits 48 to 54) without the signature. Code is
- * below 2^48 unless a program asks for more, which none does for its code. */
-PP_INLINE u64 pp_unsigned(u64 ra)
+/* A return address that the code has signed (pointer authentication: up to bit 54) without the signature. Code is below
+ * 2^48 also where there could be more, unless a program asks for that, which none does for its code. */
+PP_INLINE u64 pp_unsigned(u64 ra, u64 mask)
 {
-	return ra >> 55 ? ra : ra & ((1ull << 48) - 1);
+	return ra >> 55 ? ra : ra & (mask ? mask : (1ull << 48) - 1);
 }
 
 PP_INLINE void pp_start_registers(struct pp_start *s)

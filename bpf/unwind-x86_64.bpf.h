@@ -46,7 +46,7 @@ PP_INLINE void pp_start_registers(struct pp_start *s)
 	s->bx = g->bx;
 }
 
-PP_INLINE u64 pp_unsigned(u64 ra)
+PP_INLINE u64 pp_unsigned(u64 ra, u64 mask)
 {
 	return ra;
 }

@@ -189,7 +189,7 @@ PP_GLOBAL int pp_step_frame_pointer(struct pp_walk *w, u32 otherwise)
 		w->ra_word = record[1];
 	}
 	w->fp = record[0];
-	w->ip = pp_unsigned(record[1]);
+	w->ip = pp_unsigned(record[1], config.address_mask);
 	w->bx_at = PP_NOWHERE; /* who knows what this code did with it */
 	w->adjust = 1;
 	w->leaf = 0;
@@ -430,7 +430,7 @@ PP_GLOBAL int pp_step_rule(struct pp_walk *w, u32 rule)
 	w->probed = 0;
 	if (pp_return_address(w, q, cfa, &ra) || pp_restore(w, q, cfa))
 		return 1;
-	ra = pp_unsigned(ra);
+	ra = pp_unsigned(ra, config.address_mask);
 	if (cfa <= w->sp && !w->leaf)
 		return pp_stop(w, PP_END_BACKWARDS);
 	w->sp = cfa;

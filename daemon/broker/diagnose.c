@@ -141,11 +141,12 @@ void diagnose_load(const char *btf, int err, char *to, size_t n)
 			 "CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_CHECKPOINT_RESTORE)",
 			 missing[0], n_missing > 1 ? " and " : "",
 			 n_missing > 1 ? missing[1] : "");
+	else if (*lockdown())
+		snprintf(to, n, "the kernel does not permit BPF programs%s", lockdown());
 	else if ((err == -EPERM || err == -EACCES || err == -ENOSYS) && *refuser(DIAGNOSE_LOAD))
 		snprintf(to, n, "not permitted: %s", refuser(DIAGNOSE_LOAD));
 	else if (err == -EPERM || err == -EACCES)
-		snprintf(to, n, "the kernel does not permit BPF programs: %s%s%s", strerror(-err),
-			 lockdown(), too_old(old));
+		snprintf(to, n, "the kernel does not permit BPF programs: %s%s", strerror(-err), too_old(old));
 	else if (btf && access(btf, R_OK) < 0)
 		snprintf(to, n, "--btf %s: %s", btf, strerror(errno));
 	else if (!btf && access("/sys/kernel/btf/vmlinux", R_OK) < 0)
@@ -153,8 +154,8 @@ void diagnose_load(const char *btf, int err, char *to, size_t n)
 			 "with CONFIG_DEBUG_INFO_BTF is needed, or --btf FILE)",
 			 strerror(errno));
 	else
-		snprintf(to, n, "cannot load BPF programs: %s%s%s%s%s", strerror(-err), *said ? ": " : "", said,
-			 lockdown(), *too_old(old) ? old : " (Linux 6.1 or newer is needed)");
+		snprintf(to, n, "cannot load BPF programs: %s%s%s%s", strerror(-err), *said ? ": " : "", said,
+			 *too_old(old) ? old : " (Linux 6.1 or newer is needed)");
 }
 
 void diagnose_perf(int err, char *to, size_t n)
@@ -170,7 +171,7 @@ void diagnose_perf(int err, char *to, size_t n)
 	else if ((err == -EACCES || err == -EPERM || err == -ENOSYS) && *refuser(DIAGNOSE_PERF))
 		snprintf(to, n, "not permitted: %s", refuser(DIAGNOSE_PERF));
 	else
-		snprintf(to, n, "perf_event_open: %s", strerror(-err));
+		snprintf(to, n, "perf_event_open: %s%s", strerror(-err), lockdown());
 }
 
 void diagnose_uprobe(int err, char *to, size_t n)
@@ -180,7 +181,7 @@ void diagnose_uprobe(int err, char *to, size_t n)
 	else if (err == -EINVAL)
 		snprintf(to, n, "the place is not one that may be probed");
 	else
-		snprintf(to, n, "uprobe: %s", strerror(-err));
+		snprintf(to, n, "uprobe: %s%s", strerror(-err), lockdown());
 }
 
 void diagnose_process(int pid, int err, char *to, size_t n)
@@ -212,15 +213,16 @@ static void missing_right(enum diagnose_step step, char *to, size_t n)
 		snprintf(to, n, "kernel.perf_event_paranoid is %d: 2, or CAP_SYS_ADMIN", paranoid);
 	else if (*refuser(step))
 		snprintf(to, n, "%s", refuser(step));
-	else if (*lockdown())
-		snprintf(to, n, "kernel lockdown is in confidentiality mode");
 	else
 		snprintf(to, n, "the kernel does not permit it");
 }
 
 void diagnose_missing(enum diagnose_step step, const char *btf, int err, char *to, size_t n)
 {
-	if (err == -EPERM || err == -EACCES || (err == -ENOSYS && *refuser(step)))
+	/* to the verifier a helper that is forbidden is an unknown one: EINVAL */
+	if (*lockdown())
+		snprintf(to, n, "kernel lockdown is in confidentiality mode");
+	else if (err == -EPERM || err == -EACCES || (err == -ENOSYS && *refuser(step)))
 		missing_right(step, to, n);
 	else if (step == DIAGNOSE_LOAD && access(btf ? btf : "/sys/kernel/btf/vmlinux", R_OK) < 0)
 		snprintf(to, n, "BTF, the kernel's type information: %s: %s", btf ? btf : "/sys/kernel/btf/vmlinux",

@@ -5,20 +5,20 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
+#include <unistd.h>
 
-#include "base/vec.h"
+#include "base/address.h"
 #include "bpf/heap.h"
 #include "bpf/identity.h"
 #include "bpf/threads.h"
 #include "bpf_objects.h"
+#include "daemon/broker/clocks.h"
 #include "daemon/broker/diagnose.h"
 
 #define NS_PER_S 1000000000ull
@@ -38,7 +38,7 @@ struct kernel {
 	uint64_t clock_period_ns;
 	struct pp_config config;
 	struct bpf_link *on_mmap, *identify, *on_fault, *on_create;
-	VEC(int) events; /* armed: one a CPU */
+	struct clocks clocks; /* armed */
 };
 
 /* The clock runs at a prime rate about ten times the sampling rate, so that it beats with nothing
@@ -70,6 +70,8 @@ static int configure(struct kernel *k, struct kernel_clock clock)
 
 	k->clock_period_ns = NS_PER_S / (clock.clock_hz ? clock.clock_hz : clock_rate(clock.hz));
 	c->heap_rate = PP_HEAP_RATE;
+	c->page = (uint64_t)sysconf(_SC_PAGESIZE);
+	c->address_mask = address_mask();
 	keep = (k->clock_period_ns << 32) / (NS_PER_S / clock.hz);
 	c->keep = keep > UINT32_MAX ? UINT32_MAX : (uint32_t)keep;
 	if (n_cpus < 4)
@@ -371,39 +373,6 @@ int kernel_iterate_one(const struct kernel_threads *t, uint32_t tid, int ret_fds
 	return 0;
 }
 
-int kernel_open_clock(const struct kernel *k, int cpu, int program)
-{
-	struct perf_event_attr a = {
-		.type = PERF_TYPE_SOFTWARE,
-		.size = sizeof(a),
-		.config = PERF_COUNT_SW_CPU_CLOCK,
-		.sample_period = k->clock_period_ns,
-		.disabled = 1,
-		.exclude_idle = 1,
-	};
-	_cleanup_(closep) int fd =
-		(int)syscall(SYS_perf_event_open, &a, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	if (ioctl(fd, PERF_EVENT_IOC_SET_BPF, program) < 0 ||
-	    ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
-
-static int open_clock(struct kernel *k, int cpu, int program)
-{
-	_cleanup_(closep) int fd = kernel_open_clock(k, cpu, program);
-
-	if (fd < 0)
-		return fd;
-	if (vec_push(&k->events, fd) < 0)
-		return -ENOMEM;
-	TAKE_FD(fd);
-	return 0;
-}
-
 int kernel_prepare_growth(struct kernel *k)
 {
 	int r = k->growth ? 0 : open_object(k, bpf_object_growth, bpf_object_growth_size, &k->growth);
@@ -474,29 +443,45 @@ int kernel_created(struct kernel *k)
 	return fd < 0 ? -errno : fd;
 }
 
+uint64_t kernel_clock_period_ns(const struct kernel *k)
+{
+	return k->clock_period_ns;
+}
+
 static int arm_cpu(struct kernel *k, char *error)
 {
-	int n = libbpf_num_possible_cpus(), r = 0;
-	int program;
+	int r = clocks_start(&k->clocks, libbpf_num_possible_cpus(), k->clock_period_ns,
+			     bpf_program__fd(bpf_object__find_program_by_name(k->cpu, "pp_on_tick")));
 
-	if (k->events.n)
-		return 0;
-	program = bpf_program__fd(bpf_object__find_program_by_name(k->cpu, "pp_on_tick"));
-	for (int cpu = 0; cpu < n && r == 0; cpu++) {
-		r = open_clock(k, cpu, program);
-		if (r == -ENODEV) /* offline */
-			r = 0;
-	}
-	if (r == 0 && !k->events.n)
-		r = -ENODEV;
 	if (r < 0) {
 		diagnose_perf(r, error, KERNEL_MAX_TEXT);
-		kernel_disarm(k, PP_CPU);
 		return r;
 	}
 	/* only sharpens what exec_vm shows at each sample: absence is no failure */
-	k->on_mmap = bpf_program__attach(bpf_object__find_program_by_name(k->cpu, "pp_on_mmap"));
+	if (!k->on_mmap)
+		k->on_mmap = bpf_program__attach(bpf_object__find_program_by_name(k->cpu, "pp_on_mmap"));
 	return 0;
+}
+
+/* Among what the programs count; it is seldom. */
+static void count_missed(const struct kernel *k, uint64_t ns)
+{
+	struct pp_state *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED, kernel_map(k, PP_MAP_STATE), 0);
+
+	if (s == MAP_FAILED)
+		return;
+	__atomic_fetch_add(&s->control.statistics[PP_STAT_CLOCK_NS], ns, __ATOMIC_SEQ_CST);
+	munmap(s, sizeof(*s));
+}
+
+int kernel_look_at_clocks(struct kernel *k)
+{
+	uint64_t missed_ns = 0;
+	int ms = clocks_look(&k->clocks, &missed_ns);
+
+	if (missed_ns)
+		count_missed(k, missed_ns);
+	return ms;
 }
 
 int kernel_arm(struct kernel *k, enum pp_collector c, char *error)
@@ -524,7 +509,5 @@ void kernel_disarm(struct kernel *k, enum pp_collector c)
 		return;
 	bpf_link__destroy(k->on_mmap);
 	k->on_mmap = NULL;
-	for (size_t i = 0; i < k->events.n; i++)
-		close(k->events.data[i]);
-	vec_deinit(&k->events);
+	clocks_stop(&k->clocks);
 }

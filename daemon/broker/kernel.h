@@ -53,8 +53,10 @@ struct bpf_object;
 int kernel_adopt(const struct kernel *k, struct bpf_object *o);
 /* Tells an object's pp_query, loaded, in which namespace threads' numbers are wanted: ours. */
 int kernel_set_namespace(struct bpf_object *o);
-/* The clock of CPU samples on one CPU, for a program: a new descriptor, or -errno (-ENODEV: offline). */
-int kernel_open_clock(const struct kernel *k, int cpu, int program);
+/* Between two ticks of the clocks of CPU samples. */
+uint64_t kernel_clock_period_ns(const struct kernel *k);
+/* As clocks_look, of those of PP_CPU, if that is armed; what they missed is a statistic. */
+int kernel_look_at_clocks(struct kernel *k);
 /* The kernel type information that was named to us, or NULL. */
 const char *kernel_btf(const struct kernel *k);
 

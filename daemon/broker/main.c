@@ -372,6 +372,14 @@ static int sooner(int a, int b) /* ms; -1: never */
 	return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
+/* Of what is armed. */
+static int look_at_clocks(struct broker *b)
+{
+	int ms = b->kernel ? kernel_look_at_clocks(b->kernel) : -1;
+
+	return b->traces ? sooner(ms, traces_look_at_clocks(b->traces)) : ms;
+}
+
 /* Whether it ends us. */
 static bool take_signal(struct broker *b, int signals)
 {
@@ -402,6 +410,8 @@ static int run(struct broker *b, int signals)
 
 	while (!b->done) {
 		int timeout = sooner(fetches_poll(&b->fetches, f + 2), census_poll(&b->census, census));
+
+		timeout = sooner(timeout, look_at_clocks(b));
 
 		f[1].fd = b->serve.socket;
 		*command = (struct pollfd){ .fd = b->command.pidfd, .events = POLLIN };

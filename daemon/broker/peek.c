@@ -92,8 +92,11 @@ int peek_add_by(struct peek *p, pid_t tid, int look, uint32_t how, uint32_t n)
 
 static void look(struct peek_look *l, int which)
 {
-	ssize_t n = read(l->fds[which], &l->t[which], sizeof(l->t[which]));
+	ssize_t n;
 
+	do /* the kernel's side is busy with another reader on this CPU: threads.bpf.c */
+		n = read(l->fds[which], &l->t[which], sizeof(l->t[which]));
+	while (n < 0 && errno == EAGAIN);
 	l->n[which] = n > 0 ? (uint32_t)n : 0;
 }
 

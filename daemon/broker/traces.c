@@ -13,6 +13,7 @@
 #include "base/emulated.h"
 #include "base/vec.h"
 #include "bpf_objects.h"
+#include "daemon/broker/clocks.h"
 #include "daemon/broker/diagnose.h"
 #include "daemon/broker/uprobe_link.h"
 
@@ -39,7 +40,7 @@ struct traces {
 	int maps[PP_N_TRACE_MAPS]; /* borrowed from the object */
 	int ring; /* -1: none */
 	struct bpf_link *links[N_PROGRAMS], *call_links[N_CALLS];
-	VEC(int) ticks; /* one a CPU */
+	struct clocks clocks;
 	bool deaf;	/* the kernel does not take the program of what programs say */
 	bool sessions;	/* the kernel has links of many uprobes */
 	int sites;	/* the map of what is probed; borrowed */
@@ -197,31 +198,6 @@ static int attach(struct traces *t, const char *const *names, struct bpf_link **
 	return 0;
 }
 
-static int start_clock(struct traces *t)
-{
-	int program = bpf_program__fd(bpf_object__find_program_by_name(t->o, "pp_trace_tick"));
-	int n = libbpf_num_possible_cpus(), r = 0;
-
-	if (t->ticks.n)
-		return 0;
-	r = vec_reserve(&t->ticks, (size_t)n);
-	for (int cpu = 0; cpu < n && r >= 0; cpu++) {
-		r = kernel_open_clock(t->kernel, cpu, program);
-		if (r >= 0)
-			t->ticks.data[t->ticks.n++] = r;
-		else if (r == -ENODEV) /* offline */
-			r = 0;
-	}
-	return r < 0 ? r : 0;
-}
-
-static void stop_clock(struct traces *t)
-{
-	for (size_t i = 0; i < t->ticks.n; i++)
-		close(t->ticks.data[i]);
-	vec_deinit(&t->ticks);
-}
-
 static int attach_sites(struct traces *t, const struct uprobe_place *places, uint32_t n, const char *path, pid_t pid)
 {
 	struct bpf_program *said = bpf_object__find_program_by_name(t->o, "pp_trace_said");
@@ -304,12 +280,20 @@ int traces_arm(struct traces *t, bool of_calls, char *error)
 		detach(of_calls ? t->call_links : t->links, of_calls ? N_CALLS : N_PROGRAMS);
 		return r;
 	}
-	r = of_calls ? 0 : start_clock(t);
+	r = of_calls ? 0 : clocks_start(&t->clocks, libbpf_num_possible_cpus(), kernel_clock_period_ns(t->kernel),
+					program(t, "pp_trace_tick"));
 	if (r < 0) {
 		diagnose_perf(r, error, KERNEL_MAX_TEXT);
 		traces_disarm(t, false);
 	}
 	return r;
+}
+
+int traces_look_at_clocks(struct traces *t)
+{
+	uint64_t missed_ns = 0;
+
+	return clocks_look(&t->clocks, &missed_ns);
 }
 
 void traces_disarm(struct traces *t, bool of_calls)
@@ -320,7 +304,7 @@ void traces_disarm(struct traces *t, bool of_calls)
 	if (of_calls)
 		return;
 	detach_sites(t);
-	stop_clock(t);
+	clocks_stop(&t->clocks);
 	detach(t->links, N_PROGRAMS);
 	if (t->ring >= 0)
 		bpf_map_delete_elem(t->maps[PP_TRACE_MAP_RING], &zero);

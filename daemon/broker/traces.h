@@ -31,3 +31,5 @@ int traces_probe(struct traces *t, const struct process *p, int fd, const struct
 		 const struct broker_custom_probe *probes, char *error);
 /* Of everything: the ring goes as well. */
 void traces_disarm(struct traces *t, bool calls);
+/* As clocks_look, if it is armed. */
+int traces_look_at_clocks(struct traces *t);

@@ -9,7 +9,6 @@
 
 /* proc(5): longer lines do not exist (PATH_MAX, each byte escaped to four). */
 #define MAX_LINE (4096 * 4 + 256)
-#define PAGE_SHIFT 12
 
 struct text {
 	const char *p, *end;
@@ -80,6 +79,11 @@ int maps_parse(const char *text, size_t n, struct maps_line *ret)
 	return 0;
 }
 
+static uint64_t pages(const struct maps_line *l)
+{
+	return (l->end - l->start) / (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 static int take_line(struct maps *m, const char *text, size_t n)
 {
 	struct maps_line l;
@@ -90,9 +94,9 @@ static int take_line(struct maps *m, const char *text, size_t n)
 	if (r < 0)
 		return r;
 	if (!l.writable) /* is_exec_mapping() of the kernel: executable, not writable, no stack */
-		m->exec_vm += (l.end - l.start) >> PAGE_SHIFT;
+		m->exec_vm += pages(&l);
 	if (l.start >> 63 || !strcmp(l.name, "[vsyscall]")) { /* not the process's memory */
-		m->exec_vm -= l.writable ? 0 : (l.end - l.start) >> PAGE_SHIFT;
+		m->exec_vm -= l.writable ? 0 : pages(&l);
 		free(l.name);
 		return 0;
 	}

@@ -3,10 +3,9 @@
 
 #include <elf.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/hash.h"
-
-#define PAGE_MASK_4K 4095ull
 
 /* Addresses shown for position-independent files: one slot of 16 GiB each, above everything that a
  * user process can map (2^47) and below 2^52, so that a double still tells them apart. */
@@ -136,7 +135,9 @@ void objects_place_shown(struct objects *o, struct object *x)
 
 static bool address_in(const struct symbolizer_segment *s, uint64_t offset, uint64_t *ret)
 {
-	if (offset < (s->offset & ~PAGE_MASK_4K) || offset >= s->offset + s->filesz)
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	if (offset < (s->offset & ~(page - 1)) || offset >= s->offset + s->filesz)
 		return false;
 	*ret = s->vaddr - s->offset + offset;
 	return true;

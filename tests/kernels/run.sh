@@ -3,10 +3,11 @@
 # run.sh BUILD [KERNEL...] - boots other kernels (Debian's packages, under qemu without KVM) and runs there what
 # shows that pprofd works: each kind of profile of targets that know the truth, and the oracle. 5.10 has to refuse.
 #
-# KERNEL: a version as Debian names its packages ("6.1", "6.12") or "newest"; without, 5.10, 6.1, 6.12 and newest. Packages go to a cache
-# of the user's. Needs qemu-system-x86, cpio, e2fsprogs, busybox-static, apt. Some minutes a kernel.
+# KERNEL: a version as Debian names its packages ("6.1", "6.12") or "newest"; without, 5.10, 6.1, 6.12 and newest. "6.12:many": the same with
+# six CPUs; ":odd": odd.sh; ":integrity", ":confidentiality": lockdown.sh in a kernel that is locked down. "6.12-16k": of arm64, with pages of 16 KiB.
+# Packages go to a cache of the user's. Needs qemu-system-x86, cpio, e2fsprogs, busybox-static, apt. Some minutes a kernel.
 #
-# LIMIT: seconds for each kernel (1200).
+# LIMIT: seconds for each kernel (1200). SECTIONS: of guest.sh's, these alone ("threads trace").
 #
 # A BUILD for arm64 (tools/cross-arm64) runs on arm64's 6.1 without a KERNEL, else on arm64's kernels of these versions. SYSROOT names
 # the root it was built with. Needs qemu-system-arm instead.
@@ -54,10 +55,25 @@ private_apt() {
 	[ -n "$(find "$cache/apt/lists" -name '*Packages*' -mtime -1 | head -n 1)" ] || apt-get update -qq
 }
 
+# What to run, and where: script, and vm.sh's arguments.
+choose() { # KERNEL:HOW
+	script=guest.sh arguments=(-s 2)
+	case $1 in
+	5.10) script=refuses.sh ;;
+	*:many) arguments=(-s 6) ;;
+	*:odd) script=odd.sh arguments=(-i -s 3) ;;
+	*:integrity | *:confidentiality) script=lockdown.sh arguments=(-i -A "lockdown=${1#*:}") ;;
+	*:*) echo "run.sh: $1: no such thing" >&2; exit 2 ;;
+	esac
+	[ $machine = x86_64 ] || arguments+=(-i) # x86-64 6.1 does not get up with it
+}
+
 fetch_kernel() { # VERSION, or "newest" -> the directory of its files
-	local release dir version=${1//./\\.} package
-	[ "$1" != newest ] || version='[0-9]+\.[0-9]+'
-	release=$(apt-cache pkgnames linux-image- | sed -nE "s/^linux-image-($version\..*cloud-$debian)\$/\1/p" | grep -v unsigned | sort -V | tail -n 1)
+	local release dir package version=${1%-16k} flavour=cloud-$debian
+	[ "$version" = "$1" ] || flavour=$debian-16k
+	version=${version//./\\.}
+	[ "$version" != newest ] || version='[0-9]+\.[0-9]+'
+	release=$(apt-cache pkgnames linux-image- | sed -nE "s/^linux-image-($version\..*[0-9]-$flavour)\$/\1/p" | grep -v unsigned | sort -V | tail -n 1)
 	[ -n "$release" ] || { echo "run.sh: no kernel $1 in Debian's archive" >&2; exit 1; }
 	dir=$cache/$release
 	if [ ! -d "$dir" ]; then
@@ -106,12 +122,15 @@ make_root() {
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$work/root/etc/passwd"
 	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
 	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes tests/targets/heap \
-		tests/targets/labels tests/targets/custom-gcc-o3 tests/targets/said tests/targets/threads tests/targets/waits tests/targets/traced tests/trace-check; do
+		tests/targets/labels tests/targets/custom-gcc-o3 tests/targets/said tests/targets/threads tests/targets/waits tests/targets/traced tests/targets/track tests/trace-check tests/ask-http libpprofd-alloc.so; do
 		put "$build/$program"
 		cp "$build/$program" "$work/root/t/"
 	done
+	for program in "$build"/tests/targets/{deep,threads}-signed; do
+		[ ! -e "$program" ] || cp "$program" "$work/root/t/"
+	done
 	[ $machine = aarch64 ] || put /lib/x86_64-linux-gnu/libgcc_s.so.1
-	cp "$here"/guest.sh "$here"/refuses.sh "$work/root/t/"
+	cp "$here"/{guest,refuses,odd,lockdown}.sh "$work/root/t/"
 }
 
 busybox=$(command -v busybox)
@@ -120,12 +139,11 @@ private_apt
 make_root
 failed=0
 for kernel; do
-	dir=$(fetch_kernel "$kernel")
+	choose "$kernel"
+	dir=$(fetch_kernel "${kernel%:*}")
 	echo "== $kernel: ${dir##*/}"
 	unset APT_CONFIG
-	script=guest.sh
-	[ "$kernel" != 5.10 ] || script=refuses.sh
-	BUSYBOX=$busybox bash "$here/vm.sh" -a $machine -q -t "${LIMIT:-1200}" -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh "/t/$script" >/dev/null || failed=1
+	BUSYBOX=$busybox bash "$here/vm.sh" -a $machine -q "${arguments[@]}" -t "${LIMIT:-1200}" -m 2048 -k "$dir" -r "$work/root" -o "$work/out" -- sh "/t/$script" ${SECTIONS:-} >/dev/null || failed=1
 	cat "$work/out/.log" 2>/dev/null || { echo "no result"; failed=1; }
 	export APT_CONFIG=$cache/apt/apt.conf
 done

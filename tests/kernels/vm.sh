@@ -2,22 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # vm.sh: boot kernel K under qemu (TCG) with an ext4 root made from a directory, run one
 # command in it as root, give back its exit status and output.
-#   vm.sh [-a x86_64|aarch64] [-t SECONDS] [-s CPUS] [-m MIB] [-o OUTDIR] [-q] [-S] [-A 'boot args']
+#   vm.sh [-a x86_64|aarch64] [-t SECONDS] [-s CPUS] [-m MIB] [-o OUTDIR] [-q] [-S] [-i] [-A 'boot args']
 #             -k KERNELDIR -r ROOTDIR|IMG -- command [args...]
 # KERNELDIR: where "dpkg-deb -x linux-image-*.deb KERNELDIR" was run (7.x: linux-binary-* and
 #            linux-modules-* into the same directory).
 # In the guest: /out is collected into OUTDIR (a tar on a second disk); proc, sys, tracefs, debugfs, bpffs,
 # cgroup2, devpts are mounted; $PWD=/.  Exit: the command's status; 124 the limit; 125 no result (panic?).
 # -S: systemd (in ROOTDIR) is PID 1 and runs the command as a unit, after multi-user.target's other units were started
+# -i: the guest's time is its own; on one thread of the host's
 # Needs: qemu-system-x86 / qemu-system-arm, cpio, e2fsprogs, xz, a static busybox of the target
 # architecture (BUSYBOX=... else /bin/busybox; for aarch64: busybox-static:arm64).
 set -eu
-arch=x86_64 limit=300 smp=2 mem=1536 out= quiet=0 kdir= root= xargs= sysd=0
-while getopts a:t:s:m:o:qSA:k:r: o; do case $o in
- a) arch=$OPTARG;; t) limit=$OPTARG;; s) smp=$OPTARG;; m) mem=$OPTARG;; o) out=$OPTARG;; q) quiet=1;; S) sysd=1;;
+arch=x86_64 limit=300 smp=2 mem=1536 out= quiet=0 kdir= root= xargs= sysd=0 counted=0
+while getopts a:t:s:m:o:qSiA:k:r: o; do case $o in
+ a) arch=$OPTARG;; t) limit=$OPTARG;; s) smp=$OPTARG;; m) mem=$OPTARG;; o) out=$OPTARG;; q) quiet=1;; S) sysd=1;; i) counted=1;;
  A) xargs=$OPTARG;; k) kdir=$OPTARG;; r) root=$OPTARG;; *) exit 2;; esac; done
 shift $((OPTIND-1))
-[ -n "$kdir" ] && [ -n "$root" ] && [ $# -gt 0 ] || { sed -n 2,12p "$0"; exit 2; }
+[ -n "$kdir" ] && [ -n "$root" ] && [ $# -gt 0 ] || { sed -n 2,14p "$0"; exit 2; }
 w=$(mktemp -d /tmp/vmtest.XXXXXX); qpid=
 trap '[ -z "$qpid" ] || kill -9 $qpid 2>/dev/null || :; rm -rf "$w"' EXIT
 bb=${BUSYBOX:-/bin/busybox}
@@ -75,7 +76,10 @@ case $arch in
  aarch64) q="qemu-system-aarch64 -machine virt,gic-version=3 -cpu ${VMCPU:-cortex-a76}"; con=ttyAMA0;;
 esac
 t0=$(date +%s)
-$q -accel tcg,thread=${VMTHREAD:-single} -smp $smp -m $mem -nographic -no-reboot -nodefaults -serial file:$w/con -kernel "$vml" -initrd $w/initrd \
+# By icount the guest's time is what it executes, 8 ns an instruction: a busy host steals none of it, and nobody waits for a guest that idles.
+accel='tcg,thread=single'
+[ $counted = 0 ] || accel="tcg,thread=single -icount shift=3,sleep=off -rtc clock=vm"
+$q -accel $accel -smp $smp -m $mem -nographic -no-reboot -nodefaults -serial file:$w/con -kernel "$vml" -initrd $w/initrd \
    -append "console=$con panic=-1 quiet loglevel=4 mitigations=off nokaslr rdinit=/init $xargs" $disks </dev/null >$w/q.log 2>&1 &
 qpid=$!; rc=
 while kill -0 $qpid 2>/dev/null; do

@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "base/address.h"
 #include "daemon/serve/frame.h"
 #include "oracle_object.h"
 #include "tests/harness/harness.h"
@@ -227,7 +228,7 @@ static void load(const char *mode)
 	static const char *const names[PP_N_MAPS] = { "pp_targets", "pp_mapping", "pp_rule",
 						      "pp_stack",   "pp_word",	  "pp_count",
 						      "pp_state",   "pp_ring",    "pp_labels" };
-	struct pp_config config = { .seed = 1, .keep = UINT32_MAX };
+	struct pp_config config = { .seed = 1, .keep = UINT32_MAX, .address_mask = address_mask() };
 	struct kernel *k = oracle.harness.broker.kernel;
 	struct bpf_object *o;
 	struct kernel_sizes sizes;

@@ -83,6 +83,19 @@ static void test_signatures_are_taken_off(void **state)
 	assert_int_equal(w->end, PP_END_NO_MAPPING);
 }
 
+/* A kernel whose page tables leave the signature more bits. */
+static void test_longer_signatures(void **state)
+{
+	struct world *w = *state;
+
+	config.address_mask = (1ull << 39) - 1;
+	CODE(w, 0, SP(48), RECORD(-48));
+	CODE(w, 0x100, OUTERMOST);
+	*at(w, STACK + 8) = TEXT + 0x110 + (0xaa55ull << 39);
+	walk_link(w, TEXT + 4, STACK, STACK, JUNK);
+	EXPECT(w, PP_END_OUTERMOST, 0, TEXT + 4, TEXT + 0x110);
+}
+
 static void test_records_without_rules(void **state)
 {
 	struct world *w = *state;
@@ -173,6 +186,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_records_are_restored_by_rules, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_return_address_behind_a_far_fp, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_signatures_are_taken_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_longer_signatures, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_records_without_rules, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stack_pointer_is_found_again_by_the_record, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stack_pointer_that_is_lost_is_not_guessed, setup, teardown),

@@ -120,6 +120,10 @@ static void say_losses(const struct session *s, struct capture *to, const struct
 			(unsigned long long)(a[PP_STAT_STACK_FULL] - b[PP_STAT_STACK_FULL]),
 			(unsigned long long)(a[PP_STAT_NO_SCRATCH] - b[PP_STAT_NO_SCRATCH]),
 			(unsigned long long)(now.n_other - then->n_other));
+	if (a[PP_STAT_CLOCK_NS] > b[PP_STAT_CLOCK_NS])
+		capture_comment(to, "clock: %.3f s of the CPUs' time were not looked at: the kernel stopped the clock "
+				"(kernel.perf_event_max_sample_rate), or a CPU came on",
+				(double)(a[PP_STAT_CLOCK_NS] - b[PP_STAT_CLOCK_NS]) / 1e9);
 	if (now.n_stale > then->n_stale)
 		capture_comment(to, "mappings: %llu samples were taken while the process was "
 				"mapping or unmapping code",

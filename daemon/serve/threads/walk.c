@@ -5,6 +5,7 @@
 #include "bpf/unwind.bpf.h"
 #pragma GCC diagnostic pop
 
+#include "base/address.h"
 #include "daemon/serve/threads/walk.h"
 
 /* One stack of the thread that is being walked, as far as it has been read. */
@@ -24,6 +25,11 @@ struct memory {
 };
 
 static __thread struct memory *memory;
+
+static void __attribute__((constructor)) set(void)
+{
+	config.address_mask = address_mask();
+}
 
 static void *slab_word(const struct tables *t, uint32_t slab, uint32_t chunk)
 {

@@ -4,10 +4,10 @@
 #include <elf.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/serve/core.h"
 
-#define PAGE 4096ull
 #define MAX_VADDR (1ull << (PP_ADDRESS_BITS - 1))
 #define MAX_ADDRESS (1ull << 56) /* of user space, on any machine */
 
@@ -89,6 +89,8 @@ uint32_t wait_ranges(struct wait_file *files, size_t n, uint64_t ret[PP_WAIT_RAN
 /* Where the file's segments are, if it is mapped with this bias. False: nowhere that could be. */
 static bool place(const struct object *x, uint64_t bias, struct wait_file *f)
 {
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
 	f->start = f->data = UINT64_MAX;
 	for (uint32_t i = 0; i < x->info.n_segments; i++) {
 		const struct symbolizer_segment *s = &x->info.segments[i];
@@ -106,8 +108,8 @@ static bool place(const struct object *x, uint64_t bias, struct wait_file *f)
 		f->data = start < f->data ? start : f->data;
 		f->data_end = end > f->data_end ? end : f->data_end;
 	}
-	f->start &= ~(PAGE - 1);
-	f->end = (f->end + PAGE - 1) & ~(PAGE - 1);
+	f->start &= ~(page - 1);
+	f->end = (f->end + page - 1) & ~(page - 1);
 	if (!f->data_end)
 		f->data = 0;
 	return f->start < f->end;
