@@ -63,17 +63,19 @@ int client_ask(struct symbolizer *s, uint32_t type, const struct symbolizer_obje
 	return record_send(s->fd, r);
 }
 
+/* What is left of an answer that was given up, for want of memory, comes before the one that is waited for. */
 int client_receive(struct symbolizer *s)
 {
-	int64_t left = s->deadline_ms - now_ms();
-	int r = -ETIMEDOUT;
+	do {
+		int64_t left = s->deadline_ms - now_ms();
+		int r = -ETIMEDOUT;
 
-	if (left > 0)
-		r = record_receive(s->fd, &s->record,
-				   left < silence_ms(s) ? (int)left : silence_ms(s));
-	if (r < 0)
-		return r;
-	record_close_fds(&s->record);
+		if (left > 0)
+			r = record_receive(s->fd, &s->record, left < silence_ms(s) ? (int)left : silence_ms(s));
+		if (r < 0)
+			return r;
+		record_close_fds(&s->record);
+	} while ((int32_t)(s->record.serial - s->serial) < 0);
 	return s->record.serial == s->serial ? 0 : -EBADMSG;
 }
 

@@ -29,6 +29,7 @@
 #include "base/bytes.h"
 #include "base/vec.h"
 #include "symbolizer/cfi.h"
+#include "symbolizer/cfi_known.h"
 
 enum { RBX = 3, RBP = 6, RSP = 7, RIP = 16 };
 
@@ -292,14 +293,14 @@ static bool is_padding(const struct file *f, uint64_t pc, const struct unwind_ru
 	return same;
 }
 
-/* Code that cfi_build gives a rule of its own making: the entry point, stubs, trampolines. */
+/* Code that cfi_build gives a rule of its own making: the entry point, the byte before what ends a context, stubs, trampolines. */
 static bool is_filled(const struct file *f, uint64_t pc, const struct unwind_rule *q)
 {
 	static const char *const stubs[] = { ".plt", ".plt.sec", ".plt.got", ".iplt" };
 	struct elf_section s;
 
 	if (q->kind == UNWIND_OUTERMOST)
-		return pc - f->elf->entry < ENTRY_SIZE;
+		return pc - f->elf->entry < ENTRY_SIZE || (q->aux && cfi_is_context_end(f->elf, pc + 1));
 	if (q->kind == UNWIND_SIGNAL)
 		return true;
 	for (size_t i = 0; i < sizeof(stubs) / sizeof(stubs[0]); i++)

@@ -285,8 +285,21 @@ static void test_wrong_serial_is_refused(void **state)
 	struct fixture *x = *state;
 	struct symbolizer_info info;
 
-	ANSWER(x, SYMBOLIZER_INFO, .data = &good_info, .n = sizeof(good_info), .wrong_serial = -1);
+	ANSWER(x, SYMBOLIZER_INFO, .data = &good_info, .n = sizeof(good_info), .wrong_serial = 1);
 	assert_int_equal(ask_info(x, &info), -EBADMSG);
+}
+
+static void test_the_rest_of_an_answer_that_was_given_up_is_passed_over(void **state)
+{
+	struct fixture *x = *state;
+	struct symbolizer_info info, old = good_info;
+
+	old.type++;
+	ANSWER(x, SYMBOLIZER_INFO, .data = &old, .n = sizeof(old), .wrong_serial = -1);
+	ANSWER(x, SYMBOLIZER_END, .status = -EIO, .wrong_serial = -1);
+	ANSWER(x, SYMBOLIZER_INFO, .data = &good_info, .n = sizeof(good_info));
+	assert_int_equal(ask_info(x, &info), 0);
+	assert_memory_equal(&info, &good_info, sizeof(info));
 }
 
 static void bad_info(void **state, struct answer a)
@@ -748,6 +761,7 @@ int main(void)
 		TEST(test_errors_of_the_file_are_not_the_conversations),
 		TEST(test_too_many_addresses_are_not_asked),
 		TEST(test_wrong_serial_is_refused),
+		TEST(test_the_rest_of_an_answer_that_was_given_up_is_passed_over),
 		TEST(test_malformed_info_is_refused),
 		TEST(test_rows_that_break_their_rules_are_refused),
 		TEST(test_rows_of_odd_records_are_refused),
