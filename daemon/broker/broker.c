@@ -14,7 +14,7 @@
 #include "daemon/broker/left.h"
 #include "daemon/broker/threads.h"
 
-#define SERVE_PATIENCE_S 10 /* for serve to take what it has asked for; then it is ended */
+#define SERVE_PATIENCE_S 5 /* for serve to take what it has asked for; then it is ended */
 
 /* Allowed hosts, or the request of the one-shot run, as NUL-terminated strings. */
 static uint32_t start_text(const struct options *o, char *to, size_t max)
