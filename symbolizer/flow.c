@@ -16,8 +16,12 @@
 
 static int add_function(struct flow *f, struct function fn)
 {
+	if (fn.trust < JUMPED)
+		f->flags[fn.at] &= (uint8_t)~(JUMPED_TO | NO_FUNCTION);
 	if (f->flags[fn.at] & FUNCTION)
 		return 0;
+	if (fn.trust == JUMPED)
+		f->flags[fn.at] |= JUMPED_TO;
 	if (f->functions.n == MAX_FUNCTIONS)
 		return -E2BIG;
 	f->flags[fn.at] |= FUNCTION;
@@ -46,7 +50,7 @@ static int take_found(struct flow *f, const struct function *fn)
 	for (size_t i = 0; i < f->found.n && r == 0; i++) {
 		struct function q = f->found.data[i];
 
-		if (q.trust == KNOWN) {
+		if (q.trust <= JUMPED) {
 			r = add_function(f, q);
 			continue;
 		}
@@ -64,7 +68,7 @@ static bool is_believed(const struct flow *f, const struct function *fn)
 
 	if (q->contradicted || (fn->trust >= ADDRESS && flow_is_padding(f, fn->at)))
 		return false;
-	if (fn->trust <= KNOWN)
+	if (fn->trust <= JUMPED)
 		return true;
 	for (size_t i = 0; i < f->touched.n; i++) {
 		uint32_t at = f->touched.data[i];
@@ -95,15 +99,17 @@ static int settle(struct flow *f, const struct function *fn, bool *ret)
 
 		r = flow_meet_at(f, &f->committed[at], &f->states.data[f->local[at] - 1], &changed);
 	}
-	if (r == 0 && (*ret || fn->trust <= KNOWN))
+	if (r == 0 && (*ret || fn->trust <= JUMPED))
 		r = take_found(f, fn);
 	forget(f);
+	if (fn->trust == JUMPED && f->result.contradicted)
+		f->flags[fn->at] |= UNLIKELY;
 	if (*ret && fn->trust != BLOCK && !f->result.returns &&
 	    !(f->flags[fn->at] & NEVER_RETURNS)) {
 		f->flags[fn->at] |= NEVER_RETURNS;
 		f->changed = true;
 	}
-	f->counts.n_odd += !*ret && fn->trust <= KNOWN;
+	f->counts.n_odd += !*ret && fn->trust <= JUMPED;
 	return r;
 }
 
@@ -355,7 +361,7 @@ static int run_round(struct flow *f, const struct elf_file *elf)
 	f->counts.n_rounds++;
 	memset(f->committed, 0, f->n * sizeof(*f->committed));
 	for (uint32_t i = 0; i < f->n; i++)
-		f->flags[i] &= NEVER_RETURNS | SEEN;
+		f->flags[i] &= f->flags[i] & NO_FUNCTION ? NO_FUNCTION : NEVER_RETURNS | SEEN | UNLIKELY;
 	r = add_seeds(f, elf->entry);
 	if (r == 0)
 		r = sweep_all(f, elf);

@@ -243,6 +243,21 @@ struct flow_state flow_step(const struct flow_op *op, const struct flow_state *b
 	return s;
 }
 
+bool flow_takes_too_much(const struct flow_op *op, const struct flow_state *before)
+{
+	int64_t sp = before->sp;
+
+	if (before->outermost || before->sp == FLOW_UNKNOWN)
+		return false;
+	if (op->kind == FLOW_POP)
+		sp -= 8;
+	else if (op->kind == FLOW_COPY && op->reg == FLOW_SP && op->base == FLOW_SP)
+		sp -= op->value;
+	else
+		return false;
+	return sp < 0;
+}
+
 static void rule_saved(const struct flow_state *s, struct unwind_rule *q)
 {
 	q->fp_saved = s->fp_value == FLOW_CALLERS ? UNWIND_SAME :

@@ -39,6 +39,8 @@ bool flow_is_entry(const struct flow_state *s);
 bool flow_is_lost(const struct flow_state *s);
 /* Do a caller's registers hold again, and is nothing on the stack but the return address? */
 bool flow_may_return(const struct flow_state *s);
+/* Does it take more from the stack than the function has put there? */
+bool flow_takes_too_much(const struct flow_op *op, const struct flow_state *before);
 /* What holds whichever of the two is true. */
 struct flow_state flow_meet(const struct flow_state *a, const struct flow_state *b);
 /* Behind the instruction; for branches, at either side; for calls, after their return. */

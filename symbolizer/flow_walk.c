@@ -163,13 +163,21 @@ static int jump(struct flow *f, const struct flow_op *op, const struct flow_stat
 		return 0;
 	}
 	outside = fn->end != FLOW_NOWHERE && (at < fn->at || at >= fn->end);
+	if (entry && (f->flags[at] & NO_FUNCTION)) {
+		f->result.returns = true;
+		return 0;
+	}
 	if (entry && at != fn->at && (outside || (f->flags[at] & FUNCTION))) {
 		if (!(f->flags[at] & NEVER_RETURNS))
 			f->result.returns = true;
 		f->result.proved |= f->flags[at] & FUNCTION;
-		return find(f, (uint64_t)op->value, KNOWN);
+		return find(f, (uint64_t)op->value, JUMPED);
 	}
 	if (f->flags[at] & FUNCTION && !entry) {
+		if ((f->flags[at] & (JUMPED_TO | UNLIKELY)) == (JUMPED_TO | UNLIKELY)) {
+			f->flags[at] |= NO_FUNCTION; /* from the next round on */
+			f->changed = true;
+		}
 		f->result.contradicted = true;
 		return 0;
 	}
@@ -372,6 +380,8 @@ static int follow_one(struct flow *f, uint32_t at)
 	next = flow_step(&op, &s);
 	if (flow_is_lost(&next))
 		f->result.lost = true;
+	if (f->function->trust >= JUMPED && flow_takes_too_much(&op, &s))
+		f->result.contradicted = true; /* no function begins where it began */
 	switch (op.kind) {
 	case FLOW_CALL:
 	case FLOW_CALL_ANY:

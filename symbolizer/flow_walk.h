@@ -23,10 +23,18 @@ struct piece {
 	bool told; /* rows are wanted */
 };
 
-enum { NEVER_RETURNS = 1, FUNCTION = 2, SEEN = 4, ASKED = 8 };
+enum {
+	NEVER_RETURNS = 1,
+	FUNCTION = 2,
+	SEEN = 4,
+	ASKED = 8,
+	JUMPED_TO = 16, /* nothing but jumps leads to the function */
+	UNLIKELY = 32,	/* following it did not come out */
+	NO_FUNCTION = 64, /* both, and others jump there with a frame: a part of theirs, where an empty part of another one stood */
+};
 
 /* Why something is believed to be a function, in the order of how much it is. */
-enum trust { ENTRY_POINT, KNOWN, ADDRESS, POINTER, BLOCK };
+enum trust { ENTRY_POINT, KNOWN, JUMPED, ADDRESS, POINTER, BLOCK };
 
 struct function {
 	uint32_t at, end; /* end: FLOW_NOWHERE where its size is unknown */

@@ -178,6 +178,24 @@ static void test_an_address_is_a_function_if_it_returns_like_one(void **state)
 	KIND(x, 0xd1, UNWIND_GAP);
 }
 
+static void test_a_label_that_an_empty_part_shares_is_not_its(void **state)
+{
+	struct fixture *x = *state;
+
+	/* lea rax,[0xc0]; lea rdx,[0xd0]; ret; 0xc0, whose compiler knows that it never jumps: test edx,edx; jne 0xe0; ret;
+	 * 0xd0: push rbp; push rbx; push r8; test edi,edi; jne 0xe0; pop rdx; pop rbx; pop rbp; ret; 0xe0, its other part:
+	 * xor eax,eax; pop rdx; pop rbx; pop rbp; ret */
+	CODE(x, F, "\x48\x8d\x05\x79\0\0\0\x48\x8d\x15\x82\0\0\0\xc3");
+	CODE(x, 0xc0, "\x85\xd2\x0f\x85\x18\0\0\0\xc3");
+	CODE(x, 0xd0, "\x55\x53\x41\x50\x85\xff\x0f\x85\x04\0\0\0\x5a\x5b\x5d\xc3");
+	CODE(x, 0xe0, "\x31\xc0\x5a\x5b\x5d\xc3");
+	follow(x);
+	KIND(x, 0xc0, UNWIND_GAP);
+	for (unsigned at = 0xe0; at <= 0xe2; at++)
+		IS(x, at, .kind = UNWIND_SP, .cfa_offset = 32);
+	IS(x, 0xdc, .kind = UNWIND_SP, .cfa_offset = 32);
+}
+
 static void test_fdes_are_believed(void **state)
 {
 	struct fixture *x = *state;
@@ -215,6 +233,7 @@ int main(void)
 		TEST(test_a_new_thread_has_no_caller),
 		TEST(test_a_return_address_in_a_register),
 		TEST(test_an_address_is_a_function_if_it_returns_like_one),
+		TEST(test_a_label_that_an_empty_part_shares_is_not_its),
 		TEST(test_fdes_are_believed),
 		TEST(test_go_is_left_to_its_frame_pointers),
 	};
