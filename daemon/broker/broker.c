@@ -160,10 +160,16 @@ static void answer_identify(struct broker *b, struct answer *a)
 {
 	const uint32_t *target = record_payload(a->r, uint32_t);
 	struct broker_target t = { 0 };
+	struct process *p;
+	uint64_t before;
 
 	a->r->status = -EINVAL;
 	if (target && *target < b->n_processes) {
-		a->r->status = kernel_identify(b->kernel, &b->processes[*target]);
+		p = &b->processes[*target];
+		before = p->exec_id;
+		a->r->status = kernel_identify(b->kernel, p);
+		if (p->exec_id != before && before)
+			process_look_whose(p);
 		t = broker_describe(b, *target);
 	}
 	memcpy(a->r->data, &t, sizeof(t));

@@ -105,10 +105,20 @@ static int open_memory_dir(const struct process *p)
 	return found;
 }
 
+static uid_t whose(const char *status)
+{
+	const char *line = strstr(status, "\nUid:");
+	unsigned uid[4];
+
+	return line && sscanf(line, "\nUid: %u %u %u %u", &uid[0], &uid[1], &uid[2], &uid[3]) == 4 &&
+			       uid[0] == uid[1] && uid[0] == uid[2] && uid[0] == uid[3] ?
+		       uid[0] :
+		       PROCESS_NOBODYS;
+}
+
 static int check_status(int dir, struct process *p)
 {
 	char text[4096], *line;
-	unsigned uid[4];
 	int tgid = 0, r = read_file(dir, "status", text, sizeof(text));
 
 	if (r < 0)
@@ -120,10 +130,21 @@ static int check_status(int dir, struct process *p)
 		p->pid = tgid;
 		return PROCESS_THREAD;
 	}
-	line = strstr(text, "\nUid:");
-	if (line && sscanf(line, "\nUid: %u %u %u %u", &uid[0], &uid[1], &uid[2], &uid[3]) == 4)
-		p->uid = uid[0] == uid[1] && uid[0] == uid[2] && uid[0] == uid[3] ? uid[0] : PROCESS_NOBODYS;
+	p->uid = whose(text);
 	return PROCESS_OK;
+}
+
+void process_look_whose(struct process *p)
+{
+	_cleanup_(closep) int dir = open_dir(p->pid);
+	struct stat files;
+	char text[4096];
+
+	/* What cannot be read has ended: what is known of it was its own. */
+	if (dir < 0 || read_file(dir, "status", text, sizeof(text)) <= 0 || fstatat(dir, "status", &files, 0) < 0)
+		return;
+	if (whose(text) != p->uid || files.st_uid != p->uid)
+		p->uid = PROCESS_NOBODYS;
 }
 
 /* proc(5): pid (comm) state ppid pgrp session tty tpgid flags ...; comm may hold anything. */

@@ -40,6 +40,9 @@ int process_open(pid_t pid, struct process *ret);
 /* One that the census knows, if it is that one still. Nothing that may block is opened. 0; -ESRCH; -errno. */
 int process_take(const struct broker_known *k, struct process *ret);
 bool process_alive(const struct process *p);
+/* It has executed another program: whose it is now. Once it is another's, or one that its user may not look into (proc(5),
+ * PR_SET_DUMPABLE), it is PROCESS_NOBODYS for good: what was counted is of both. */
+void process_look_whose(struct process *p);
 
 /* A descriptor, or -errno (-ESRCH: it has ended). */
 int process_open_proc(const struct process *p, enum broker_proc_file file);

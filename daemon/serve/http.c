@@ -306,9 +306,8 @@ static void run(struct exchange *x, const char *method)
 		.client = x->who,
 		.host = x->host,
 		.accept = x->accept,
-		/* who says "gzip;q=0.5" gets it unpacked, too */
 		.gzip = x->accept_encoding && strcasestr(x->accept_encoding, "gzip") &&
-			!strcasestr(x->accept_encoding, "gzip;q=0"),
+			!strcasestr(x->accept_encoding, "gzip;q=0"), /* who says "gzip;q=0.5" gets it unpacked, too */
 		.tally = &x->http->tally,
 		.tls = http_door_tls(x->client) != NULL,
 		.head = !strcmp(method, "HEAD"),
@@ -327,6 +326,7 @@ static void run(struct exchange *x, const char *method)
 	}
 	x->head = q.head;
 	x->http->handler(x->http->context, &q, &x->response);
+	http_peer_again(x->http->peers, q.client_fd, &x->response);
 	query_deinit(&q.query);
 }
 

@@ -101,6 +101,7 @@ extern const struct http_limits http_default_limits;
 struct http_peers {
 	const uid_t *uids; /* who may use Unix sockets, besides root */
 	size_t n_uids;
+	const uid_t *target; /* one more, atomic: it may change at any time; NULL: none */
 	const char *const *hosts; /* more names that the Host header may bear; "*": any */
 	size_t n_hosts;
 	struct web *web; /* --web.config.file; NULL: there is none */

@@ -128,7 +128,18 @@ bool http_peer_user(const struct http_peers *peers, int fd, uid_t *ret)
 		if (peers->uids[i] == peer.uid)
 			return true;
 	}
-	return false;
+	return peers->target && peer.uid == __atomic_load_n(peers->target, __ATOMIC_SEQ_CST);
+}
+
+void http_peer_again(const struct http_peers *peers, int fd, struct http_response *ret)
+{
+	uid_t uid;
+
+	if (ret->hang_up || http_peer_user(peers, fd, &uid))
+		return;
+	http_response_deinit(ret);
+	*ret = (struct http_response){ 0 };
+	http_error(ret, 403, "user %u may not use this socket any more: the process has executed a program with other rights", uid);
 }
 
 static bool is_token(const char *text)

@@ -69,3 +69,5 @@ bool http_peer_origin(const char *origin, const char *host);
 
 /* The user behind a Unix socket; any other socket is let through. false: *ret is who it is. */
 bool http_peer_user(const struct http_peers *peers, int fd, uid_t *ret);
+/* The same when the answer is there; it is let go where it may not be had any more. */
+void http_peer_again(const struct http_peers *peers, int fd, struct http_response *ret);

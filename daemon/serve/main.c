@@ -257,7 +257,7 @@ static int give_up(int err)
 static int serve(struct core *c, struct orders *o)
 {
 	const char *hosts[MAX_HOSTS];
-	uid_t uids[2] = { o->start.owner_uid };
+	uid_t uids[1] = { o->start.owner_uid };
 	struct http_peers peers = { .uids = uids, .n_uids = 1, .hosts = hosts };
 	struct answers a = { .core = c, .finish_fd = -1, .cursors = CURSORS_INIT };
 	_cleanup_(http_freep) struct http *h = NULL;
@@ -276,7 +276,7 @@ static int serve(struct core *c, struct orders *o)
 	peers.max_rate = o->start.max_rate;
 	peers.audit = o->start.audit;
 	if (core_is_single(c))
-		uids[peers.n_uids++] = c->targets[0].uid; /* one's own process is one's own business */
+		peers.target = &c->targets[0].uid; /* one's own process is one's own business */
 	c->rows_moved = rows_moved;
 	c->rows_context = &a.cursors;
 	err = http_new(o->fds, o->n_fds, &http_default_limits, &peers, answer, &a, &h);

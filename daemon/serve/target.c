@@ -400,6 +400,7 @@ static int identify(struct core *c, struct target *t, bool *new_image)
 		return r;
 	*new_image = !t->published || now.exec_id != t->exec_id ||
 		     now.start_boottime != t->start_boottime;
+	__atomic_store_n(&t->uid, now.uid, __ATOMIC_SEQ_CST); /* before a stack of the new program can be had */
 	t->host_tgid = now.host_tgid;
 	t->start_boottime = now.start_boottime;
 	t->exec_id = now.exec_id;

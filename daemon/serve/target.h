@@ -31,7 +31,7 @@ struct target_mapping {
 struct target {
 	uint32_t index;	    /* the broker's, and the row in pp_state.processes */
 	int32_t pid;
-	uint32_t uid;
+	uint32_t uid; /* atomic: whose it is, as the broker knows */
 	int pidfd;
 	uint64_t known; /* struct known_process.id; 0: one-shot */
 	uint32_t serial;   /* of what has had a slot, never the same */

@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 
 import lib
 from lib import check
@@ -375,6 +376,31 @@ def test_whose_a_setuid_program_is():
         said = status_for(lib.NOBODY, "/debug/pprof/cmdline", address)
         check(said == status, "mode %o: %s" % (mode, said))
         d.stop()
+
+
+def test_whose_a_program_is_that_comes_later():
+    """Who could ask about the first program cannot about a setuid one that it becomes, not even what was asked before."""
+    where, user = lib.directory(world=True), str(lib.NOBODY)
+    program = where / "rungs"
+    shutil.copy(lib.target("rungs"), program)
+    program.chmod(0o4755)
+    p = lib.Process("setpriv", "--reuid", user, "--regid", user, "--clear-groups", "sh", "-c",
+                    "while [ ! -e %s/go ]; do :; done; exec %s 600" % (where, program))
+    lib.eventually(lambda: lib.status(p.pid, "Name") == "sh", "sh")
+    address = str(where / "socket")
+    d = lib.Daemon(p, listen=("unix:" + address,))
+    path = "/debug/pprof/profile?seconds=1"
+    check(status_for(lib.NOBODY, path, address) == "200", "its own program")
+    said, _ = lib.together(lambda: status_for(lib.NOBODY, "/debug/pprof/profile?seconds=4", address),
+                           lambda: (time.sleep(1), (where / "go").touch()))
+    if len(set(lib.status(p.pid, "Uid").split())) == 1:
+        lib.skip("no setuid programs here")
+    check(said == "403", "while it became another: %s" % said)
+    for kind in ("goroutine?debug=2", "profile?seconds=1", "heap"):
+        said = status_for(lib.NOBODY, "/debug/pprof/" + kind, address)
+        check(said == "403", "%s: %s" % (kind, said))
+    check(status_for(0, path, address) == "200", "root's")
+    d.stop()
 
 
 def test_serve_takes_no_answers():
