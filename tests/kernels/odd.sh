@@ -61,6 +61,8 @@ for limit in 1000 200; do
 	as_much "perf_event_max_sample_rate is $limit"
 done
 echo "$rate" >$sys/perf_event_max_sample_rate
+get /metrics >/tmp/metrics
+check "the metrics say it, too" sh -c "! grep -q '^# clock: ' /tmp/top || grep -qE '^pprofd_clock_stood_seconds_total .*[1-9]' /tmp/metrics"
 
 echo "== CPUs go and come"
 taskset -p 1 $deep >/dev/null

@@ -56,6 +56,27 @@ def test_the_kernel_is_paranoid():
         d.stop()
 
 
+def test_the_kernel_stops_the_clock():
+    """A limit of samples far below the clock's: what is missing is said by the profile and by /metrics, and is enough."""
+    p = lib.start("rungs", "600")
+    d = lib.Daemon(p)
+    d.profile(1, at_least=50)
+    with setting("perf_event_max_sample_rate", "100"):
+        begun = lib.cpu_seconds(p.pid)
+        profile = d.profile(3)
+        used = lib.cpu_seconds(p.pid) - begun
+    found = lib.comments(profile, "^clock: ")
+    if not found and profile.total("cpu") / 1e9 > 0.9 * used - 0.1:
+        lib.skip("this kernel's own tick is faster than our clock")
+    check(len(found) == 1, "comments: %s" % profile.comments)
+    stood = float(found[0].split()[1])
+    seen = profile.total("cpu") / 1e9
+    check(seen + stood > 0.9 * used - 0.1, "%.2f s seen, %.2f s not looked at, %.2f s used" % (seen, stood, used))
+    told = re.search(r"^pprofd_clock_stood_seconds_total (\S+)$", d.get("/metrics").text(), re.M)
+    check(told and float(told.group(1)) >= stood - 0.001, "%s, the comment has %.3f" % (told and told.group(0), stood))
+    d.stop()
+
+
 def test_dlopen_during_the_window():
     """Two libraries of one size take turns at one address, seven times a second. Each sample's label tells
     which of them it was in truth: the libraries call the thread so. Until serve has read the new list

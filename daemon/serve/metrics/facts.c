@@ -180,6 +180,7 @@ static void read_pool(struct core *c, struct facts *ret)
 	ret->n_flips = p->n_flips;
 	ret->n_duplicates = pool_statistic(p, PP_STAT_DUPLICATE);
 	ret->n_spilled = pool_statistic(p, PP_STAT_SPILLED);
+	ret->clock_stood_ns = pool_statistic(p, PP_STAT_CLOCK_NS);
 	ret->lost[FACTS_SAMPLE_TABLE] = pool_statistic(p, PP_STAT_LOST_COUNT);
 	ret->lost[FACTS_SAMPLE_MEMORY] = p->n_not_kept;
 	ret->lost[FACTS_STACK_TABLE] = pool_statistic(p, PP_STAT_STACK_FULL);

@@ -106,7 +106,7 @@ struct facts {
 	enum core_kernel kernel;
 	double n_ends[PP_N_COLLECTORS][PP_N_ENDS];
 	uint64_t lost[FACTS_N_LOST];
-	uint64_t n_flips, n_duplicates, n_spilled, n_rows, n_objects, n_windows, n_armed[PP_N_COLLECTORS];
+	uint64_t n_flips, n_duplicates, n_spilled, clock_stood_ns, n_rows, n_objects, n_windows, n_armed[PP_N_COLLECTORS];
 	uint64_t slab_bytes;
 	struct facts_size tables[FACTS_N_TABLES];
 	bool has_usage; /* the broker has said: */

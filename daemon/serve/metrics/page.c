@@ -92,6 +92,8 @@ static void kernel(struct metrics_text *t, const struct facts *f)
 		(double)f->n_duplicates);
 	counter(t, "pprofd_spilled_walks", "Walks that had to use shared memory, because others of their CPU were under way.",
 		(double)f->n_spilled);
+	counter(t, "pprofd_clock_stood_seconds", "Time of the CPUs that CPU profiles had no clock for: the kernel stopped it "
+		"(kernel.perf_event_max_sample_rate), or a CPU came on.", (double)f->clock_stood_ns / 1e9);
 	gauge(t, "pprofd_windows", "Captures that are open.", (double)f->n_windows);
 	gauge(t, "pprofd_history_captures", "Captures that are kept for the page.", (double)f->history.n);
 	gauge(t, "pprofd_history_bytes", "Their memory.", (double)f->history.n_bytes);
