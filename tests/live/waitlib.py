@@ -94,6 +94,14 @@ def watched(*targets, arguments=(), limit=heaplib.EVERYTHING):
     return d
 
 
+def started(*arguments, options=()):
+    """A target at work, and pprofd on it."""
+    t = Target(*arguments)
+    d = watched(t, arguments=options)
+    t.begin()
+    return t, d
+
+
 def site_of(sample):
     """The innermost site."""
     return heaplib.site_of(sample)
