@@ -45,8 +45,10 @@ void ring_deinit(struct ring *r)
 void ring_read(struct ring *r, ring_fn *notice, void *context)
 {
 	uint64_t at = __atomic_load_n(r->consumer, __ATOMIC_RELAXED);
+	/* What comes meanwhile is for the next time: this one ends however fast it comes. */
+	uint64_t end = __atomic_load_n(r->producer, __ATOMIC_ACQUIRE);
 
-	while (at < __atomic_load_n(r->producer, __ATOMIC_ACQUIRE)) {
+	while (at < end) {
 		const char *record = r->records + (at & (r->size - 1));
 		uint32_t head = __atomic_load_n((const uint32_t *)(const void *)record,
 						__ATOMIC_ACQUIRE);

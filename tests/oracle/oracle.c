@@ -40,6 +40,8 @@ struct oracle {
 	long n, n_equal, n_longer, n_shorter, n_different, n_truncated, n_complete, n_frames, n_shown;
 	long n_probe_page; /* ours ends in the uprobes' trampoline: who called is not known there */
 	long n_no_cfi;	   /* where libdw had nothing but frame pointers */
+	long min;
+	uint64_t end; /* of the samples, ms */
 	long n_beyond;	   /* ours goes on behind it, where libdw cannot */
 	uint64_t probe_page; /* 0: none yet */
 };
@@ -189,6 +191,21 @@ static bool meets_no_cfi(unsigned i)
 	return false;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static bool wants_more(void)
+{
+	uint64_t now = now_ms();
+
+	return (now < oracle.end || (oracle.n < oracle.min && now < oracle.end + PATIENCE_MS)) && oracle.n < 50000;
+}
+
 static int on_sample(void *context, void *data, size_t size)
 {
 	const struct oracle_sample *s = data;
@@ -214,7 +231,7 @@ static int on_sample(void *context, void *data, size_t size)
 		*(i == n ? &oracle.n_shorter : &oracle.n_different) += 1;
 		show(n, i);
 	}
-	return 0;
+	return wants_more() ? 0 : -ECANCELED; /* the ring may fill faster than libdw walks: it would never be empty */
 }
 
 static void die(const char *what)
@@ -299,14 +316,6 @@ static void attach_uprobe(const char *place, bool ret, pid_t pid)
 		die(place);
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 static void attach(const char *mode, pid_t pid)
 {
 	const char *symbol = strchr(mode, ':');
@@ -341,20 +350,19 @@ int main(int argc, char **argv)
 {
 	pid_t pid = argc > 2 ? atoi(argv[1]) : 0;
 	int seconds = argc > 3 ? atoi(argv[3]) : 3;
-	long min = argc > 4 ? atol(argv[4]) : 20;
 	struct ring_buffer *ring;
-	uint64_t end;
 
 	if (!pid)
 		return 2;
+	oracle.min = argc > 4 ? atol(argv[4]) : 20;
 	harness_open(&oracle.harness, pid, (struct kernel_clock){ 100, 0 });
 	load(argv[2]);
 	open_dwfl(pid);
 	ring = ring_buffer__new(bpf_object__find_map_fd_by_name(oracle.object, "oracle_ring"),
 				on_sample, NULL, NULL);
 	attach(argv[2], pid);
-	end = now_ms() + (uint64_t)seconds * 1000; /* loading may have taken long */
-	while ((now_ms() < end || (oracle.n < min && now_ms() < end + PATIENCE_MS)) && oracle.n < 50000)
+	oracle.end = now_ms() + (uint64_t)seconds * 1000; /* loading may have taken long */
+	while (wants_more())
 		ring_buffer__poll(ring, 100);
 	bpf_object__close(oracle.object);
 	printf("%s: %ld samples, %.1f frames, complete %.2f %%; equal to libdw %ld, longer %ld, "
@@ -367,5 +375,5 @@ int main(int argc, char **argv)
 	if (oracle.n_no_cfi)
 		printf("%ld not compared: libdw had no CFI\n", oracle.n_no_cfi);
 	harness_close(&oracle.harness);
-	return oracle.n < min || oracle.n_shorter || oracle.n_different;
+	return oracle.n < oracle.min || oracle.n_shorter || oracle.n_different;
 }

@@ -21,14 +21,18 @@
 #define KEEP __asm__ volatile("")
 #define TURN 1000
 
+#ifdef __aarch64__
+#define EMULATED "nop\n"
+#else
+#define EMULATED "push %rbp\npop %rbp\n"
+#endif
 /* Begins with an instruction that the kernel emulates, as malloc does. */
 void empty_call(void);
 __asm__(".pushsection .text\n"
 	".globl empty_call\n"
 	".type empty_call, @function\n"
 	".balign 64\n"
-	"empty_call: push %rbp\n"
-	"pop %rbp\n"
+	"empty_call: " EMULATED
 	"ret\n"
 	".size empty_call, . - empty_call\n"
 	".popsection\n");

@@ -25,9 +25,14 @@ static char *held[64];
 
 /* in assembler: DWARF would know it by a better name */
 #define HARM "\"<script>document.title=1</script><img src=x onerror=document.title=2>\""
+#ifdef __aarch64__
+#define LOOP "movz w0, #61, lsl #16\n1: subs w0, w0, #1\nb.ne 1b\n"
+#else
+#define LOOP "mov $4000000, %ecx\n1: dec %ecx\njnz 1b\n"
+#endif
 extern void (*const harm)(void); /* compilers do not agree on how to quote it */
 __asm__(".text\n.globl " HARM "\n.type " HARM ", @function\n" HARM ":\n.cfi_startproc\n"
-	"mov $4000000, %ecx\n1: dec %ecx\njnz 1b\nret\n.cfi_endproc\n.size " HARM ", . - " HARM
+	LOOP "ret\n.cfi_endproc\n.size " HARM ", . - " HARM
 	"\n.data\n.globl harm\n.balign 8\nharm: .quad " HARM "\n.text\n");
 
 static inline __attribute__((always_inline)) void spin(int n)
