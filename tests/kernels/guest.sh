@@ -178,7 +178,7 @@ try_trace() {
 	check "a sleeper's is none of the threads" sh -c "! grep 'G=.* GoUnblock $(tid_of sleeper),' /tmp/events"
 	grep -m 3 -a -o 'in all: [ -~]*' /tmp/trace
 	kill $traced
-	sleep 3000 | ./said >/dev/null &
+	sleep 3000 2>/dev/null | ./said >/dev/null &
 	sleep 1
 	said=$(pidof said)
 	./pprofd record trace --pid $said --seconds 3 --heap off --wait off -o /tmp/said
