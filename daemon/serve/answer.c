@@ -372,21 +372,34 @@ static void answer_kept(const struct asking *s, const struct profile *p)
 		wait_answer(s, p, seconds);
 }
 
+bool asking_begin_captures(const struct asking *s, int n)
+{
+	if (__atomic_add_fetch(&s->a->n_captures, n, __ATOMIC_RELAXED) <= ANSWER_MAX_CAPTURES)
+		return true;
+	asking_end_captures(s, n);
+	http_error(s->ret, 503, "%d captures are running already", ANSWER_MAX_CAPTURES);
+	return false;
+}
+
+void asking_end_captures(const struct asking *s, int n)
+{
+	__atomic_sub_fetch(&s->a->n_captures, n, __ATOMIC_RELAXED);
+}
+
 static void answer_window(struct asking *s, const struct profile *p)
 {
 	if (!asking_known_format(query_get(&s->q->query, "format"))) {
 		asking_unknown_format(s);
 		return;
 	}
-	if (s->merge) { /* its parts are one capture */
+	if (s->merge) { /* counted with the others of its name */
 		capture_window(s, p);
 		return;
 	}
-	if (__atomic_add_fetch(&s->a->n_captures, 1, __ATOMIC_RELAXED) > ANSWER_MAX_CAPTURES)
-		http_error(s->ret, 503, "%d captures are running already", ANSWER_MAX_CAPTURES);
-	else
-		capture_window(s, p);
-	__atomic_sub_fetch(&s->a->n_captures, 1, __ATOMIC_RELAXED);
+	if (!asking_begin_captures(s, 1))
+		return;
+	capture_window(s, p);
+	asking_end_captures(s, 1);
 }
 
 static void answer_symbol(const struct asking *s)

@@ -10,6 +10,7 @@
 
 #include "daemon/serve/answer_target.h"
 #include "daemon/serve/merge.h"
+#include "daemon/serve/profile.h"
 
 #define STACK_SIZE ((size_t)512 * 1024)
 
@@ -64,7 +65,7 @@ static void start(struct part *p)
 }
 
 /* What it says of itself comes first. */
-static int say(struct merge *m, const struct part *parts, const struct place_found *f)
+static int say(struct merge *m, struct part *parts, const struct place_found *f)
 {
 	int r = capture_comment(m->sum, "pprofd: %u of %zu processes added up; the label pid tells whose a sample is", m->n,
 				f->n_all);
@@ -72,8 +73,7 @@ static int say(struct merge *m, const struct part *parts, const struct place_fou
 	for (size_t i = 0; i < f->n && r == 0; i++)
 		if (parts[i].gone || parts[i].ret.status != 200)
 			r = capture_comment(m->sum, "pid %d is not in it: %.200s", f->several[i].pid,
-					    parts[i].gone ? "it has ended" :
-					    parts[i].ret.body.n ? parts[i].ret.body.data : "no answer");
+					    parts[i].gone ? "it has ended" : http_said(&parts[i].ret));
 	return r;
 }
 
@@ -95,13 +95,21 @@ static void give_up(const struct asking *s, struct part *parts, size_t n)
 			continue;
 		s->ret->hang_up = parts[i].ret.hang_up;
 		http_error(s->ret, parts[i].ret.status ? parts[i].ret.status : 500, "process %d: %.300s",
-			   parts[i].process->pid, bytes_text(&parts[i].ret.body) ? parts[i].ret.body.data : "");
+			   parts[i].process->pid, http_said(&parts[i].ret));
 		return;
 	}
 	http_error(s->ret, 404, "the processes that are called so have ended");
 }
 
-void answer_merged(const struct asking *s, const struct place_found *f, const char *name, enum lease_wish wish)
+/* A thread and a window for each of them, for as long as the client says. */
+static bool has_windows(const struct asking *s, const char *name)
+{
+	const struct profile *p = profile_find(name);
+
+	return (p && (p->arm == PROFILE_WINDOWED || p->arm == PROFILE_WALL)) || query_get(&s->q->query, "seconds");
+}
+
+static void ask_all(const struct asking *s, const struct place_found *f, const char *name, enum lease_wish wish)
 {
 	struct part *parts = calloc(f->n, sizeof(*parts));
 	struct merge m = MERGE_INIT;
@@ -132,4 +140,15 @@ void answer_merged(const struct asking *s, const struct place_found *f, const ch
 		http_response_deinit(&parts[i].ret);
 	free(parts);
 	merge_deinit(&m);
+}
+
+void answer_merged(const struct asking *s, const struct place_found *f, const char *name, enum lease_wish wish)
+{
+	int n = has_windows(s, name) ? (int)f->n : 0;
+
+	if (n && !asking_begin_captures(s, n))
+		return;
+	ask_all(s, f, name, wish);
+	if (n)
+		asking_end_captures(s, n);
 }

@@ -33,6 +33,9 @@ void asking_unknown_format(const struct asking *s);
 bool asking_delta_seconds(const struct asking *s, int64_t *ret);
 /* False: it has been answered. */
 bool asking_wait_delta(const struct asking *s, int64_t seconds);
+/* Room for `n` windows more, until they end. False: it has been answered. */
+bool asking_begin_captures(const struct asking *s, int n);
+void asking_end_captures(const struct asking *s, int n);
 /* ?demangle=. False: it has been answered. */
 bool asking_demangle(struct asking *s);
 /* Names as ?demangle= wants them, before they are written and after all else. 0 or -ENOMEM. */

@@ -127,6 +127,8 @@ void http_response_deinit(struct http_response *r);
 /* Answers of the contract: a status and one line of text. */
 void http_error(struct http_response *ret, unsigned status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* That line of it, without its end. Borrowed. */
+const char *http_said(struct http_response *r);
 
 enum http_wait { HTTP_WAITED, HTTP_CLIENT_GONE, HTTP_STOPPING, HTTP_EXTRA };
 /* Sleeps until the monotonic clock reads until_ns, the client hangs up, the daemon stops, or

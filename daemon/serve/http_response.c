@@ -28,6 +28,13 @@ void http_error(struct http_response *ret, unsigned status, const char *format, 
 	bytes_puts(&ret->body, "\n");
 }
 
+const char *http_said(struct http_response *r)
+{
+	if (r->body.n && r->body.data[r->body.n - 1] == '\n')
+		r->body.n--;
+	return r->body.n && bytes_text(&r->body) ? r->body.data : "no answer";
+}
+
 void http_response_deinit(struct http_response *r)
 {
 	bytes_deinit(&r->body);

@@ -9,6 +9,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -150,6 +151,31 @@ def test_several_are_added_up():
     check(a.status == 404 and "several" in a.text(), "of two, without a name: %d %s" % (a.status, a.text()))
     both[0].kill()
     eventually(lambda: d.get(named(program, "cmdline")).status == 200, "the other one is not alone")
+    d.stop()
+
+
+def test_windows_of_many_are_counted():
+    """A request for 64 processes takes 64 of the 512 places, and gives them back."""
+    program = unique("many")
+    for _ in range(64):
+        lib.Process(program, "threads", "0", stdin=subprocess.PIPE)
+    d = daemon("--comm", program.name)
+    eventually(lambda: len(listed(d)) == 64, "they are not found")
+    held = []
+    for _ in range(8):
+        held.append(socket.create_connection((d.host, d.port), timeout=lib.DEADLINE))
+        held[-1].sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % named(program, "profile", "?seconds=3600").encode())
+    running = 'pprofd_captures_in_progress{profile="profile"} %d\n'
+    eventually(lambda: running % 512 in d.get("/metrics").text(), "they do not run")
+    for what in ("profile?seconds=1", "heap?seconds=1"):
+        a = d.get(named(program, what))
+        check(a.status == 503 and a.text() == "512 captures are running already\n" and "Retry-After" in a.headers,
+              "%s: %d %s" % (what, a.status, a.text()))
+    for s in held:
+        s.close()
+    eventually(lambda: running % 0 in d.get("/metrics").text(), "they do not end")
+    p = profile(d, named(program, "profile?seconds=1"))
+    check(any("64 of 64 processes added up" in c for c in p.comments), str(p.comments[-3:]))
     d.stop()
 
 

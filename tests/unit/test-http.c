@@ -372,6 +372,26 @@ static void test_other_methods_are_refused(void **state)
 	assert_int_equal(calls(*state), 0);
 }
 
+/* Of an answer that was never sent: the bytes of a body end in nothing. */
+static void test_what_an_error_said(void **state)
+{
+	struct http_response r = { 0 };
+	char text[200];
+
+	(void)state;
+	assert_string_equal(http_said(&r), "no answer");
+	for (int n = 1; n < 200; n++) {
+		memset(text, 'x', sizeof(text));
+		bytes_clear(&r.body);
+		bytes_add(&r.body, text, sizeof(text)); /* what was there before */
+		text[n] = '\0';
+		http_error(&r, 503, "%s", text);
+		assert_string_equal(http_said(&r), text);
+		assert_string_equal(http_said(&r), text);
+	}
+	http_response_deinit(&r);
+}
+
 static void test_pipelined_requests_are_answered_in_order(void **state)
 {
 	_cleanup_(closep) int fd = dial(*state, AF_INET);
@@ -866,6 +886,7 @@ int main(void)
 		TEST(test_http_1_0),
 		TEST(test_users_of_the_unix_socket),
 		TEST(test_hang_up_frees_the_handler),
+		TEST(test_what_an_error_said),
 		TEST(test_free_ends_running_handlers),
 		TEST(test_connections_are_limited),
 		cmocka_unit_test_setup_teardown(test_slow_heads_are_cut, setup_short_head,
