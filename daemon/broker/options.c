@@ -20,7 +20,6 @@ enum { KEY_HZ = 0x100, KEY_INSECURE, KEY_BTF, KEY_ALLOW_HOST, KEY_FORMAT,
 const char *argp_program_version = "pprofd " PPROFD_VERSION;
 
 static const struct argp_option common[] = {
-	{ "pid", 'p', "PID", 0, "the process to profile; may be given several times", 0 },
 	{ "hz", KEY_HZ, "N", 0, "CPU samples a second and CPU, 1 to 1000 (default 100)", 0 },
 	{ "heap", KEY_HEAP, "WHAT", 0,
 	  "what to see of the heap: inuse (default), allocs (what is allocated, not what is freed: half "
@@ -50,6 +49,7 @@ static const struct argp_option common[] = {
 };
 
 static const struct argp_option serving[] = {
+	{ "pid", 'p', "PID", 0, "the process to profile; may be given several times", 0 },
 	{ "listen", 'l', "ADDR", 0,
 	  "where to serve HTTP: :6060 (loopback), HOST:PORT, [::1]:0, unix:/PATH; may be given "
 	  "several times (default localhost:6060)",
@@ -96,6 +96,7 @@ static const struct argp_option serving[] = {
 };
 
 static const struct argp_option recording[] = {
+	{ "pid", 'p', "PID", 0, "the process to profile", 0 },
 	{ "seconds", 's', "N", 0,
 	  "length of the window, 1 to 3600 (default: until Ctrl-C, an hour at most; of goroutine none: as it is now; "
 	  "with --remote 10 of profile and wall, else what the server has)", 0 },
@@ -136,16 +137,21 @@ static void __attribute__((format(printf, 1, 2), noreturn)) bad_usage(const char
 	exit(bad_status);
 }
 
-static unsigned number(const char *arg, const char *what, unsigned max)
+static unsigned number_from(unsigned min, const char *arg, const char *what, unsigned max)
 {
 	char *end;
 	unsigned long v;
 
 	errno = 0;
 	v = strtoul(arg, &end, 10);
-	if (errno || *end || end == arg || *arg == '-' || v < 1 || v > max)
-		bad_usage("--%s %s: a number from 1 to %u is wanted", what, arg, max);
+	if (errno || *end || end == arg || *arg == '-' || v < min || v > max)
+		bad_usage("--%s %s: a number from %u to %u is wanted", what, arg, min, max);
 	return (unsigned)v;
+}
+
+static unsigned number(const char *arg, const char *what, unsigned max)
+{
+	return number_from(1, arg, what, max);
 }
 
 static enum broker_heap_mode heap_mode(const char *arg)
@@ -279,11 +285,6 @@ static void name(struct options *o, const char *arg)
 		bad_usage("%s", error);
 }
 
-static uint32_t rate(const char *arg)
-{
-	return strcmp(arg, "0") ? number(arg, "max-rate", 1000000) : 0;
-}
-
 static uint32_t redact(const char *arg)
 {
 	static const char *const names[] = { "cmdline", "paths" };
@@ -320,6 +321,8 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		begin(state);
 		return 0;
+	case 'p':
+		return parse_common(key, arg, state);
 	case 'l':
 		if (o->n_listeners == OPTIONS_MAX_LISTENERS)
 			bad_usage("more than %d addresses", OPTIONS_MAX_LISTENERS);
@@ -353,7 +356,7 @@ static error_t parse_serving(int key, char *arg, struct argp_state *state)
 		o->web_config = arg;
 		return 0;
 	case KEY_MAX_RATE:
-		o->max_rate = rate(arg);
+		o->max_rate = number_from(0, arg, "max-rate", 1000000);
 		return 0;
 	case KEY_REDACT:
 		o->redact = redact(arg);
@@ -409,6 +412,8 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		begin(state);
 		return 0;
+	case 'p':
+		return parse_common(key, arg, state);
 	case 's':
 		o->now = false;
 		o->seconds_given = true;

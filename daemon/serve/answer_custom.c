@@ -83,6 +83,18 @@ static void answer_values(const struct asking *s, const struct profile *p, int64
 	naming_free(&n);
 }
 
+/* Who sits at a terminal cannot look at the index. */
+static void unknown(const struct asking *s)
+{
+	_cleanup_(bytes_deinit) struct bytes all = BYTES_INIT;
+
+	for (size_t i = 0; i < n_profiles && s->a->finish_fd >= 0; i++)
+		bytes_printf(&all, "%s%s", i ? ", " : "; there are ", profiles[i].name);
+	if (all.n)
+		bytes_puts(&all, ", and those of the program's own");
+	http_error(s->ret, 404, "Unknown profile%s", bytes_text(&all) ? all.data : "");
+}
+
 void answer_custom(const struct asking *s, const char *name)
 {
 	struct profile p = asking_custom_profile(name);
@@ -91,7 +103,7 @@ void answer_custom(const struct asking *s, const char *name)
 	if (!target_alive(s->target))
 		asking_gone(s);
 	else if (!is_listed(s, name))
-		http_error(s->ret, 404, "Unknown profile");
+		unknown(s);
 	else if (!asking_delta_seconds(s, &seconds))
 		return;
 	else if (!asking_known_format(query_get(&s->q->query, "format")))

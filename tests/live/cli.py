@@ -243,7 +243,7 @@ def test_output_not_writable():
 
 def test_unknown_profile_leaves_no_file():
     path = lib.directory() / "out"
-    refused(1, "Unknown profile", "record", "nosuch", "--pid", sleeper().pid, "-o", path, "--seconds", 1)
+    refused(1, "Unknown profile; there are allocs, ", "record", "nosuch", "--pid", sleeper().pid, "-o", path, "--seconds", 1)
     check(not path.exists(), "an empty file is left behind")
     path.write_text("precious")
     refused(1, "Unknown profile", "record", "nosuch", "--pid", sleeper().pid, "-o", path, "--seconds", 1)

@@ -161,7 +161,7 @@ static void test_doors(void **state)
 	RUN(x, "--pid", "1", "--audit", "yes");
 	bad(x, "on or off is wanted");
 	RUN(x, "--pid", "1", "--max-rate", "-1");
-	bad(x, "--max-rate");
+	bad(x, "--max-rate -1: a number from 0 to 1000000");
 }
 
 static void test_everything_that_recording_knows(void **state)
