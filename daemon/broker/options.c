@@ -404,6 +404,18 @@ static void parse_format(struct options *o, const char *arg)
 	bad_usage("--format %s: pprof, top, folded, dump, go or perfetto is wanted", arg);
 }
 
+/* Else the server would answer with formats that are not ours to ask for. */
+static void check_format(const struct options *o)
+{
+	bool trace = !strcmp(o->profile, "trace");
+
+	if (trace && o->format && o->format < FORMAT_GO)
+		bad_usage("--format: of trace go or perfetto is wanted");
+	if ((!trace && o->format >= FORMAT_GO) || (o->format == FORMAT_DUMP && strcmp(o->profile, "goroutine")))
+		bad_usage("--format: of %.64s pprof, top%s folded is wanted", o->profile,
+			  strcmp(o->profile, "goroutine") ? " or" : ", dump or");
+}
+
 static error_t parse_recording(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -441,6 +453,7 @@ static error_t parse_recording(int key, char *arg, struct argp_state *state)
 			bad_usage("which profile? For example: pprofd record profile");
 		if (o->n_pids > 1 || (o->n_pids && o->remote))
 			bad_usage("one process at a time");
+		check_format(o);
 		o->now = o->now && !strcmp(o->profile, "goroutine");
 		return 0;
 	}

@@ -74,6 +74,10 @@ def test_bad_usage():
             (["record", "profile", "--pid", "1", "--seconds", "3601"], "number"),
             (["record", "profile", "--pid", "1", "--seconds", "1.5"], "number"),
             (["record", "profile", "--pid", "1", "--format", "svg"], "folded"),
+            (["record", "profile", "--pid", "1", "--format", "dump"], "of profile pprof, top or folded"),
+            (["record", "heap", "--pid", "1", "--format", "go"], "of heap pprof, top or folded"),
+            (["record", "goroutine", "--pid", "1", "--format", "perfetto"], "of goroutine pprof, top, dump or folded"),
+            (["record", "--format", "top", "trace", "--pid", "1"], "of trace go or perfetto"),
             (["record", "profile", "--pid", "1", "--listen", ":0"], "listen"),
             (sum((["--pid", "1"] for _ in range(129)), []), "more than 128"),
     ]:
