@@ -55,8 +55,11 @@ try_heap() {
 	grep -E '^#|site_' /tmp/allocs
 	check "allocations have their sites" grep -q 'site_e.*heap.cc:' /tmp/allocs
 	check "large ones too" grep -q 'site_d.*heap.cc:' /tmp/allocs
-	./pprofd record growth --pid $heap --seconds 15 --format top >/tmp/growth 2>&1
-	head -n 2 /tmp/growth
+	for i in 1 2 3 4; do # one fault of 16 is looked at, and there are few
+		./pprofd record growth --pid $heap --seconds 15 --format top >/tmp/growth 2>&1
+		head -n 2 /tmp/growth
+		! grep -q 'site_c\|one_round' /tmp/growth || break
+	done
 	check "growth is seen" grep -q 'site_c\|one_round' /tmp/growth
 	kill $heap
 }

@@ -56,7 +56,7 @@ $b mount -t cgroup2 c sys/fs/cgroup; $b ip link set lo up
 $b cp /bin/busybox tmp/.bb; $b cp /cmd tmp/.cmd
 set -- $($b cat proc/uptime); echo "VMTEST start at uptime $1"
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
-: >out/.log; $b tail -f out/.log & # no pipe: what the command leaves behind would hold it
+: >out/.log; $b mknod /dev/null c 1 3; $b tail -f out/.log & # no pipe: what the command leaves behind would hold it
 ( $b chroot . /bin/sh /tmp/.cmd; echo $? >out/.rc ) >>out/.log 2>&1; $b sleep 1
 set -- $($b cat proc/uptime); echo "VMTEST end at uptime $1"
 $b tar -C out -cf dev/vdb . ; $b sync; $b poweroff -f
