@@ -193,7 +193,7 @@ static void lacking(char *why, int r, const unsigned *capabilities, const char *
 			snprintf(why, MAX_WHY, "%s", names[i]);
 			return;
 		}
-	snprintf(why, MAX_WHY, "%s", strerror(-r));
+	snprintf(why, MAX_WHY, "%s, although no capability for it is missing: its user namespace, or a security module", strerror(-r));
 }
 
 /* A right to look into others; those of files, as well. */
