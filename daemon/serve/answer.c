@@ -374,9 +374,11 @@ static void answer_kept(const struct asking *s, const struct profile *p)
 
 bool asking_begin_captures(const struct asking *s, int n)
 {
-	if (__atomic_add_fetch(&s->a->n_captures, n, __ATOMIC_RELAXED) <= ANSWER_MAX_CAPTURES)
-		return true;
-	asking_end_captures(s, n);
+	int now = __atomic_load_n(&s->a->n_captures, __ATOMIC_RELAXED);
+
+	while (now + n <= ANSWER_MAX_CAPTURES) /* what is refused is in nobody's way meanwhile */
+		if (__atomic_compare_exchange_n(&s->a->n_captures, &now, now + n, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return true;
 	http_error(s->ret, 503, "%d captures are running already", ANSWER_MAX_CAPTURES);
 	return false;
 }
