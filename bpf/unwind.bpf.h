@@ -505,7 +505,8 @@ PP_GLOBAL int pp_step(struct pp_walk *w)
 	pc = w->ip - w->adjust;
 	if (pc < l->m[k].start || pc >= l->m[k].end) {
 		if (!pp_locate(w))
-			return pp_stop(w, PP_END_NO_MAPPING);
+			/* io_uring's workers and the like: threads of the process that the kernel gave no user part */
+			return pp_stop(w, w->ip || w->sp || w->adjust ? PP_END_NO_MAPPING : PP_END_ZERO);
 		k = w->mapping;
 		PP_MASK(k, PP_MAX_MAPPINGS);
 		pc = w->ip - w->adjust;

@@ -311,6 +311,18 @@ static void test_return_probe_trampoline_is_left_by_the_tasks_list(void **state)
 	EXPECT(w, PP_END_OUTERMOST, 0, TEXT + 5, TEXT + 0x110, TEXT + 0x210);
 }
 
+static void test_thread_without_a_user_part_is_complete(void **state)
+{
+	struct world *w = *state;
+
+	walk(w, 0, 0, JUNK); /* as the kernel makes io_uring's workers */
+	assert_int_equal(w->end, PP_END_ZERO);
+	assert_int_equal(w->got->n, 1);
+	assert_int_equal(w->got->w[0], PP_RAW(0));
+	walk(w, 0, STACK, JUNK); /* a call of a null pointer */
+	assert_int_equal(w->end, PP_END_NO_MAPPING);
+}
+
 static void in_the_trampoline(struct world *w, struct return_instance *list)
 {
 	w->xol.vaddr = TRAMPOLINE;
@@ -439,6 +451,7 @@ int main(void)
 		TEST(test_window_is_not_used_outside_itself),
 		TEST(test_stack_that_is_not_aligned_is_read_all_the_same),
 		TEST(test_return_probe_trampoline_is_left_by_the_tasks_list),
+		TEST(test_thread_without_a_user_part_is_complete),
 		TEST(test_pc_in_the_trampoline_before_its_probes_ran),
 		TEST(test_pc_in_the_trampoline_after_its_probes_ran),
 		TEST(test_trampoline_without_an_instance_is_no_mapping),
