@@ -32,7 +32,10 @@ begin() { # the target keeps still meanwhile: it would take half of the time
 	kill -STOP $deep
 	./pprofd --pid $deep --heap off --wait off --listen 127.0.0.1:6060 2>>/tmp/log &
 	daemon=$!
-	until get /-/ready >/dev/null 2>&1; do sleep 1; done
+	until get /-/ready >/dev/null 2>&1; do
+		kill -0 $daemon || { cat /tmp/log; echo "FAILED: it is not ready"; exit 1; }
+		sleep 1
+	done
 	kill -CONT $deep
 	for i in 1 2; do get '/debug/pprof/profile?seconds=2' >/dev/null; done # names take their time at first
 }
@@ -102,12 +105,12 @@ for jump in 31536000 -31536000; do
 	check "a trace is one, $jump" sh -c './trace-check -d /tmp/trace >/tmp/events'
 	get /metrics >/tmp/metrics
 	check "nothing in the metrics is negative, $jump" sh -c "! grep -E '^[a-z].* -[0-9]' /tmp/metrics"
-	check "capture times are sane, $jump" sh -c "! grep -E '^pprofd_.*seconds_(sum|total).* [0-9.]+(e\+0[6-9]|[0-9]{6})' /tmp/metrics"
+	check "capture times are sane, $jump" sh -c "! grep -E '^pprofd_.*seconds_(sum|total).* ([0-9.]+e\+0[6-9]|[0-9]{6})' /tmp/metrics"
 	grep -E '^process_start_time|uptime' /tmp/metrics
 	get /-/history | head -c 600
 	echo
 	get '/debug/pprof/goroutine?debug=2' >/tmp/dump
-	check "threads, $jump" grep -q '^leaf_spin(' /tmp/dump
+	check "threads, $jump" grep -qE '^(leaf_spin\(|goroutine .*\[running)' /tmp/dump
 	check "ready, $jump" sh -c './ask-http 6060 /-/ready >/dev/null'
 done
 check "the capture is kept" sh -c './ask-http 6060 /-/history | grep -q "\"id\""'
@@ -116,6 +119,7 @@ cat /tmp/log
 check "the log is short" [ "$(grep -vc audit /tmp/log)" -lt 12 ]
 check "the daemon is there" kill -0 $daemon
 kill $daemon
+wait $daemon
 
 echo "== settings"
 for setting in kernel/perf_event_paranoid:4 kernel/kptr_restrict:2 kernel/unprivileged_bpf_disabled:2 net/core/bpf_jit_harden:2; do
