@@ -36,6 +36,11 @@ PP_INLINE u64 pp_unsigned(u64 ra, u64 mask)
 	return ra >> 55 ? ra : ra & (mask ? mask : (1ull << 48) - 1);
 }
 
+PP_INLINE int pp_trampoline_words(u64 offset) /* one brk: the kernel leaves it by the registers */
+{
+	return -1;
+}
+
 PP_INLINE void pp_start_registers(struct pp_start *s)
 {
 	struct pt_regs *g = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());

@@ -35,6 +35,14 @@ PP_INLINE u8 pp_is_breakpoint(u64 ip)
 	return !bpf_probe_read_user(&code, 1, (void *)ip) && code == 0xcc;
 }
 
+/* How many words above the stack pointer the way back stands once the kernel has run the return probes, which takes
+ * it from the task's list: behind the trampoline's system call (6.11 and later: push rax, rcx, r11; mov; syscall;
+ * pop r11, rcx; ret). Negative: not there. */
+PP_INLINE int pp_trampoline_words(u64 offset)
+{
+	return offset == 13 ? 2 : offset == 15 ? 1 : offset == 16 ? 0 : -1;
+}
+
 /* The user registers of the current task, saved when it entered the kernel. */
 PP_INLINE void pp_start_registers(struct pp_start *s)
 {

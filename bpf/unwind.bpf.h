@@ -197,6 +197,43 @@ PP_GLOBAL int pp_step_frame_pointer(struct pp_walk *w, u32 otherwise)
 	return w->ip ? 0 : pp_stop(w, PP_END_ZERO);
 }
 
+#define PP_TRAMPOLINE_WORDS 3 /* that the trampoline may have pushed */
+
+/* The pc itself is in the trampoline: the function has returned, its probes are about to run or have run. The first
+ * instance is of this return if its function's stack ended here. Those below the stack pointer were left by longjmp.
+ * 1: w->sp is the caller's, and w->instance the one to use; 2: w->ip, too. 0: not known. */
+PP_GLOBAL int pp_in_trampoline(struct pp_walk *w)
+{
+	struct task_struct *t = (void *)bpf_get_current_task();
+	struct return_instance *i;
+	u64 above, ip, sp;
+	int words;
+
+	if (!w)
+		return 0;
+	sp = w->sp;
+	w->odd = 1;
+	i = BPF_CORE_READ(t, utask, return_instances);
+	for (int k = 0; k < 8 && i; k++) {
+		above = BPF_CORE_READ(i, stack) + PP_RETURN_POPS - sp;
+		if (above <= PP_TRAMPOLINE_WORDS * 8) {
+			w->instance = (u64)i;
+			w->sp = sp + above;
+			return 1;
+		}
+		if ((s64)above > 0)
+			break;
+		i = BPF_CORE_READ(i, next);
+	}
+	words = pp_trampoline_words(w->ip & 4095);
+	if (words < 0 || bpf_probe_read_user(&ip, 8, (void *)(sp + words * 8)))
+		return 0;
+	w->ip = ip;
+	w->instance = (u64)i;
+	w->sp = sp + words * 8 + PP_RETURN_POPS;
+	return 2;
+}
+
 /* A return address inside the uprobes' trampoline page: the true one is in the task's list of
  * return instances. 1: w->ip is the caller's now. */
 PP_GLOBAL int pp_leave_trampoline(struct pp_walk *w)
@@ -211,6 +248,16 @@ PP_GLOBAL int pp_leave_trampoline(struct pp_walk *w)
 	page = BPF_CORE_READ(t, mm, uprobes_state.xol_area, vaddr);
 	if (!page || (w->ip & ~4095ull) != page)
 		return 0;
+	if (!w->adjust) {
+		int inside = pp_in_trampoline(w);
+
+		if (!inside)
+			return 0;
+		w->leaf = 0;
+		w->adjust = 1;
+		if (inside == 2 && (w->ip & ~4095ull) != page)
+			return 1;
+	}
 	i = (void *)w->instance;
 	if (!i)
 		i = BPF_CORE_READ(t, utask, return_instances);
@@ -458,7 +505,8 @@ PP_GLOBAL int pp_step(struct pp_walk *w)
 	pc = w->ip - w->adjust;
 	if (pc < l->m[k].start || pc >= l->m[k].end) {
 		if (!pp_locate(w))
-			return pp_stop(w, PP_END_NO_MAPPING);
+			/* io_uring's workers and the like: threads of the process that the kernel gave no user part */
+			return pp_stop(w, w->ip || w->sp || w->adjust ? PP_END_NO_MAPPING : PP_END_ZERO);
 		k = w->mapping;
 		PP_MASK(k, PP_MAX_MAPPINGS);
 		pc = w->ip - w->adjust;

@@ -79,6 +79,7 @@ struct mm_struct {
 };
 
 struct return_instance {
+	unsigned long stack; /* the stack pointer at the function's entry */
 	unsigned long orig_ret_vaddr;
 	struct return_instance *next;
 };

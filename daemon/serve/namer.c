@@ -137,7 +137,7 @@ static void stub(struct job *j, struct naming_location *l, uint64_t word,
 		add_stub(j, l, strdup("[kernel]"));
 		return;
 	case FRAME_RAW:
-		add_stub(j, l, strdup(NAMING_NO_FILE));
+		add_stub(j, l, strdup(word == PP_RAW(0) ? NAMING_NO_USER : NAMING_NO_FILE));
 		return;
 	case FRAME_MARKER:
 		x = objects_find(&j->c->objects, frame_marker_object(word));

@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/vec.h"
 
+#define NAMING_NO_USER "[no user code]" /* a stub: a thread that is the kernel's alone, as io_uring's */
 #define NAMING_NO_FILE "[anonymous code]" /* a stub: code without a file, and nobody tells what it is */
 
 struct naming_function {

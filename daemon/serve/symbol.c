@@ -164,7 +164,7 @@ static void print(const struct questions *q, const struct naming *n, struct byte
 		const struct naming_line *line = naming_lines(n, at, &n_lines);
 		const char *name = naming_function(n, line->function)->name;
 
-		if (strcmp(name, NAMING_NO_FILE))
+		if (strcmp(name, NAMING_NO_FILE) && strcmp(name, NAMING_NO_USER))
 			bytes_printf(out, "0x%llx %s\n", (unsigned long long)q->all.data[i].shown, name);
 	}
 	if (out->n >= SYMBOL_MAX_BYTES)

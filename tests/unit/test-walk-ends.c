@@ -295,9 +295,9 @@ static void test_stack_that_is_not_aligned_is_read_all_the_same(void **state)
 
 static void test_return_probe_trampoline_is_left_by_the_tasks_list(void **state)
 {
-	struct return_instance outer = { TEXT + 0x210, NULL };
-	struct return_instance chained = { TRAMPOLINE, &outer }; /* two probes on one function */
-	struct return_instance inner = { TEXT + 0x110, &chained };
+	struct return_instance outer = { STACK + 8, TEXT + 0x210, NULL };
+	struct return_instance chained = { STACK, TRAMPOLINE, &outer }; /* two probes on one function */
+	struct return_instance inner = { STACK, TEXT + 0x110, &chained };
 	struct world *w = *state;
 
 	w->xol.vaddr = TRAMPOLINE;
@@ -311,9 +311,63 @@ static void test_return_probe_trampoline_is_left_by_the_tasks_list(void **state)
 	EXPECT(w, PP_END_OUTERMOST, 0, TEXT + 5, TEXT + 0x110, TEXT + 0x210);
 }
 
+static void test_thread_without_a_user_part_is_complete(void **state)
+{
+	struct world *w = *state;
+
+	walk(w, 0, 0, JUNK); /* as the kernel makes io_uring's workers */
+	assert_int_equal(w->end, PP_END_ZERO);
+	assert_int_equal(w->got->n, 1);
+	assert_int_equal(w->got->w[0], PP_RAW(0));
+	walk(w, 0, STACK, JUNK); /* a call of a null pointer */
+	assert_int_equal(w->end, PP_END_NO_MAPPING);
+}
+
+static void in_the_trampoline(struct world *w, struct return_instance *list)
+{
+	w->xol.vaddr = TRAMPOLINE;
+	w->mm.uprobes_state.xol_area = &w->xol;
+	w->utask.return_instances = list;
+	CODE(w, 0x100, SP(16));
+	CODE(w, 0x200, OUTERMOST);
+	*at(w, STACK + 32) = TEXT + 0x215; /* what the caller, whose frame begins at STACK + 24, returns to */
+}
+
+/* The return has taken the address at STACK + 16; of the three registers some are pushed. */
+static void test_pc_in_the_trampoline_before_its_probes_ran(void **state)
+{
+	struct return_instance outer = { STACK + 80, TEXT + 0x310, NULL };
+	struct return_instance mine = { STACK + 16, TEXT + 0x115, &outer };
+	struct return_instance left = { STACK - 64, TEXT + 0x315, &mine }; /* by longjmp */
+	struct world *w = *state;
+
+	in_the_trampoline(w, &left);
+	for (unsigned k = 0; k <= 3; k++) {
+		walk(w, TRAMPOLINE + (k == 3 ? 13 : 0), STACK + 24 - 8 * k, JUNK);
+		EXPECT(w, PP_END_OUTERMOST, 0, TEXT + 0x114, TEXT + 0x215);
+	}
+}
+
+static void test_pc_in_the_trampoline_after_its_probes_ran(void **state)
+{
+	struct return_instance outer = { STACK + 80, TEXT + 0x310, NULL };
+	struct world *w = *state;
+
+	in_the_trampoline(w, &outer);
+	*at(w, STACK + 16) = TEXT + 0x115; /* the kernel puts the way back where rax was */
+	walk(w, TRAMPOLINE + 13, STACK, JUNK);
+	EXPECT(w, PP_END_OUTERMOST, 0, TEXT + 0x114, TEXT + 0x215);
+	walk(w, TRAMPOLINE + 15, STACK + 8, JUNK);
+	EXPECT(w, PP_END_OUTERMOST, 0, TEXT + 0x114, TEXT + 0x215);
+	walk(w, TRAMPOLINE + 16, STACK + 16, JUNK);
+	EXPECT(w, PP_END_OUTERMOST, 0, TEXT + 0x114, TEXT + 0x215);
+	walk(w, TRAMPOLINE + 14, STACK, JUNK);
+	EXPECT(w, PP_END_NO_MAPPING, 0, TRAMPOLINE + 14);
+}
+
 static void test_trampoline_without_an_instance_is_no_mapping(void **state)
 {
-	struct return_instance chained = { TRAMPOLINE, NULL };
+	struct return_instance chained = { STACK, TRAMPOLINE, NULL };
 	struct world *w = *state;
 
 	w->xol.vaddr = TRAMPOLINE;
@@ -397,6 +451,9 @@ int main(void)
 		TEST(test_window_is_not_used_outside_itself),
 		TEST(test_stack_that_is_not_aligned_is_read_all_the_same),
 		TEST(test_return_probe_trampoline_is_left_by_the_tasks_list),
+		TEST(test_thread_without_a_user_part_is_complete),
+		TEST(test_pc_in_the_trampoline_before_its_probes_ran),
+		TEST(test_pc_in_the_trampoline_after_its_probes_ran),
 		TEST(test_trampoline_without_an_instance_is_no_mapping),
 		TEST(test_any_rules_over_any_stack_end_with_a_reason),
 	};
