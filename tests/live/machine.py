@@ -65,6 +65,11 @@ def test_the_kernel_stops_the_clock():
         begun = lib.cpu_seconds(p.pid)
         profile = d.profile(3)
         used = lib.cpu_seconds(p.pid) - begun
+    own = lib.comments(profile, "^cpu: ")
+    check(len(own) == 1, "comments: %s" % profile.comments)
+    by_clock, in_samples = (float(x) for x in re.findall(r"[\d.]+(?= s )", own[0]))
+    check(0.8 * used - 0.1 < by_clock < used + 0.1, "%s; %.3f s used" % (own[0], used))
+    check(abs(in_samples - profile.total("cpu") / 1e9) < 0.002, "%s; %d ns in samples" % (own[0], profile.total("cpu")))
     found = lib.comments(profile, "^clock: ")
     if not found and profile.total("cpu") / 1e9 > 0.9 * used - 0.1:
         lib.skip("this kernel's own tick is faster than our clock")

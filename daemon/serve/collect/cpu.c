@@ -35,6 +35,7 @@ void cpu_figures(const struct session *s, struct cpu_figures *ret)
 	ret->n_unlabelled = c->totals.n_unlabelled;
 	ret->n_not_kept = c->pool.n_not_kept + c->pool.n_bad;
 	ret->n_images = s->target->images.n;
+	ret->cpu_ns = target_cpu_ns(s->target);
 }
 
 static void tally_stack(struct tally *t, const uint64_t *words, uint32_t n, int64_t samples)
@@ -106,7 +107,7 @@ static void say_reasons(const struct session *s, struct capture *to, const struc
 	}
 }
 
-static void say_losses(const struct session *s, struct capture *to, const struct cpu_figures *then)
+static void say_losses(const struct session *s, struct capture *to, const struct cpu_figures *then, int64_t n_samples)
 {
 	struct cpu_figures now;
 	const uint64_t *a = now.statistics, *b = then->statistics;
@@ -120,6 +121,10 @@ static void say_losses(const struct session *s, struct capture *to, const struct
 			(unsigned long long)(a[PP_STAT_STACK_FULL] - b[PP_STAT_STACK_FULL]),
 			(unsigned long long)(a[PP_STAT_NO_SCRATCH] - b[PP_STAT_NO_SCRATCH]),
 			(unsigned long long)(now.n_other - then->n_other));
+	/* A timer's ticks fall beside short stretches of work in a kernel that has interrupts off: this shows it. */
+	if (now.cpu_ns && then->cpu_ns)
+		capture_comment(to, "cpu: %.3f s by the process's own clock, %.3f s in samples",
+				(double)(now.cpu_ns - then->cpu_ns) / 1e9, (double)n_samples * (double)s->core->period_ns / 1e9);
 	if (a[PP_STAT_CLOCK_NS] > b[PP_STAT_CLOCK_NS])
 		capture_comment(to, "clock: %.3f s of the CPUs' time were not looked at: the kernel stopped the clock "
 				"(kernel.perf_event_max_sample_rate), or a CPU came on",
@@ -193,6 +198,6 @@ int cpu_capture(const struct session *s, const struct totals_before *before,
 			(long long)(t.n_samples - t.n_truncated - t.n_broken),
 			(long long)t.n_truncated, PP_MAX_FRAMES, (long long)t.n_broken);
 	say_reasons(s, to, &t);
-	say_losses(s, to, then);
+	say_losses(s, to, then, t.n_samples);
 	return 0;
 }

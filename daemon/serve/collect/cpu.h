@@ -11,6 +11,7 @@ struct cpu_figures {
 	uint64_t statistics[PP_N_STATISTICS];
 	uint64_t n_events, n_stale, n_other, n_not_kept, n_unlabelled;
 	size_t n_images;
+	int64_t cpu_ns; /* of the process, by its own clock; 0: it has ended */
 };
 
 /* The lock is held for these two. */
