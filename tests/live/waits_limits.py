@@ -48,7 +48,7 @@ def test_locks_that_nobody_waits_for():
 
 def test_a_hot_lock():
     """A wait with each operation: most are not looked at, and the sums are
-    right to 5 %, besides what chance does to long ones. What is true: its threads are off their CPUs when they
+    right to 5 %, besides what chance does to long ones, and 0.3 us of a wait that the look at it takes (docs/limits.md). What is true: its threads are off their CPUs when they
     do not run, and the kernel counts the switches."""
     sites, seconds, n = ("site_ping", "site_pong"), 4, 4
 
@@ -78,7 +78,8 @@ def test_a_hot_lock():
         deviation = 1000 * math.sqrt(weight * r.squares)
         true = n * r.ns - r.cpu_ns
         got = sum(v[0] for k, v in waitlib.by_site(offcpu).items() if k in sites)
-        if abs(got - true) > 0.05 * true + 3 * deviation:
+        chance = 0.05 * true + 3 * deviation
+        if not -chance < got - true < chance + 300 * r.voluntary:
             wrong["offcpu"] = "off CPU %.3f s, %.3f s are true, deviation %.3f; %s" % (
                 got / 1e9, true / 1e9, deviation / 1e9, said)
         count = sum(v[0] for k, v in waitlib.by_site(block).items() if k in sites)
