@@ -406,8 +406,8 @@ int BPF_PROG(pp_custom_fork, struct task_struct *parent, struct task_struct *chi
 	if (!h || !PP_READ_ONCE(h->probed))
 		return 0;
 	__sync_fetch_and_add(&h->n_forks, 1);
-	if (!__sync_lock_test_and_set(&h->fork_noted, 1))
-		pp_notice(PP_NOTICE_CUSTOM_FORK, p->target, *slot);
+	if (!__sync_lock_test_and_set(&h->fork_noted, 1) && pp_notice(PP_NOTICE_CUSTOM_FORK, p->target, *slot))
+		__sync_lock_test_and_set(&h->fork_noted, 0);
 	return 0;
 }
 

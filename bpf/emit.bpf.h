@@ -93,7 +93,8 @@ PP_INLINE void pp_stale(struct pp_process *p, u32 type, u64 value)
 {
 	if (PP_READ_ONCE(p->noted) || __sync_lock_test_and_set(&p->noted, 1))
 		return;
-	pp_notice(type, p->target, value);
+	if (pp_notice(type, p->target, value))
+		__sync_lock_test_and_set(&p->noted, 0);
 }
 
 PP_INLINE u32 pp_scratch_take(void)

@@ -74,8 +74,9 @@ PP_INLINE int pp_hit(struct pp_call *c)
 		__sync_fetch_and_add(&h->n_hits, PP_HEAP_BATCH);
 		ns += __sync_fetch_and_add(&h->spent_ns, ns);
 		if (ns >= h->notify_at && PP_READ_ONCE(h->noted) != h->notify_at &&
-		    __sync_lock_test_and_set(&h->noted, h->notify_at) != h->notify_at)
-			pp_notice(PP_NOTICE_HEAP, c->process->target, c->slot);
+		    __sync_lock_test_and_set(&h->noted, h->notify_at) != h->notify_at &&
+		    pp_notice(PP_NOTICE_HEAP, c->process->target, c->slot))
+			__sync_lock_test_and_set(&h->noted, 0);
 	}
 	return PP_READ_ONCE(h->spent_ns) < h->stop_at;
 }
@@ -431,8 +432,8 @@ int BPF_PROG(pp_on_fork, struct task_struct *parent, struct task_struct *child)
 	if (!h || !(PP_READ_ONCE(h->flags) & PP_HEAP_PROBED))
 		return 0;
 	__sync_fetch_and_add(&h->n_forks, 1);
-	if (!__sync_lock_test_and_set(&h->fork_noted, 1))
-		pp_notice(PP_NOTICE_FORK, p->target, *slot);
+	if (!__sync_lock_test_and_set(&h->fork_noted, 1) && pp_notice(PP_NOTICE_FORK, p->target, *slot))
+		__sync_lock_test_and_set(&h->fork_noted, 0);
 	return 0;
 }
 

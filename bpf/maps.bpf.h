@@ -81,10 +81,13 @@ PP_INLINE void pp_bump(enum pp_statistic which)
 	pp_bump_by(which, 1);
 }
 
-PP_INLINE void pp_notice(u32 type, u32 target, u64 value)
+/* 1: it was lost, and whoever tells a thing once tells it again. */
+PP_INLINE int pp_notice(u32 type, u32 target, u64 value)
 {
 	struct pp_notice n = { type, target, value };
 
-	if (bpf_ringbuf_output(&pp_ring, &n, sizeof(n), 0))
-		pp_bump(PP_STAT_NOTICE_LOST);
+	if (!bpf_ringbuf_output(&pp_ring, &n, sizeof(n), 0))
+		return 0;
+	pp_bump(PP_STAT_NOTICE_LOST);
+	return 1;
 }

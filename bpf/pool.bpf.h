@@ -24,8 +24,8 @@ PP_INLINE void pp_filling(struct pp_control *c, u64 epoch, u64 used, u64 size)
 {
 	if (used < size - size / 4 || PP_READ_ONCE(c->noted) == epoch + 1)
 		return;
-	if (__sync_lock_test_and_set(&c->noted, epoch + 1) != epoch + 1)
-		pp_notice(PP_NOTICE_FILLING, 0, epoch);
+	if (__sync_lock_test_and_set(&c->noted, epoch + 1) != epoch + 1 && pp_notice(PP_NOTICE_FILLING, 0, epoch))
+		__sync_lock_test_and_set(&c->noted, 0);
 }
 
 /* A stack in scratch: n words and their hash. */

@@ -43,6 +43,11 @@ void asking_gone(const struct asking *s)
 	http_error(s->ret, 404, "process %d (%s) has ended", s->target->pid, s->target->comm);
 }
 
+void asking_between(const struct asking *s)
+{
+	http_error(s->ret, 503, "process %d is in the middle of executing a program: try again", s->target->pid);
+}
+
 static void answer_cmdline(const struct asking *s)
 {
 	struct core *c = s->a->core;
@@ -132,6 +137,9 @@ static void answer_result(const struct asking *s, const struct session *session,
 	switch (r) {
 	case SESSION_GONE:
 		asking_gone(s);
+		return;
+	case -EAGAIN:
+		asking_between(s);
 		return;
 	case SESSION_NO_KERNEL:
 		http_error(s->ret, 500, "Could not enable CPU profiling: BPF programs are not loaded");

@@ -57,6 +57,8 @@ struct target *place_take(const struct asking *s, const struct known_process *k,
 	if (r == LEASE_FULL)
 		http_error(s->ret, 503, "all %d processes that can be looked at at a time are being asked about",
 			   BROKER_MAX_TARGETS);
+	else if (r == -EAGAIN)
+		http_error(s->ret, 503, "process %d is in the middle of executing a program: try again", k->pid);
 	else if (r < 0)
 		http_error(s->ret, 500, "process %d (%s) cannot be looked at: %s", k->pid, k->comm,
 			   *error ? error : strerror(-r));

@@ -17,6 +17,8 @@ static void failed(const struct asking *s, int r)
 {
 	if (r == -ESRCH)
 		asking_gone(s);
+	else if (r == -EAGAIN)
+		asking_between(s);
 	else
 		http_error(s->ret, 500, "failed to collect profile: %s", strerror(-r));
 }

@@ -189,6 +189,8 @@ static void answer_failure(const struct asking *s, int r, const char *error)
 {
 	if (r == TRACE_GONE)
 		asking_gone(s);
+	else if (r == -EAGAIN)
+		asking_between(s);
 	else if (r == TRACE_TOO_MANY)
 		http_error(s->ret, 503, "%d traces are running already", TRACE_MAX_WINDOWS);
 	else if (r == TRACE_NO_KERNEL)

@@ -71,7 +71,7 @@ int arming_scan(struct core *c, struct target *t)
 
 	pthread_mutex_lock(&c->scan_lock);
 	if (!t->published)
-		r = target_scan(c, t, true);
+		r = target_settle(c, t);
 	pthread_mutex_unlock(&c->scan_lock);
 	return r;
 }

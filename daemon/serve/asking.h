@@ -26,6 +26,8 @@ struct asking {
 };
 
 void asking_gone(const struct asking *s);
+/* The target is in the middle of an exec, and has been for a while. */
+void asking_between(const struct asking *s);
 bool asking_known_format(const char *format);
 /* 400. */
 void asking_unknown_format(const struct asking *s);

@@ -524,7 +524,7 @@ void carry_wait(struct core *c, struct target *t)
 		return;
 	pthread_mutex_lock(&c->scan_lock);
 	if (!t->carry.asked)
-		target_scan(c, t, true);
+		target_settle(c, t);
 	pthread_mutex_unlock(&c->scan_lock);
 }
 

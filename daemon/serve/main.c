@@ -309,14 +309,14 @@ static void start_for(struct core *c, const char *name)
 
 	if (!p) {
 		pthread_mutex_lock(&c->scan_lock);
-		target_scan(c, &c->targets[0], true);
+		target_settle(c, &c->targets[0]);
 		pthread_mutex_unlock(&c->scan_lock);
 		custom_start(c);
 	}
 	if (!p || (p->arm != PROFILE_CUMULATIVE && p->arm != PROFILE_WALL))
 		return;
 	pthread_mutex_lock(&c->scan_lock);
-	target_scan(c, &c->targets[0], true);
+	target_settle(c, &c->targets[0]);
 	pthread_mutex_unlock(&c->scan_lock);
 	if (p->collector == PP_HEAP)
 		arming_heap(c);

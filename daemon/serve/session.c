@@ -236,7 +236,7 @@ static int prepare(struct session *s)
 	if (!core_wait_kernel(c))
 		return SESSION_NO_KERNEL;
 	pthread_mutex_lock(&c->scan_lock);
-	r = target_scan(c, s->target, true);
+	r = target_settle(c, s->target);
 	pthread_mutex_unlock(&c->scan_lock);
 	return r == TARGET_GONE ? SESSION_GONE : r < 0 ? r : SESSION_OK;
 }

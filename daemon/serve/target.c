@@ -18,6 +18,8 @@
  * most a tenth of a CPU. */
 #define MIN_SCAN_NS (20 * NS_PER_MS)
 #define MAX_SCAN_NS (5 * NS_PER_S)
+#define MIN_RETRY_NS (2 * NS_PER_MS) /* of one that could not be looked at */
+#define SETTLE_NS NS_PER_S	     /* an exec takes no longer */
 
 bool target_alive(const struct target *t)
 {
@@ -53,9 +55,9 @@ bool target_has_image(const struct target *t, uint32_t image)
 	return false;
 }
 
-static int update_targets_map(struct core *c, const struct target *t)
+static int update_targets_map(struct core *c, const struct target *t, uint32_t key)
 {
-	uint32_t key = t->host_tgid, value = t->index;
+	uint32_t value = t->index;
 	union bpf_attr a = { .map_fd = (uint32_t)c->targets_fd,
 			     .key = (uint64_t)(uintptr_t)&key,
 			     .value = (uint64_t)(uintptr_t)&value };
@@ -199,7 +201,7 @@ static const struct target_mapping *known_mapping(const struct target *t, size_t
 	return NULL;
 }
 
-/* The address at which the program was entered: its mapping is the main executable's. */
+/* The address at which the program was entered: its mapping is the main executable's. 0: not known, or not yet. */
 static uint64_t entry_address(struct core *c, const struct target *t)
 {
 	_cleanup_(closep) int fd = broker_open_proc(&c->broker, t->index, BROKER_PROC_AUXV);
@@ -212,9 +214,12 @@ static uint64_t entry_address(struct core *c, const struct target *t)
 }
 
 struct scan {
+	struct broker_target now;
+	struct maps maps;
 	VEC(struct target_mapping) mappings;
 	VEC(struct pp_mapping) list;
-	bool changed;
+	uint64_t entry; /* of a new image, as entry_address */
+	bool new_image, changed;
 };
 
 static void scan_deinit(struct scan *s)
@@ -223,6 +228,7 @@ static void scan_deinit(struct scan *s)
 		free(s->mappings.data[i].name);
 	vec_deinit(&s->mappings);
 	vec_deinit(&s->list);
+	maps_deinit(&s->maps);
 }
 
 /* A JIT's neighbouring pieces of anonymous memory become one. */
@@ -232,10 +238,9 @@ static bool joins(const struct pp_mapping *a, const struct pp_mapping *b)
 	       a->end == b->start;
 }
 
-static int take_line(struct core *c, struct target *t, struct scan *s, struct maps_line *l,
-		     size_t *at, bool exec)
+static int take_line(struct core *c, struct target *t, struct scan *s, struct maps_line *l, size_t *at)
 {
-	const struct target_mapping *known = exec ? NULL : known_mapping(t, at, l);
+	const struct target_mapping *known = s->new_image ? NULL : known_mapping(t, at, l);
 	struct target_mapping m = { l->start, l->end, l->offset, l->dev, l->ino, 0, NULL };
 	struct object *x = NULL;
 	struct pp_mapping k;
@@ -279,10 +284,8 @@ static void use_objects(struct core *c, const struct scan *s, const struct targe
 	}
 }
 
-static uint32_t main_object(struct core *c, const struct target *t, const struct scan *s)
+static uint32_t main_object(const struct scan *s, uint64_t entry)
 {
-	uint64_t entry = entry_address(c, t);
-
 	for (size_t i = 0; i < s->mappings.n; i++)
 		if (entry >= s->mappings.data[i].start && entry < s->mappings.data[i].end)
 			return s->mappings.data[i].object;
@@ -318,17 +321,28 @@ static int begin_image(struct core *c, struct target *t)
 }
 
 /* exec_id comes last: until it fits, programs take no stack. */
-static int publish(struct core *c, struct target *t, struct scan *s, bool new_image)
+static int publish(struct core *c, struct target *t, struct scan *s)
 {
 	struct pp_process *p = &c->tables.processes[t->index];
 	uint64_t list = 0, old = t->list;
-	uint32_t image, main = main_object(c, t, s);
+	uint32_t image, main = main_object(s, s->new_image ? s->entry : t->entry);
 	int r = tables_list(&c->tables, s->list.data, (uint32_t)s->list.n, &list);
 
-	if (r == 0 && new_image)
+	if (r == 0 && s->new_image)
 		r = begin_image(c, t);
-	if (r < 0)
+	if (r == 0 && !t->published)
+		r = update_targets_map(c, t, s->now.host_tgid);
+	if (r < 0) {
+		tables_forget_list(&c->tables, list);
 		return r;
+	}
+	if (s->new_image) {
+		t->host_tgid = s->now.host_tgid;
+		t->start_boottime = s->now.start_boottime;
+		t->exec_id = s->now.exec_id;
+		t->entry = s->entry;
+		t->exec_vm_error = 0;
+	}
 	pthread_mutex_lock(&c->lock);
 	use_objects(c, s, t);
 	t->main_object = main;
@@ -339,23 +353,21 @@ static int publish(struct core *c, struct target *t, struct scan *s, bool new_im
 	__atomic_store_n(&p->start_boottime, t->start_boottime, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&p->target, image, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&p->exec_id, t->exec_id, __ATOMIC_SEQ_CST);
-	if (!t->published)
-		r = update_targets_map(c, t);
-	t->published = r == 0;
+	t->published = true;
 	wait_filter(c);
 	t->list = list;
 	tables_forget_list(&c->tables, old);
-	return r;
+	return 0;
 }
 
-static int build(struct core *c, struct target *t, struct scan *s, struct maps *m, bool exec)
+static int build(struct core *c, struct target *t, struct scan *s)
 {
 	size_t at = 0;
 	int r = 0;
 
-	s->changed = m->lines.n != t->mappings.n;
-	for (size_t i = 0; i < m->lines.n && r == 0; i++)
-		r = take_line(c, t, s, &m->lines.data[i], &at, exec);
+	s->changed = s->maps.lines.n != t->mappings.n;
+	for (size_t i = 0; i < s->maps.lines.n && r == 0; i++)
+		r = take_line(c, t, s, &s->maps.lines.data[i], &at);
 	if (s->mappings.n != t->mappings.n)
 		s->changed = true;
 	return r;
@@ -370,92 +382,138 @@ static void set_pace(struct target *t, int64_t began, bool changed)
 	if (pause < MIN_SCAN_NS << t->unchanged)
 		pause = MIN_SCAN_NS << t->unchanged;
 	t->scanned_ns = now + (pause < MAX_SCAN_NS ? pause : MAX_SCAN_NS);
-	t->due_ns = 0;
 }
 
-static int read_maps(struct core *c, struct target *t, struct maps *ret)
+static int identify(struct core *c, struct target *t, struct scan *s)
 {
-	_cleanup_(closep) int fd = broker_open_proc(&c->broker, t->index, BROKER_PROC_MAPS);
-	int r = fd;
+	int r = broker_identify(&c->broker, t->index, &s->now);
 
-	if (fd >= 0)
-		r = maps_read(fd, ret);
-	if (r == -ESRCH || (r < 0 && !target_alive(t)))
-		return TARGET_GONE;
-	if (r >= 0 && !ret->lines.n) {
-		maps_deinit(ret);
-		return TARGET_GONE;
-	}
-	return r < 0 ? r : TARGET_OK;
-}
-
-static int identify(struct core *c, struct target *t, bool *new_image)
-{
-	struct broker_target now;
-	int r = broker_identify(&c->broker, t->index, &now);
-
-	if (r == -ESRCH)
-		return TARGET_GONE;
 	if (r < 0)
 		return r;
-	*new_image = !t->published || now.exec_id != t->exec_id ||
-		     now.start_boottime != t->start_boottime;
-	__atomic_store_n(&t->uid, now.uid, __ATOMIC_SEQ_CST); /* before a stack of the new program can be had */
-	t->host_tgid = now.host_tgid;
-	t->start_boottime = now.start_boottime;
-	t->exec_id = now.exec_id;
-	return TARGET_OK;
+	s->new_image = !t->published || s->now.exec_id != t->exec_id || s->now.start_boottime != t->start_boottime;
+	__atomic_store_n(&t->uid, s->now.uid, __ATOMIC_SEQ_CST); /* before a stack of the new program can be had */
+	return 0;
+}
+
+static int read_maps(struct core *c, const struct target *t, struct maps *ret)
+{
+	_cleanup_(closep) int fd = broker_open_proc(&c->broker, t->index, BROKER_PROC_MAPS);
+
+	return fd < 0 ? fd : maps_read(fd, ret);
+}
+
+/* It could not be looked at for so long that it will not be. */
+static bool settled(const struct target *t)
+{
+	return t->unsettled_ns && monotonic_ns() - t->unsettled_ns > SETTLE_NS;
+}
+
+/* What the process is now. In the middle of an exec it has a new number already, but not its mappings; the kernel
+ * writes its auxiliary vector last (create_elf_tables() in fs/binfmt_elf.c). -EAGAIN: it is there, and yet cannot be
+ * looked at, which will pass. */
+static int look(struct core *c, struct target *t, struct scan *s, bool fresh)
+{
+	int r = fresh || t->unsettled_ns || !t->published ? identify(c, t, s) : 0;
+
+	if (r == 0)
+		r = read_maps(c, t, &s->maps);
+	if (r == 0 && s->new_image)
+		s->entry = entry_address(c, t);
+	if (r == -ESRCH || (r == 0 && !s->maps.lines.n) || !target_alive(t))
+		return target_alive(t) ? -EAGAIN : TARGET_GONE;
+	if (r == 0 && s->new_image && !s->entry && !settled(t)) /* a process may have cleared its own */
+		return -EAGAIN;
+	return r;
+}
+
+/* The kernel has said what it had to say, and `noted` stays: it will say no more. So it is looked at again without
+ * being asked, soon at first. */
+static void try_again(struct core *c, struct target *t)
+{
+	int64_t now = monotonic_ns(), pause;
+
+	if (!t->unsettled_ns)
+		t->unsettled_ns = now;
+	pause = (now - t->unsettled_ns) / 2;
+	if (pause < MIN_RETRY_NS)
+		pause = MIN_RETRY_NS;
+	t->due_ns = now + (pause < MAX_SCAN_NS ? pause : MAX_SCAN_NS);
+	core_wake(c);
+}
+
+/* What hangs on the mappings. */
+static void follow(struct core *c, struct target *t, bool new_image)
+{
+	custom_follow(c, t, new_image);
+	heap_follow(c, t, new_image);
+	label_follow(c, t, new_image);
+	wait_data_follow(c, t);
+}
+
+static int take(struct core *c, struct target *t, struct scan *s)
+{
+	struct pp_process *p = &c->tables.processes[t->index];
+	__typeof__(s->mappings) old;
+	int r = build(c, t, s);
+
+	if (r == 0 && (s->changed || s->new_image))
+		r = publish(c, t, s);
+	if (r < 0)
+		return r;
+	p->exec_vm = s->maps.exec_vm + t->exec_vm_error; /* after the list: until then samples are stale */
+	memcpy(&old, &t->mappings, sizeof(old)); /* they go with the scan */
+	memcpy(&t->mappings, &s->mappings, sizeof(old));
+	memcpy(&s->mappings, &old, sizeof(old));
+	pthread_mutex_lock(&c->lock);
+	t->n_left_out = s->maps.n_left_out;
+	pthread_mutex_unlock(&c->lock);
+	return 0;
 }
 
 int target_scan(struct core *c, struct target *t, bool fresh)
 {
 	struct pp_process *p = &c->tables.processes[t->index];
 	int64_t began = monotonic_ns();
-	bool new_image = !t->published;
 	uint32_t n_mapped = __atomic_load_n(&p->n_mapped, __ATOMIC_SEQ_CST);
 	struct scan s = { 0 };
-	struct maps m = { 0 };
-	int r = fresh || !t->published ? identify(c, t, &new_image) : TARGET_OK;
+	int r;
 
+	t->due_ns = 0;
+	r = look(c, t, &s, fresh);
 	if (r == TARGET_OK)
-		r = read_maps(c, t, &m);
-	if (r != TARGET_OK)
-		return r;
-	r = build(c, t, &s, &m, new_image);
-	if (new_image)
-		t->exec_vm_error = 0;
-	if (r == 0 && (s.changed || new_image))
-		r = publish(c, t, &s, new_image);
-	p->exec_vm = m.exec_vm + t->exec_vm_error; /* after the list: until then samples are stale */
-	if (r == 0) {
-		struct scan old = { 0 };
-
-		memcpy(&old.mappings, &t->mappings, sizeof(old.mappings));
-		memcpy(&t->mappings, &s.mappings, sizeof(t->mappings));
-		memcpy(&s.mappings, &old.mappings, sizeof(s.mappings));
-		pthread_mutex_lock(&c->lock);
-		t->n_left_out = m.n_left_out;
-		pthread_mutex_unlock(&c->lock);
-	}
-	if (r == 0)
+		r = take(c, t, &s);
+	if (r == TARGET_OK) {
 		p->n_mapped_seen = n_mapped;
-	set_pace(t, began, s.changed || new_image);
-	if (r == 0)
+		t->unsettled_ns = 0;
+		set_pace(t, began, s.changed || s.new_image);
 		carry_restore(c, t);
-	if (r == 0 && (s.changed || new_image)) {
-		custom_follow(c, t, new_image);
-		heap_follow(c, t, new_image);
-		label_follow(c, t, new_image);
-		wait_data_follow(c, t);
+		if (s.changed || s.new_image)
+			follow(c, t, s.new_image);
+		__atomic_store_n(&p->noted, 0, __ATOMIC_SEQ_CST);
+	} else if (r < 0) {
+		try_again(c, t);
 	}
-	__atomic_store_n(&p->noted, 0, __ATOMIC_SEQ_CST);
 	scan_deinit(&s);
-	maps_deinit(&m);
-	return r < 0 ? r : TARGET_OK;
+	return r;
+}
+
+int target_settle(struct core *c, struct target *t)
+{
+	const struct timespec pause = { .tv_nsec = MIN_RETRY_NS };
+	int64_t end = monotonic_ns() + 2 * SETTLE_NS;
+	int r;
+
+	while ((r = target_scan(c, t, true)) == -EAGAIN && monotonic_ns() < end) {
+		pthread_mutex_unlock(&c->scan_lock);
+		nanosleep(&pause, NULL);
+		pthread_mutex_lock(&c->scan_lock);
+	}
+	return r;
 }
 
 void target_unpublish(struct core *c, struct target *t)
 {
+	t->due_ns = 0;
 	if (t->published)
 		__atomic_store_n(&c->tables.processes[t->index].target, 0, __ATOMIC_SEQ_CST);
 	t->published = false;

@@ -45,6 +45,8 @@ struct target {
 	bool published;	    /* scan_lock: the kernel knows it */
 	uint32_t host_tgid; /* scan_lock, these three */
 	uint64_t start_boottime, exec_id;
+	uint64_t entry;	       /* scan_lock, these two: the address at which the program was entered; 0: not known */
+	int64_t unsettled_ns; /* monotonic: since when it could not be looked at; 0: it could */
 	VEC(struct target_mapping) mappings; /* scan_lock */
 	uint64_t list;			     /* scan_lock: as published */
 	uint64_t exec_vm_error;		     /* scan_lock: what the kernel counts more than we */
@@ -74,8 +76,12 @@ int64_t target_cpu_ns(const struct target *t);
 bool target_kept(struct core *c, const struct target *t);
 
 /* Reads the process's mappings, has the rows of new files made, and tells the kernel. `fresh`: also
- * ask whether it has executed another program. The scan_lock is held. TARGET_*, or -errno. */
+ * ask whether it has executed another program. The scan_lock is held. TARGET_*, or -errno: it is looked
+ * at again by itself, soon; -EAGAIN: it was in the middle of an exec. */
 int target_scan(struct core *c, struct target *t, bool fresh);
+/* The same, fresh, for who wants the answer: what is in the middle of an exec is waited for, two seconds at most and
+ * without the lock. */
+int target_settle(struct core *c, struct target *t);
 
 /* No slot any more. First the kernel does not know it; when no program runs that knew it, the rest of it is let go
  * but what other files have of it. The scan_lock is held, for the second the lock, too. */

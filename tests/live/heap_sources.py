@@ -98,6 +98,16 @@ def test_no_cost_at_all():
     d.stop()
 
 
+def seen_at(t, d, text):
+    """The answer where a step of "two" is seen: a new program is known by its first calls, and probed anew."""
+    def seen():
+        t.do("two 50 1000000")
+        p = heaplib.get(d)
+        return heaplib.by_site(p).get("site_two", [0] * 4)[3] > 2e7 and p
+
+    return lib.eventually(seen, text, pause=0.2, timeout=60)
+
+
 def test_exec():
     """The new program has a heap of its own."""
     t = Told("heap-steps")
@@ -105,20 +115,20 @@ def test_exec():
     t.do("one 50 1000000")
     check("site_one" in heaplib.by_site(heaplib.get(d)), "the first program's is not seen")
     check(t.do("exec") == "second", "no second program")
-
-
-    def seen():  # its first calls tell that there is another program
-        t.do("two 50 1000000")
-        return "site_two" in heaplib.by_site(heaplib.get(d))
-
-    lib.eventually(seen, "the second program's heap is not seen", pause=0.2)
-    t.do("two 50 1000000")
-    p = heaplib.get(d)
+    p = seen_at(t, d, "the second program's heap is not seen")
     heaplib.no_negatives(p)
     rows = heaplib.by_site(p)
-    check(rows["site_two"][3] > 2e7, "rows: %s" % rows)
     check(not lib.comments(p, "^limit"), "comments: %s" % p.comments)
     check(rows.get("site_one", [0] * 4)[2:] == [0, 0], "the first program's is in use: %s" % rows)
+    d.stop()
+
+
+def test_many_execs():
+    """A look may come in the middle of any of them, when the program is not all there: the last one is found."""
+    t = Told("heap-steps")
+    d = heaplib.watched(t)
+    check(t.do("exec 500") == "second", "no second program")
+    seen_at(t, d, "the last program's heap is not seen")
     d.stop()
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -56,6 +57,42 @@ def test_exec_between_windows():
     lib.check_complete(profile)
     check(lib.samples(profile, "rung_leaf") and not lib.samples(profile, "before_exec"), "names")
     check(os.path.basename(profile.mappings[0].file) == "rungs", profile.mappings[0].file)
+    d.stop()
+
+
+MAPS_CODE = """
+import mmap, time
+print("ready", flush=True)
+kept = []
+while True:
+    kept.append(mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC))
+    if len(kept) > 100:
+        kept.clear()
+    bytearray(3000000)
+    time.sleep(0.001)
+"""
+
+
+def test_idle_after_the_end():
+    """Their mappings were to be read again when they ended: that is not done for ever."""
+    several = [lib.Process(sys.executable, "-c", MAPS_CODE) for _ in range(4)]
+    for p in several:
+        p.line("^ready")
+    more = [word for p in several[1:] for word in ("--pid", p.pid)]
+    d = lib.Daemon(several[0], arguments=("--max-overhead", "none", *more))
+    changing = r'^pprofd_target_lost_total\{.*what="mapping",reason="changing"\} [1-9]\d\d'
+    lib.eventually(lambda: len(re.findall(changing, d.get("/metrics").text(), re.M)) == len(several), "mappings do not change")
+    for p in several:
+        p.popen.kill()
+        p.wait()
+    time.sleep(5.5)  # the longest that it waits before it looks again
+
+    def idle():
+        before = sum(lib.cpu_seconds(pid) for pid in d.three())
+        time.sleep(1)
+        return sum(lib.cpu_seconds(pid) for pid in d.three()) - before < 0.1
+
+    lib.eventually(idle, "it is busy with processes that have ended", timeout=20)
     d.stop()
 
 

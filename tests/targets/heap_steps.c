@@ -8,7 +8,7 @@
  *   pairs SECONDS	the same as fast as can be; answers "done PAIRS CPU-NS"
  *   bound N		realloc(NULL), (p, smaller), (p, 0) and failures, N times, at site_odd
  *   forked N	a child prints the ns of a pair, N times, 100 ms apart: "done NS NS ..."
- *   open PATH | exec | fork N | quit
+ *   open PATH | exec [TIMES] | fork N | quit
  */
 
 #include <dlfcn.h>
@@ -139,11 +139,22 @@ static void fork_pairs(long n)
 	printf("\n");
 }
 
+/* The program anew, and the new one does it again until it has been done n times. */
+static int execute(long n)
+{
+	char left[24];
+
+	snprintf(left, sizeof(left), "%ld", n - 1);
+	return execl("/proc/self/exe", "heap-steps", "second", left, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	char line[4096], word[16], text[4000];
 	long a, b;
 
+	if (argc > 2 && atol(argv[2]) > 0)
+		return execute(atol(argv[2]));
 	setvbuf(stdout, NULL, _IOLBF, 4096);
 	printf("ready %s\n", argc > 1 ? argv[1] : "first");
 	/* an own read, because stdio's buffer may hold the next line when we exec */
@@ -173,7 +184,7 @@ int main(int argc, char **argv)
 		else if (!strcmp(word, "fork") && fork_child(a))
 			return 5;
 		else if (!strcmp(word, "exec"))
-			execl("/proc/self/exe", "heap-steps", "second", NULL);
+			return execute(a);
 		else if (!strcmp(word, "quit"))
 			return 0;
 		if (!strcmp(word, "pairs"))

@@ -278,7 +278,8 @@ static int walk_all(struct reading *r)
 
 	pthread_mutex_lock(&c->scan_lock);
 	if (r->what == BROKER_THREADS_STACKS)
-		err = target_scan(c, t, true) == TARGET_GONE ? -ESRCH : 0;
+		err = target_settle(c, t);
+	err = err == TARGET_GONE ? -ESRCH : err == -EAGAIN ? err : 0; /* else by the mappings that are known */
 	if (err == 0)
 		err = walk_first(r);
 	while (err == 0 && r->wants.n) {

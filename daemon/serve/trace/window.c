@@ -141,7 +141,7 @@ static int open_window(struct trace_window *w, char *error)
 	int r;
 
 	pthread_mutex_lock(&c->scan_lock);
-	r = target_scan(c, w->target, true);
+	r = target_settle(c, w->target);
 	pthread_mutex_unlock(&c->scan_lock);
 	if (r != TARGET_OK)
 		return r == TARGET_GONE ? TRACE_GONE : r;
