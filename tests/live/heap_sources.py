@@ -180,7 +180,7 @@ def test_end_in_the_middle():
 
 
 def test_nine_targets():
-    """Eight of one libc are probed, the ninth says why not."""
+    """Eight of one libc are probed, the ninth says why not, until one of them has ended."""
     targets = [Told("heap-steps") for _ in range(9)]
     d = lib.Daemon(*targets, arguments=heaplib.EVERYTHING)
     for t in targets:
@@ -194,6 +194,12 @@ def test_nine_targets():
             check(re.search(r"8 other processes that use \S*libc\.so\.6", heaplib.source(p)),
                   "the reason: %s" % p.comments)
     check(seen.count(True) == 8, "%s" % seen)
+    late = targets[seen.index(False)]
+    targets[seen.index(True)].kill()
+    lib.eventually(lambda: "other processes" not in heaplib.source(heaplib.get(d, pid=late.pid)),
+                   "the ninth is not probed when there is room")
+    late.do("one 50 1000000")
+    check("site_one" in heaplib.by_site(heaplib.get(d, pid=late.pid)), "the ninth's heap is not seen")
     d.stop()
 
 

@@ -41,6 +41,7 @@ static inline int world_setup(void **state)
 	pthread_mutex_init(&w->c.lock, NULL);
 	pthread_mutex_init(&w->c.scan_lock, NULL);
 	broker_init(&w->c.broker, -1);
+	w->c.wake_fd = -1;
 	w->c.pool.state = &w->state;
 	w->c.pool.control = &w->state.control;
 	h->loaded = true;
@@ -78,6 +79,8 @@ static inline int world_teardown(void **state)
 	close(w->t->pidfd);
 	vec_deinit(&w->t->images);
 	vec_deinit(&w->t->heap.functions);
+	vec_deinit(&w->t->mappings);
+	objects_deinit(&w->c.objects);
 	free(w->t->heap.peak.rows);
 	totals_deinit(&w->c.kept);
 	totals_deinit(&w->c.totals);

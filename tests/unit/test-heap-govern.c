@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The governor: what hits may cost, and what is probed because of that. The target is the test, whose
- * CPU time is real; hits are written by hand. Without functions to probe attaching always succeeds. */
+ * CPU time is real; hits are written by hand. Without functions to probe attaching always succeeds; with one it fails,
+ * as there is no broker. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -298,6 +299,74 @@ static void test_exec(void **state)
 	assert_int_equal(heap_due(w->t), 0);
 }
 
+static void set_probeable(struct world *w, bool can)
+{
+	struct heap_function f = { .probe = { .function = ALLOCATOR_FREE, .status = PROBE_FINE } };
+	const struct broker_file file = { .ino = 5 };
+	struct target_mapping m = { .start = 0x1000, .end = 0x2000 };
+	struct object *x;
+
+	vec_deinit(&w->t->heap.functions);
+	if (can)
+		return;
+	x = objects_get(&w->c.objects, SYMBOLIZER_FILE, &file, -1, "libc.so");
+	assert_non_null(x);
+	m.object = f.object = x->id;
+	assert_int_equal(vec_push(&w->t->mappings, m), 0);
+	assert_int_equal(vec_push(&w->t->heap.functions, f), 0);
+}
+
+/* A file that cannot be opened now, processes that have all the room: no notice tells when that is over. */
+static void test_what_cannot_be_probed_is_tried_again(void **state)
+{
+	struct world *w = *state;
+	int64_t due, last = 0;
+
+	set_probeable(w, false);
+	w->t->heap.level = HEAP_ALL;
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_ALLOC);
+	assert_true(strstr(heap_of(w)->why, "libc.so cannot be probed"));
+	for (int i = 0; i < 10; i++) { /* later and later, never in the past */
+		due = heap_due(w->t);
+		assert_true(due > monotonic_ns() && due < monotonic_ns() + 61 * NS_PER_S);
+		assert_true(heap_of(w)->pause_ns >= last);
+		last = heap_of(w)->pause_ns;
+		w->t->heap.again_ns = monotonic_ns();
+		heap_govern(&w->c, w->t);
+	}
+	set_probeable(w, true);
+	w->t->heap.again_ns = monotonic_ns();
+	heap_govern(&w->c, w->t);
+	assert_int_equal(heap_of(w)->sides, BROKER_SIDE_ALLOC | BROKER_SIDE_FREE);
+	assert_true(marks(w)->flags & PP_HEAP_FREES);
+	assert_string_equal(heap_of(w)->why, "");
+	assert_int_equal(heap_due(w->t), 0);
+}
+
+/* Without probes there are no hits, and nobody who would end it. */
+static void test_a_window_that_cannot_be_probed(void **state)
+{
+	struct world *w = *state;
+
+	begin(w);
+	work(w, 5000000, 500000);
+	heap_govern(&w->c, w->t);
+	set_probeable(w, false);
+	w->t->heap.budget.resume_ns = monotonic_ns();
+	w->t->heap.budget.credit_ns = 50000000;
+	heap_govern(&w->c, w->t);
+	assert_false(heap_of(w)->window);
+	assert_int_equal(heap_of(w)->sides, 0);
+	assert_int_equal(marks(w)->flags, 0);
+	assert_true(heap_due(w->t) > monotonic_ns());
+	set_probeable(w, true);
+	w->t->heap.budget.resume_ns = monotonic_ns();
+	heap_govern(&w->c, w->t);
+	assert_true(heap_of(w)->window);
+	assert_int_equal(heap_due(w->t), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
@@ -318,6 +387,8 @@ int main(void)
 		TEST(test_what_a_hit_costs_among_others),
 		TEST(test_a_new_epoch),
 		TEST(test_exec),
+		TEST(test_what_cannot_be_probed_is_tried_again),
+		TEST(test_a_window_that_cannot_be_probed),
 	};
 
 	return cmocka_run_group_tests_name("heap-govern", tests, NULL, NULL);

@@ -326,8 +326,25 @@ static void forget_live(struct core *c, struct target *t)
 	state->n_held = 0;
 }
 
+#define MIN_AGAIN_NS (1 * NS_PER_S)
+#define MAX_AGAIN_NS (60 * NS_PER_S)
+
+/* No notice comes of what is not probed. A window has its own plan. */
+static void try_again(struct core *c, struct target_heap *h, uint32_t missing, int64_t now)
+{
+	if (!missing || h->window) {
+		h->again_ns = h->pause_ns = 0;
+		return;
+	}
+	h->pause_ns = h->pause_ns ? 2 * h->pause_ns : MIN_AGAIN_NS;
+	if (h->pause_ns > MAX_AGAIN_NS)
+		h->pause_ns = MAX_AGAIN_NS;
+	h->again_ns = now + h->pause_ns;
+	core_wake(c);
+}
+
 /* The frees come first and go last: what is kept as live must be seen freed. */
-void heap_apply(struct core *c, struct target *t, enum heap_level level)
+bool heap_apply(struct core *c, struct target *t, enum heap_level level)
 {
 	struct target_heap *h = &t->heap;
 	struct pp_heap *state = &c->heap.states[t->index];
@@ -365,8 +382,12 @@ void heap_apply(struct core *c, struct target *t, enum heap_level level)
 		__atomic_and_fetch(&state->flags, ~(uint64_t)PP_HEAP_PROBED, __ATOMIC_SEQ_CST);
 	if (gone || come)
 		tell_cost(c);
+	if (come && !(want & ~h->sides))
+		*h->why = '\0';
+	try_again(c, h, want & ~h->sides, now);
 	h->level = level;
 	account(h, now);
+	return !(want & ~h->sides);
 }
 
 /* Attaching and detaching take a while: not for every child. */

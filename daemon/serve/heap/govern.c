@@ -216,7 +216,9 @@ static void begin_window(struct core *c, struct target *t)
 	heap_look(c, t, true); /* what the last window has left must have stayed as it was */
 	h->window = true;
 	h->n_windows++;
-	heap_apply(c, t, HEAP_OFF);
+	h->window = heap_apply(c, t, HEAP_OFF);
+	if (!h->window) /* there are no hits that would tell when it is to end */
+		heap_apply(c, t, HEAP_OFF);
 	look(c, t); /* what comes from here on is the window's */
 	begin_level(h);
 }
@@ -269,9 +271,11 @@ void heap_govern(struct core *c, struct target *t)
 		heap_clean(c, t);
 	if (!c->heap.loaded || (h->source != HEAP_PROBES && h->source != HEAP_TOLD) ||
 	    !target_alive(t)) {
-		h->budget.resume_ns = 0;
+		h->budget.resume_ns = h->again_ns = 0;
 		return;
 	}
+	if (h->again_ns && monotonic_ns() >= h->again_ns)
+		heap_apply(c, t, h->level);
 	l = look(c, t);
 	if (!before || h->source == HEAP_TOLD || isinf(c->heap.budget)) {
 		h->budget.resume_ns = 0;
@@ -287,9 +291,11 @@ void heap_govern(struct core *c, struct target *t)
 
 int64_t heap_due(const struct target *t)
 {
-	const struct target_heap *h = &t->heap;
+	const int64_t all[] = { t->heap.clean_ns, t->heap.budget.resume_ns, t->heap.again_ns };
+	int64_t due = 0;
 
-	return !h->clean_ns || (h->budget.resume_ns && h->budget.resume_ns < h->clean_ns) ?
-		       h->budget.resume_ns :
-		       h->clean_ns;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] && (!due || all[i] < due))
+			due = all[i];
+	return due;
 }

@@ -96,6 +96,7 @@ struct target_heap {
 	uint32_t n_gaps;    /* times that frees went unseen */
 	int64_t covered_ns, since_ns; /* time with probes on; since when they are, 0: off */
 	uint32_t n_changes; /* of level */
+	int64_t again_ns, pause_ns; /* when what could not be probed is tried again, 0: nothing; how long that is put off */
 	int64_t clean_ns, cleaned_ns; /* when children are to be rid of probes, 0: not; when they last were */
 	uint64_t functions_of; /* exec_id that `functions` were found for */
 	struct heap_peak peak;
@@ -122,8 +123,9 @@ void heap_peak(struct core *c, struct target *t);
 void heap_forked(struct core *c, struct target *t);
 /* When heap_govern wants to be called, 0: by notices only. */
 int64_t heap_due(const struct target *t);
-/* Attaches or detaches to reach what the level wants. */
-void heap_apply(struct core *c, struct target *t, enum heap_level level);
+/* Attaches or detaches to reach what the level wants. False: not all could be probed; but for windows, that is tried
+ * again (heap_due). */
+bool heap_apply(struct core *c, struct target *t, enum heap_level level);
 /* What a hit costs the target now: with those that share its files, how many others at most. */
 double heap_hit_ns(const struct core *c, const struct target *t, unsigned *ret_others);
 /* A window begins, or has ended: what is held is looked at. */
