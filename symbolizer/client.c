@@ -40,7 +40,7 @@ int client_ask(struct symbolizer *s, uint32_t type, const struct symbolizer_obje
 	struct record *r = &s->record;
 
 	if (s->fd < 0)
-		return -EPIPE;
+		return -ENOTCONN;
 	s->deadline_ms = now_ms() + 3ll * silence_ms(s);
 	r->type = type;
 	r->serial = ++s->serial;
@@ -91,8 +91,9 @@ int client_status(const struct record *r)
 {
 	if (r->status >= 0)
 		return 0;
-	return r->status == -EPIPE || r->status == -ETIMEDOUT || r->status == -EBADMSG ? -EIO :
-											 r->status;
+	return r->status == -EPIPE || r->status == -ETIMEDOUT || r->status == -EBADMSG || r->status == -ENOTCONN ?
+		       -EIO :
+		       r->status;
 }
 
 int symbolizer_ask_info(struct symbolizer *s, const struct symbolizer_object *o,

@@ -35,6 +35,18 @@ bool left_has_room(void)
 	return room;
 }
 
+bool left_is_there(pid_t child)
+{
+	bool there = false;
+
+	left_has_room(); /* those that have ended go */
+	pthread_mutex_lock(&lock);
+	for (int i = 0; i < MAX_LEFT && child; i++)
+		there |= left[i] == child;
+	pthread_mutex_unlock(&lock);
+	return there;
+}
+
 /* Without room it is waited for: one that does end is never forgotten. */
 static void leave(pid_t child)
 {

@@ -14,6 +14,8 @@
 bool left_has_room(void);
 /* Kills it, and waits for its end as long as that takes at most where it does end. False: it is left. */
 bool left_end(pid_t child);
+/* Whether this one was left, and has not ended yet; 0: no. */
+bool left_is_there(pid_t child);
 /* Closes a file of a stranger's file system. */
 void left_close(int fd);
 

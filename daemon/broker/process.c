@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "base/record.h"
 #include "daemon/broker/left.h"
@@ -23,6 +24,8 @@
 #define PF_KTHREAD 0x00200000 /* linux/sched.h */
 #define OPEN_TIMEOUT_MS 2000
 #define MAX_STUCK 3
+#define MIN_PAUSE_NS (30 * 1000000000ll) /* after so many; each more doubles it */
+#define MAX_PAUSE_NS (3600 * 1000000000ll)
 
 static int pidfd_open(pid_t pid)
 {
@@ -336,7 +339,7 @@ static void __attribute__((noreturn)) run_open(int dir, int socket, process_open
 	_exit(record_send(socket, &r) < 0);
 }
 
-static int open_in_child(int dir, process_open_fn *open_it, void *context, size_t n)
+static int open_in_child(struct process *p, int dir, process_open_fn *open_it, void *context, size_t n)
 {
 	_cleanup_(closep) int ours = -1, theirs = -1;
 	static struct record r;
@@ -354,11 +357,32 @@ static int open_in_child(int dir, process_open_fn *open_it, void *context, size_
 		run_open(dir, theirs, open_it, context, n);
 	close_fd(&theirs);
 	err = record_receive(ours, &r, OPEN_TIMEOUT_MS);
-	left_end(child);
+	if (!left_end(child))
+		p->stuck = child;
 	if (err < 0)
 		return err == -EPIPE ? -ETIMEDOUT : err; /* it was killed by somebody else */
 	memcpy(context, r.data, n);
 	return r.n_fds ? r.fds[0] : r.status;
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+/* A file system that is silent may be a hostile one, or have been so for a minute. */
+static bool is_silent(const struct process *p)
+{
+	int64_t pause = MIN_PAUSE_NS;
+
+	if (p->n_stuck < MAX_STUCK)
+		return false;
+	for (unsigned i = MAX_STUCK; i < p->n_stuck && pause < MAX_PAUSE_NS; i++)
+		pause *= 2;
+	return now_ns() - p->stuck_ns < (pause < MAX_PAUSE_NS ? pause : MAX_PAUSE_NS) || left_is_there(p->stuck);
 }
 
 int process_open_guarded(struct process *p, bool any, process_open_fn *open_it, void *context, size_t n)
@@ -368,13 +392,16 @@ int process_open_guarded(struct process *p, bool any, process_open_fn *open_it, 
 
 	if (n > PROCESS_MAX_CONTEXT)
 		return -E2BIG;
-	if ((p->n_stuck >= MAX_STUCK && !any) || !left_has_room())
+	if ((!any && is_silent(p)) || !left_has_room())
 		return -ETIMEDOUT;
 	dir = open_memory_dir(p);
 	if (dir < 0 && !any)
 		return dir == -ENOENT ? -ESRCH : dir;
-	fd = open_in_child(dir, open_it, context, n);
-	p->n_stuck += fd == -ETIMEDOUT;
+	fd = open_in_child(p, dir, open_it, context, n);
+	if (fd == -ETIMEDOUT) {
+		p->n_stuck++;
+		p->stuck_ns = now_ns();
+	}
 	if (fd >= 0 && !any && !process_alive(p))
 		left_close(fd), fd = -ESRCH;
 	return fd;

@@ -23,7 +23,9 @@ struct process {
 	uint32_t host_tgid; /* as BPF programs see it; 0: not resolved yet */
 	uint64_t start_boottime, exec_id;
 	uint64_t known; /* struct broker_known.id */
-	unsigned n_stuck; /* opens that its file system never answered; few are waited for */
+	unsigned n_stuck; /* opens that its file system did not answer; few are waited for in a row, then seldom */
+	int64_t stuck_ns; /* monotonic: the last one */
+	pid_t stuck;	  /* who has been left in it, and may be there still; 0: nobody */
 };
 
 enum process_result {

@@ -130,6 +130,14 @@ bool core_symbolizer_failed(int err)
 	return err == -EPIPE || err == -ETIMEDOUT || err == -EBADMSG;
 }
 
+bool core_symbolizer_again(struct core *c, int err)
+{
+	if (err != -EPIPE && err != -ENOTCONN)
+		return false;
+	core_restart_symbolizer(c);
+	return true;
+}
+
 void core_restart_symbolizer(struct core *c)
 {
 	int fd = broker_symbolizer(&c->broker);
@@ -197,7 +205,7 @@ static int64_t run_due_scans(struct core *c, int64_t now)
 	for (uint32_t i = 0; i < c->n_targets; i++) {
 		struct target *t = &c->targets[i];
 
-		if (t->due_ns && t->due_ns <= now)
+		if ((t->due_ns && t->due_ns <= now) || (t->files_ns && t->files_ns <= now))
 			target_scan(c, t, false);
 		if (heap_due(t) && heap_due(t) <= now)
 			heap_govern(c, t);
@@ -205,7 +213,7 @@ static int64_t run_due_scans(struct core *c, int64_t now)
 			custom_clean(c, t);
 		if (t->custom.account.due_ns && t->custom.account.due_ns <= now)
 			custom_govern(c, t);
-		next = sooner(sooner(sooner(next, t->due_ns), heap_due(t)),
+		next = sooner(sooner(sooner(next, t->due_ns), sooner(t->files_ns, heap_due(t))),
 			      sooner(t->custom.clean_ns, t->custom.account.due_ns));
 	}
 	pthread_mutex_unlock(&c->scan_lock);

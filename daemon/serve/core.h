@@ -150,5 +150,9 @@ static inline bool core_is_single(const struct core *c)
 
 /* After the symbolizer has failed: a new one. The symbolizer_lock is held. */
 void core_restart_symbolizer(struct core *c);
-/* Whether an answer of the symbolizer's means that it is of no more use. */
+/* Whether it is to be asked once more, a new one: it was found dead, which may have been of something else, or there was
+ * none. The symbolizer_lock is held. */
+bool core_symbolizer_again(struct core *c, int err);
+/* Whether an answer of the symbolizer's means that it is of no more use. -ENOTCONN means that there is none, which is no
+ * fault of the file's, and passes. */
 bool core_symbolizer_failed(int err);

@@ -71,8 +71,7 @@ static int ask(struct search *s, const uint64_t *addresses, uint32_t n, struct s
 
 	pthread_mutex_lock(&c->symbolizer_lock);
 	r = symbolizer_ask_dwos(&c->symbolizer, &s->o, addresses, n, ret);
-	if (r == -EPIPE) {
-		core_restart_symbolizer(c);
+	if (core_symbolizer_again(c, r)) {
 		ret->all.n = 0;
 		r = symbolizer_ask_dwos(&c->symbolizer, &s->o, addresses, n, ret);
 	}

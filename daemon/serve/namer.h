@@ -24,7 +24,8 @@ struct namer {
 	struct names_cache callees;   /* of the same words: whom they call */
 	struct names_cache variables; /* of words that stand for addresses of data */
 	uint32_t n_running;
-	bool kernel_hidden; /* /proc/kallsyms shows no addresses; said once */
+	bool kernel_hidden; /* /proc/kallsyms shows no addresses, or could not be had; said once */
+	int64_t kernel_ns;  /* monotonic: it is looked at again then */
 };
 
 struct namer_shown {

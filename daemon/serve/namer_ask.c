@@ -5,11 +5,14 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "daemon/serve/clock.h"
 #include "daemon/serve/core.h"
 #include "daemon/serve/dwos.h"
 #include "daemon/serve/frame.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/sources.h"
+
+#define KERNEL_AGAIN_NS (60 * NS_PER_S) /* a sysctl, or what was short, may be otherwise then */
 
 /* What we need of an object while it is not ours to look at. */
 struct named_object {
@@ -103,10 +106,8 @@ static int ask(struct job *j, const struct named_object *o, const uint64_t *word
 {
 	int r = ask_once(j, o, words, n);
 
-	if (r == -EPIPE) {
-		core_restart_symbolizer(j->c);
+	if (core_symbolizer_again(j->c, r))
 		r = ask_once(j, o, words, n);
-	}
 	if (core_symbolizer_failed(r))
 		core_restart_symbolizer(j->c);
 	return r;
@@ -122,6 +123,7 @@ static void on_kernel_failure(struct core *c, int err)
 					 ": ",
 			 err == -EPERM ? "" : strerror(-err));
 	c->namer.kernel_hidden = true;
+	c->namer.kernel_ns = monotonic_ns() + KERNEL_AGAIN_NS;
 }
 
 /* Marks the file, so that the symbolizer is not sent there again. */
@@ -168,6 +170,8 @@ static int ask_batch(struct job *j, const struct named_object *o, const uint64_t
 	r = ask(j, o, words, n);
 	if (r < 0 && o->kind == SYMBOLIZER_KERNEL)
 		on_kernel_failure(c, r);
+	else if (o->kind == SYMBOLIZER_KERNEL)
+		c->namer.kernel_hidden = false;
 	pthread_mutex_unlock(&c->symbolizer_lock);
 	if (r == 0 && o->kind == SYMBOLIZER_FILE && j->left_out)
 		dwos_note_lost(c, o->id, j->left_out);
@@ -179,9 +183,12 @@ static int ask_batch(struct job *j, const struct named_object *o, const uint64_t
 static bool kernel_object(struct core *c, int *fd, struct named_object *ret)
 {
 	pthread_mutex_lock(&c->symbolizer_lock);
-	*fd = c->namer.kernel_hidden ? -EPERM : broker_open_kallsyms(&c->broker);
-	if (*fd < 0)
-		on_kernel_failure(c, *fd);
+	*fd = -EPERM;
+	if (!c->namer.kernel_hidden || c->namer.kernel_ns <= monotonic_ns()) {
+		*fd = broker_open_kallsyms(&c->broker);
+		if (*fd < 0)
+			on_kernel_failure(c, *fd);
+	}
 	pthread_mutex_unlock(&c->symbolizer_lock);
 	*ret = (struct named_object){ NAMER_KERNEL, SYMBOLIZER_KERNEL, *fd, -1, -1, -1, false };
 	return *fd >= 0;

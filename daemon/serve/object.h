@@ -23,7 +23,7 @@ enum object_rows {
 	OBJECT_ROWS_UNKNOWN,
 	OBJECT_ROWS_READY,
 	OBJECT_ROWS_NONE,   /* the file has none: frame pointers */
-	OBJECT_ROWS_FAILED, /* not an ELF file we can read, or no room */
+	OBJECT_ROWS_FAILED, /* not an ELF file we can read, or no room in our tables */
 };
 
 /* Files that were split off one, -1: there is none. */
@@ -55,6 +55,7 @@ struct object {
 	bool not_elf, names_failed;
 	struct symbolizer_info info;
 	enum object_rows rows;
+	bool lacking; /* scan_lock: it, or its rows, could not be had when it was tried last, and may be another time */
 	struct table_place place; /* OBJECT_ROWS_READY */
 	uint64_t slot;	     /* base of its addresses in answers, when it is not `fixed` */
 	bool fixed;	     /* loaded where it says: its addresses give nothing away */

@@ -57,10 +57,8 @@ static int ask(struct search *s, struct question q)
 
 	pthread_mutex_lock(&c->symbolizer_lock);
 	r = ask_once(s, &q);
-	if (r == -EPIPE) {
-		core_restart_symbolizer(c);
+	if (core_symbolizer_again(c, r))
 		r = ask_once(s, &q);
-	}
 	if (core_symbolizer_failed(r))
 		core_restart_symbolizer(c);
 	pthread_mutex_unlock(&c->symbolizer_lock);
@@ -204,8 +202,10 @@ static void find_package(struct search *s, const struct symbolizer_links *l)
 static void search(struct search *s)
 {
 	struct symbolizer_links l;
+	int r = ask(s, (struct question){ .links = &l });
 
-	if (ask(s, (struct question){ .links = &l }) < 0)
+	s->result.lacking = r == -ENOTCONN; /* it is asked another time */
+	if (r < 0)
 		return;
 	s->may_be_split = l.may_be_split;
 	find_debug(s, &l);

@@ -13,6 +13,7 @@
 #include "daemon/serve/core.h"
 #include "daemon/serve/log.h"
 #include "daemon/serve/maps.h"
+#include "daemon/serve/target_file.h"
 
 /* A process that maps code all the time (a JIT) is read again at most this often, and scans take at
  * most a tenth of a CPU. */
@@ -63,100 +64,6 @@ static int update_targets_map(struct core *c, const struct target *t, uint32_t k
 			     .value = (uint64_t)(uintptr_t)&value };
 
 	return syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &a, sizeof(a)) < 0 ? -errno : 0;
-}
-
-/* The file of a new mapping; NULL for memory without one that could be an ELF file. */
-static struct object *open_object(struct core *c, struct target *t, const struct maps_line *l)
-{
-	struct broker_file file = { 0 };
-	struct object *x;
-	int fd = -1;
-
-	if (!strcmp(l->name, "[vdso]")) {
-		pthread_mutex_lock(&c->lock);
-		x = objects_get(&c->objects, SYMBOLIZER_VDSO, &file, -1, l->name);
-		pthread_mutex_unlock(&c->lock);
-		return x;
-	}
-	if (!l->ino)
-		return NULL;
-	fd = broker_open_object(&c->broker, t->index, l->start, l->end, &file);
-	if (fd == -EMEDIUMTYPE)
-		return NULL;
-	if (file.by_path && file.ino != l->ino) /* not the file that is mapped; its device may be
-						 * shown otherwise, as btrfs does */
-		close_fd(&fd);
-	if (fd < 0) /* cannot be read: known by what the mapping says, its code is not followed */
-		file = (struct broker_file){ .dev = l->dev, .ino = l->ino };
-	pthread_mutex_lock(&c->lock);
-	x = objects_get(&c->objects, SYMBOLIZER_FILE, &file, fd, l->name);
-	if (x) {
-		x->seen_target = t->index;
-		x->seen_start = l->start;
-		x->seen_end = l->end;
-	}
-	pthread_mutex_unlock(&c->lock);
-	return x;
-}
-
-static void place(struct core *c, struct object *x, const struct symbolizer_info *info)
-{
-	pthread_mutex_lock(&c->lock);
-	x->info = *info;
-	objects_place_shown(&c->objects, x);
-	pthread_mutex_unlock(&c->lock);
-}
-
-/* A child that is found dead may have died of something else: the file is blamed for the second. */
-static int ask_rows(struct core *c, struct object *x, struct symbolizer_info *info,
-		    struct symbolizer_rows *rows)
-{
-	struct symbolizer_object o = { .id = x->id, .kind = x->kind, .fd = x->fd };
-	int r = -EPIPE;
-
-	for (int i = 0; i < 2 && r == -EPIPE; i++) {
-		if (i)
-			core_restart_symbolizer(c);
-		r = symbolizer_ask_info(&c->symbolizer, &o, info);
-		x->not_elf = r == -ENOEXEC;
-		if (r == 0)
-			r = symbolizer_ask_rows(&c->symbolizer, &o, rows);
-	}
-	return r;
-}
-
-/* Asks the symbolizer once what the file is and how its code is unwound. */
-static void make_rows(struct core *c, struct object *x)
-{
-	struct symbolizer_info info = { 0 };
-	struct symbolizer_rows rows = { 0 };
-	int r;
-
-	if (x->rows != OBJECT_ROWS_UNKNOWN)
-		return;
-	x->rows = OBJECT_ROWS_FAILED;
-	if (x->kind == SYMBOLIZER_FILE && x->fd < 0) {
-		place(c, x, &info);
-		return;
-	}
-	pthread_mutex_lock(&c->symbolizer_lock);
-	r = ask_rows(c, x, &info, &rows);
-	if (core_symbolizer_failed(r)) {
-		log_line("%s: the symbolizer failed on it (%s); it goes without unwind rows",
-			 x->name, strerror(-r));
-		core_restart_symbolizer(c);
-		x->names_failed = true;
-	}
-	pthread_mutex_unlock(&c->symbolizer_lock);
-	place(c, x, &info);
-	if (r == -ENODATA)
-		x->rows = OBJECT_ROWS_NONE;
-	if (r == 0 && tables_place(&c->tables, &rows, &x->place) == 0) {
-		x->rows = OBJECT_ROWS_READY;
-		x->n_bad_fdes = rows.end.n_bad_fdes;
-		x->n_unsupported = rows.end.n_unsupported;
-	}
-	symbolizer_rows_deinit(&rows);
 }
 
 static struct pp_mapping kernel_mapping(const struct target_mapping *m, const struct object *x)
@@ -213,6 +120,10 @@ static uint64_t entry_address(struct core *c, const struct target *t)
 	return 0;
 }
 
+/* Files that cannot be had now are tried again, less and less often. */
+#define MIN_FILES_NS NS_PER_S
+#define MAX_FILES_NS (60 * NS_PER_S)
+
 struct scan {
 	struct broker_target now;
 	struct maps maps;
@@ -220,6 +131,7 @@ struct scan {
 	VEC(struct pp_mapping) list;
 	uint64_t entry; /* of a new image, as entry_address */
 	bool new_image, changed;
+	bool again, lacking; /* files that could not be had are tried again; there are some */
 };
 
 static void scan_deinit(struct scan *s)
@@ -238,23 +150,32 @@ static bool joins(const struct pp_mapping *a, const struct pp_mapping *b)
 	       a->end == b->start;
 }
 
+static struct object *have_object(struct core *c, struct target *t, struct scan *s, const struct maps_line *l,
+				  const struct target_mapping *known)
+{
+	struct object *x = known ? objects_find(&c->objects, known->object) : NULL;
+	bool lacked = x && x->lacking;
+
+	if (!known || (lacked && s->again)) {
+		x = target_file_open(c, t, l);
+		if (x)
+			target_file_rows(c, x);
+		s->changed |= !known || !x || x->id != known->object || !x->lacking;
+	}
+	s->lacking |= x && x->lacking;
+	return x;
+}
+
 static int take_line(struct core *c, struct target *t, struct scan *s, struct maps_line *l, size_t *at)
 {
 	const struct target_mapping *known = s->new_image ? NULL : known_mapping(t, at, l);
 	struct target_mapping m = { l->start, l->end, l->offset, l->dev, l->ino, 0, NULL };
-	struct object *x = NULL;
+	struct object *x;
 	struct pp_mapping k;
 
 	if (!strcmp(l->name, "[uprobes]"))
 		return 0; /* left out: a walk that comes here asks the kernel for the caller */
-	if (known) {
-		x = objects_find(&c->objects, known->object);
-	} else {
-		s->changed = true;
-		x = open_object(c, t, l);
-		if (x)
-			make_rows(c, x);
-	}
+	x = have_object(c, t, s, l, known);
 	m.object = x ? x->id : 0;
 	m.name = l->name;
 	k = kernel_mapping(&m, x);
@@ -441,6 +362,21 @@ static void try_again(struct core *c, struct target *t)
 	core_wake(c);
 }
 
+static void plan_files(struct core *c, struct target *t, const struct scan *s)
+{
+	if (!s->lacking) {
+		t->files_ns = t->files_pause_ns = 0;
+		return;
+	}
+	if (t->files_ns)
+		return;
+	t->files_pause_ns = t->files_pause_ns ? 2 * t->files_pause_ns : MIN_FILES_NS;
+	if (t->files_pause_ns > MAX_FILES_NS)
+		t->files_pause_ns = MAX_FILES_NS;
+	t->files_ns = monotonic_ns() + t->files_pause_ns;
+	core_wake(c);
+}
+
 /* What hangs on the mappings. */
 static void follow(struct core *c, struct target *t, bool new_image)
 {
@@ -479,6 +415,9 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 	int r;
 
 	t->due_ns = 0;
+	s.again = t->files_ns && t->files_ns <= began;
+	if (s.again)
+		t->files_ns = 0;
 	r = look(c, t, &s, fresh);
 	if (r == TARGET_OK)
 		r = take(c, t, &s);
@@ -486,6 +425,7 @@ int target_scan(struct core *c, struct target *t, bool fresh)
 		p->n_mapped_seen = n_mapped;
 		t->unsettled_ns = 0;
 		set_pace(t, began, s.changed || s.new_image);
+		plan_files(c, t, &s);
 		carry_restore(c, t);
 		if (s.changed || s.new_image)
 			follow(c, t, s.new_image);
@@ -513,7 +453,7 @@ int target_settle(struct core *c, struct target *t)
 
 void target_unpublish(struct core *c, struct target *t)
 {
-	t->due_ns = 0;
+	t->due_ns = t->files_ns = 0;
 	if (t->published)
 		__atomic_store_n(&c->tables.processes[t->index].target, 0, __ATOMIC_SEQ_CST);
 	t->published = false;

@@ -51,6 +51,7 @@ struct target {
 	uint64_t list;			     /* scan_lock: as published */
 	uint64_t exec_vm_error;		     /* scan_lock: what the kernel counts more than we */
 	int64_t scanned_ns, due_ns; /* scan_lock: notices may scan from then on; next one, 0: none */
+	int64_t files_ns, files_pause_ns; /* scan_lock: files that could not be had are tried again then, 0: none; likewise */
 	uint32_t unchanged;	    /* scan_lock: scans in a row that found nothing new */
 	int64_t ended_ns;	    /* lock: monotonic; 0: not that we know */
 	uint32_t main_object;	    /* lock */

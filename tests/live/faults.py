@@ -170,6 +170,29 @@ def test_file_system_is_silent():
         files.end()
 
 
+def test_file_system_is_silent_for_a_moment():
+    """What could not be opened then is opened later, without a word of the target's."""
+    try:
+        files = fuse.Files(pathlib.Path(lib.target("libone.so")).read_bytes())
+    except OSError as e:
+        lib.skip("no FUSE: %s" % e)
+    try:
+        p = lib.start("life", "load", files.name)
+        files.silent = (fuse.OPEN,)
+        d = lib.Daemon(p, arguments=FAST)
+        check(lib.comments(d.profile(1, at_least=20), r"NO_TABLE: \d+ samples in file"), "it was opened all the same")
+        files.silent = ()
+
+        def whole():
+            profile = d.profile(1, at_least=20)
+            return lib.samples(profile, "work_one") >= 0.9 * profile.total("samples")
+
+        lib.eventually(whole, "it is not tried again", 60)
+        d.stop()
+    finally:
+        files.end()
+
+
 def test_proc_has_processes_only():
     """A /proc as containers have it (subset=pid): no modules, no kallsyms, no sysctls. The user's part of
     the stacks is whole; the kernel's has no names, and one line says so."""

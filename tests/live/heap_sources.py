@@ -4,7 +4,10 @@
 children, targets."""
 
 import os
+import pathlib
 import re
+import shutil
+import signal
 import time
 
 import heaplib
@@ -176,6 +179,21 @@ def test_end_in_the_middle():
         check(not lib.pprof.validate(lib.pprof.parse(a.body)), "no valid profile")
     else:
         check("ended" in a.text(), a.text())
+    d.stop()
+
+
+def test_symbolizer_is_found_dead():
+    """Of something else, when it is asked for the allocator: another one is asked."""
+    other = Told("heap-steps")
+    d = lib.Daemon(arguments=("--comm", "heap-steps", *heaplib.EVERYTHING))
+    lib.eventually(lambda: heaplib.source(heaplib.get(d, pid=other.pid)).startswith("uprobes"), "no probes")
+    where = lib.directory(world=True)  # a file that nobody has asked about
+    libc = re.search(r"\S+/libc\.so\.6$", pathlib.Path("/proc/%d/maps" % other.pid).read_text(), re.M).group()
+    shutil.copy(libc, where)
+    t = Told("heap-steps", environment=dict(os.environ, LD_LIBRARY_PATH=str(where)))
+    lib.eventually(lambda: d.window(1, pid=t.pid).status == 200, "it is not found")
+    os.kill(d.child("pprofd-symbolizer"), signal.SIGKILL)
+    check(heaplib.attached(d, pid=t.pid).startswith("uprobes"), heaplib.source(heaplib.get(d, pid=t.pid)))
     d.stop()
 
 

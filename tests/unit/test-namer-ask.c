@@ -14,10 +14,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "daemon/serve/core.h"
+#include "daemon/serve/frame.h"
 #include "daemon/serve/namer_ask.h"
 
 enum { FINE = 1, KILLS, STALLS, LIES, ALSO_FINE, N_OBJECTS = ALSO_FINE };
@@ -28,6 +31,8 @@ struct fixture {
 	int broker_fd;
 	pthread_t broker, children[MAX_CHILDREN];
 	unsigned n_children;
+	bool has_kallsyms; /* atomic */
+	int refuse; /* how often the broker starts none; atomic */
 	unsigned n_asked[N_OBJECTS + 1]; /* for names, by whatever child */
 };
 
@@ -68,7 +73,7 @@ static void *child(void *context)
 		record_close_fds(r);
 		memcpy(&q, r->data, sizeof(q));
 		r->status = 0;
-		if (r->type == SYMBOLIZER_NAMES)
+		if (r->type == SYMBOLIZER_NAMES && q.object <= N_OBJECTS)
 			__atomic_add_fetch(&c->x->n_asked[q.object], 1, __ATOMIC_RELAXED);
 		if (q.object == KILLS)
 			break;
@@ -101,9 +106,15 @@ static void *broker(void *context)
 
 	while (r && record_receive(x->broker_fd, r, -1) == 0) {
 		r->status = r->type == BROKER_SYMBOLIZER ? 0 : -ENOENT;
+		if (r->status == 0 && __atomic_sub_fetch(&x->refuse, 1, __ATOMIC_RELAXED) >= 0)
+			r->status = -EAGAIN;
 		r->n = r->n_fds = 0;
 		if (r->status == 0)
 			r->fds[r->n_fds++] = start_child(x);
+		if (r->type == BROKER_KALLSYMS && __atomic_load_n(&x->has_kallsyms, __ATOMIC_RELAXED)) {
+			r->status = 0;
+			r->fds[r->n_fds++] = (int)syscall(SYS_memfd_create, "kallsyms", 0);
+		}
 		record_send(x->broker_fd, r);
 		record_close_fds(r);
 	}
@@ -230,6 +241,42 @@ static void test_a_child_that_is_found_dead_marks_nobody(void **state)
 	assert_int_equal(x->n_children, 2);
 }
 
+/* No room for a process, for a moment. */
+static void test_that_none_can_be_started_marks_nobody(void **state)
+{
+	const uint32_t objects[] = { FINE, ALSO_FINE };
+	uint64_t words[] = { PP_FRAME(FINE, 0x1000ull), PP_FRAME(ALSO_FINE, 0x1000ull) };
+	struct fixture *x = *state;
+
+	__atomic_store_n(&x->refuse, 8, __ATOMIC_RELAXED);
+	shutdown(x->core.symbolizer.fd, SHUT_RDWR);
+	assert_int_equal(namer_ask(&x->core, NAMER_NAMES, words, 2), 0);
+	assert_false(has_name(x, FINE, 0x1000));
+	assert_int_equal(x->n_children, 1);
+	__atomic_store_n(&x->refuse, 0, __ATOMIC_RELAXED);
+	ask(x, objects, 2, 0x1000);
+	assert_int_equal(x->n_children, 2);
+}
+
+/* What could not be had for a moment is looked at again, soon. */
+static void test_kernel_names_come_back(void **state)
+{
+	const uint64_t word = ~0ull << 20;
+	struct fixture *x = *state;
+
+	assert_int_equal(frame_kind(word), FRAME_KERNEL);
+	assert_int_equal(namer_ask(&x->core, NAMER_NAMES, &word, 1), 0); /* the broker has no such file */
+	assert_true(x->core.namer.kernel_hidden);
+	assert_null(names_cache_find(&x->core.namer.cache, word));
+	__atomic_store_n(&x->has_kallsyms, true, __ATOMIC_RELAXED);
+	assert_int_equal(namer_ask(&x->core, NAMER_NAMES, &word, 1), 0); /* not at once */
+	assert_true(x->core.namer.kernel_hidden);
+	x->core.namer.kernel_ns = 0;
+	assert_int_equal(namer_ask(&x->core, NAMER_NAMES, &word, 1), 0);
+	assert_false(x->core.namer.kernel_hidden);
+	assert_non_null(names_cache_find(&x->core.namer.cache, word));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -239,6 +286,8 @@ int main(void)
 		TEST(test_a_file_that_stalls_is_marked),
 		TEST(test_a_file_that_makes_it_lie_is_marked),
 		TEST(test_a_child_that_is_found_dead_marks_nobody),
+		TEST(test_that_none_can_be_started_marks_nobody),
+		TEST(test_kernel_names_come_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

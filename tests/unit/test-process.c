@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -377,6 +378,47 @@ static void test_what_a_process_takes(void **state)
 	assert_int_equal(s.n_threads, 0);
 }
 
+static int open_null(int dir, void *context)
+{
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+/* Few silent opens are waited for in a row; then one now and then, seldom if it goes on. */
+static void test_a_file_system_that_was_silent(void **state)
+{
+	static const int64_t pauses_s[] = { 0, 0, 0, 30, 60, 120, 240, 480, 960, 1920, 3600, 3600 };
+	const int64_t second = 1000000000ll;
+	struct fixture *x = *state;
+	int nothing = 0, fd;
+
+	start(x, rename_to, "silent");
+	assert_int_equal(process_open(x->child, &x->p), PROCESS_OK);
+	for (unsigned i = 0; i < sizeof(pauses_s) / sizeof(pauses_s[0]); i++) {
+		x->p.n_stuck = i;
+		x->p.stuck_ns = now_ns() - (pauses_s[i] - 1) * second;
+		fd = process_open_guarded(&x->p, false, open_null, &nothing, sizeof(nothing));
+		assert_true(pauses_s[i] ? fd == -ETIMEDOUT : fd >= 0);
+		if (fd >= 0)
+			close(fd);
+		x->p.stuck_ns -= 2 * second;
+		fd = process_open_guarded(&x->p, false, open_null, &nothing, sizeof(nothing));
+		assert_true(fd >= 0);
+		close(fd);
+	}
+	x->p.stuck_ns = now_ns();
+	fd = process_open_guarded(&x->p, true, open_null, &nothing, sizeof(nothing));
+	assert_true(fd >= 0);
+	close(fd);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -394,6 +436,7 @@ int main(void)
 		TEST(test_mapped_file_is_opened_by_its_range),
 		TEST(test_deleted_file_is_opened_all_the_same),
 		TEST(test_mapping_that_is_no_file_is_not_opened),
+		TEST(test_a_file_system_that_was_silent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

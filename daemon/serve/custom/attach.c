@@ -113,6 +113,15 @@ static int ask_tracks(struct core *c, const struct symbolizer_object *o, struct 
 	return r;
 }
 
+static int ask_all(struct core *c, const struct symbolizer_object *o, struct symbolizer_customs *to)
+{
+	int r;
+
+	symbolizer_customs_deinit(to); /* of the first time */
+	r = symbolizer_ask_custom(&c->symbolizer, o, to);
+	return r == 0 ? ask_tracks(c, o, to) : r;
+}
+
 /* Once a file, as ask_allocator of the heap. */
 static void ask_file(struct core *c, struct object *x)
 {
@@ -121,11 +130,11 @@ static void ask_file(struct core *c, struct object *x)
 
 	if (x->custom_asked || x->kind != SYMBOLIZER_FILE || x->fd < 0 || x->not_elf)
 		return;
-	x->custom_asked = true;
 	pthread_mutex_lock(&c->symbolizer_lock);
-	r = symbolizer_ask_custom(&c->symbolizer, &o, &x->custom);
-	if (r == 0)
-		r = ask_tracks(c, &o, &x->custom);
+	r = ask_all(c, &o, &x->custom);
+	if (core_symbolizer_again(c, r))
+		r = ask_all(c, &o, &x->custom);
+	x->custom_asked = r != -ENOTCONN;
 	if (core_symbolizer_failed(r)) {
 		log_line("%s: the symbolizer failed on it (%s); its own profiles are not seen", x->name,
 			 strerror(-r));

@@ -75,9 +75,11 @@ static void ask_allocator(struct core *c, struct object *x)
 
 	if (x->allocator_asked || x->kind != SYMBOLIZER_FILE || x->fd < 0)
 		return;
-	x->allocator_asked = true;
 	pthread_mutex_lock(&c->symbolizer_lock);
 	r = symbolizer_ask_probes(&c->symbolizer, &o, &x->allocator);
+	if (core_symbolizer_again(c, r))
+		r = symbolizer_ask_probes(&c->symbolizer, &o, &x->allocator);
+	x->allocator_asked = r != -ENOTCONN;
 	if (core_symbolizer_failed(r)) {
 		log_line("%s: the symbolizer failed on it (%s); its allocator is not probed", x->name,
 			 strerror(-r));
