@@ -429,6 +429,42 @@ def test_what_the_program_says():
     lib.patiently(look, 0.5, 3, 10)
 
 
+def test_what_the_next_program_in_its_slot_says():
+    """While the recording goes on for somebody else."""
+    names = []
+    for i in range(2):
+        names.append(lib.directory(world=True) / ("said%d.%d" % (os.getpid(), i)))
+        shutil.copy(lib.target("said"), names[i])
+    other = lib.start("life", "sleep")
+    d = lib.Daemon(arguments=("--lease", "1", "--comm", "life", "--comm", names[0].name, "--comm", names[1].name))
+    serve = d.child("pprofd-serve")
+
+    def is_alone():
+        """Whether pprofd has one target: its pidfd, and the watcher's."""
+        try:
+            links = [os.readlink("/proc/%d/fd/%s" % (serve, fd)) for fd in os.listdir("/proc/%d/fd" % serve)]
+        except OSError:
+            return False
+        return links.count("anon_inode:[pidfd]") == 2
+
+    def body(p):
+        a = d.get("/pid/%d/debug/pprof/trace?seconds=0.5&format=perfetto" % p.pid)
+        return a.body if a.status == 200 else b""
+
+    lib.eventually(lambda: body(other), "it is not found")
+    ends = threading.Thread(target=ask, args=(d, "seconds=60", other.pid))
+    ends.start()
+    lib.eventually(lambda: lib.armed(d.pid), "no clock ticks")
+    for name in names:
+        p = lib.Process(name, stdin=subprocess.PIPE)
+        p.line("^thread ")
+        lib.eventually(lambda p=p: body(p), "it is not found")
+        check(b"request" in body(p), "%s says nothing" % name)
+        lib.eventually(is_alone, "the lease does not end")
+    check(ends.is_alive(), "the other trace has ended")
+    d.stop()
+
+
 # Around it
 
 

@@ -32,7 +32,7 @@ struct trace_feed {
 	uint32_t host_tgid;
 	unsigned n_windows; /* 0: the rest is not there */
 	struct feed feed;
-	uint64_t probed; /* whose sites are: exec_id + 1 of the program */
+	uint32_t probed; /* whose sites are: its image, which no other process will ever have */
 };
 
 struct trace_recording {

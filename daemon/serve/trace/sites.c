@@ -90,10 +90,11 @@ static bool is_first(const struct target *t, size_t i)
 void recording_probe(struct core *c, struct target *t)
 {
 	struct trace_feed *f = &c->traces.recording->feeds[t->index];
+	uint32_t image = t->images.n ? t->images.data[t->images.n - 1] : 0;
 
-	if (f->probed == t->exec_id + 1)
+	if (f->probed == image)
 		return;
-	f->probed = t->exec_id + 1;
+	f->probed = image;
 	for (size_t i = 0; i < t->mappings.n; i++) {
 		const struct object *x = objects_find(&c->objects, t->mappings.data[i].object);
 
