@@ -452,16 +452,16 @@ def test_what_the_next_program_in_its_slot_says():
         return a.body if a.status == 200 else b""
 
     lib.eventually(lambda: body(other), "it is not found")
-    ends = threading.Thread(target=ask, args=(d, "seconds=60", other.pid))
-    ends.start()
-    lib.eventually(lambda: lib.armed(d.pid), "no clock ticks")
+    goes_on = d.connect()
+    goes_on.request("GET", "/pid/%d/debug/pprof/trace?seconds=60" % other.pid)
+    check(goes_on.getresponse().status == 200, "no trace")
     for name in names:
         p = lib.Process(name, stdin=subprocess.PIPE)
         p.line("^thread ")
         lib.eventually(lambda p=p: body(p), "it is not found")
         check(b"request" in body(p), "%s says nothing" % name)
         lib.eventually(is_alone, "the lease does not end")
-    check(ends.is_alive(), "the other trace has ended")
+    goes_on.close()
     d.stop()
 
 
