@@ -178,8 +178,10 @@ static void rescan(struct census *c)
 	struct dirent *e;
 	struct broker_known k;
 
-	if (!d)
+	if (!d) {
+		c->rescan_ns = now_ns() + RESCAN_NS;
 		return;
+	}
 	c->counts.n_left_out = 0;
 	for (unsigned i = 0; i < CENSUS_BUCKETS; i++)
 		for (struct census_entry *x = c->buckets[i]; x; x = x->next)
@@ -271,8 +273,8 @@ int census_start(struct census *c, const char *btf, char *error)
 
 	if (c->news) {
 		r = life_start(btf, on_life, c, &c->life, error);
-		rescan(c);
 		c->rescan_ns = r < 0 ? now_ns() + RESCAN_NS : 0;
+		rescan(c);
 	}
 	c->counts.complete = true;
 	c->counts_dirty = true;

@@ -505,11 +505,15 @@ static void restore(struct core *c, struct target *t)
 void carry_restore(struct core *c, struct target *t)
 {
 	struct carry *x = &t->carry;
+	int r;
 
 	if (x->asked)
 		return;
 	x->since_ns = boottime_ns();
-	if (broker_carry(&c->broker, t->index, x->fds) == 0) {
+	r = broker_carry(&c->broker, t->index, x->fds);
+	if (r < 0 && r != -ENOENT) /* another pprofd has them */
+		__atomic_store_n(&x->problem, strerrordesc_np(-r), __ATOMIC_RELAXED);
+	if (r == 0) {
 		restore(c, t);
 		pthread_mutex_lock(&c->carry_lock);
 		x->there = true;

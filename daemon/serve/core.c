@@ -211,10 +211,12 @@ static int64_t run_due_scans(struct core *c, int64_t now)
 			heap_govern(c, t);
 		if (t->custom.clean_ns && t->custom.clean_ns <= now)
 			custom_clean(c, t);
+		if (t->custom.again_ns && t->custom.again_ns <= now)
+			custom_again(c, t);
 		if (t->custom.account.due_ns && t->custom.account.due_ns <= now)
 			custom_govern(c, t);
 		next = sooner(sooner(sooner(next, t->due_ns), sooner(t->files_ns, heap_due(t))),
-			      sooner(t->custom.clean_ns, t->custom.account.due_ns));
+			      sooner(sooner(t->custom.clean_ns, t->custom.again_ns), t->custom.account.due_ns));
 	}
 	pthread_mutex_unlock(&c->scan_lock);
 	return next;
@@ -265,7 +267,7 @@ static void watch_slots(struct core *c, struct watch *w)
 		if (i < w->n)
 			close_fd(&w->f[WATCH_SLOTS + i].fd);
 		w->f[WATCH_SLOTS + i] = (struct pollfd){ .fd = t->pid ? dup(t->pidfd) : -1, .events = POLLIN };
-		w->serials[i] = t->serial;
+		w->serials[i] = t->pid && w->f[WATCH_SLOTS + i].fd < 0 ? 0 : t->serial; /* no room now: at the next look */
 	}
 	w->n = c->n_targets;
 	pthread_mutex_unlock(&c->lease_lock);

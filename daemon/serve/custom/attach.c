@@ -12,6 +12,8 @@
 #include "daemon/serve/log.h"
 
 #define CLEAN_PAUSE_NS (500 * NS_PER_MS)
+#define MIN_AGAIN_NS NS_PER_S
+#define MAX_AGAIN_NS (60 * NS_PER_S)
 
 bool custom_is_reserved(const char *name)
 {
@@ -169,9 +171,8 @@ static void find_files(struct core *c, struct target *t)
 		if (!x || knows(&t->custom, f.object))
 			continue;
 		ask_file(c, x);
-		t->custom.n_lost += x->custom.end.n_lost;
-		if (has_profiles(x))
-			vec_push(&t->custom.files, f);
+		if (has_profiles(x) && vec_push(&t->custom.files, f) == 0)
+			t->custom.n_lost += x->custom.end.n_lost;
 	}
 }
 
@@ -208,21 +209,19 @@ static uint32_t row_of(const struct core *c, const struct target *t, const char 
 }
 
 /* What the site is to do; false: no probe. */
-static bool translate(const struct core *c, struct target *t, const struct symbolizer_custom *from,
-		      struct broker_custom_probe *to)
+static bool translate(const struct core *c, const struct target *t, struct custom_file *f,
+		      const struct symbolizer_custom *from, struct broker_custom_probe *to)
 {
-	struct target_custom *x = &t->custom;
-
 	*to = (struct broker_custom_probe){ .offset = from->offset };
 	if (from->status != PROBE_FINE || !kinds[from->kind])
 		return false;
 	if (from->n_name && custom_is_reserved(from->name)) {
-		x->n_reserved += from->kind == CUSTOM_ADD;
+		f->n_reserved += from->kind == CUSTOM_ADD;
 		return false;
 	}
 	to->probe.kind = kinds[from->kind];
 	to->probe.row = from->n_name ? row_of(c, t, from->name) : 0;
-	x->n_full += from->n_name && !to->probe.row;
+	f->n_full += from->n_name && !to->probe.row;
 	memcpy(to->probe.arguments, from->arguments, sizeof(to->probe.arguments));
 	return to->probe.kind && (to->probe.row || !from->n_name);
 }
@@ -239,28 +238,44 @@ static int attach_some(struct core *c, struct target *t, const struct target_map
 	return r;
 }
 
-static void attach_file(struct core *c, struct target *t, const struct custom_file *f, uint32_t side)
+/* False: there are no probes, and were to be some. */
+static bool attach_file(struct core *c, struct target *t, struct custom_file *f, uint32_t side)
 {
 	const struct target_mapping *m = mapping_of(t, f->object);
 	struct object *x = objects_find(&c->objects, f->object);
 	struct broker_custom_probe probes[BROKER_MAX_PROBES];
 	uint32_t n = 0;
+	bool any = false;
 	int r = 0;
 
+	f->n_reserved = f->n_full = 0; /* it may be done again */
 	for (size_t i = 0; m && x && i < x->custom.all.n && r == 0; i++) {
-		n += translate(c, t, &x->custom.all.data[i], &probes[n]);
+		n += translate(c, t, f, &x->custom.all.data[i], &probes[n]);
 		if (n < BROKER_MAX_PROBES)
 			continue;
 		r = attach_some(c, t, m, n, probes, side);
+		any |= r == 0;
 		n = 0;
 	}
 	if (r == 0 && m && x)
-		attach_some(c, t, m, n, probes, side);
+		r = attach_some(c, t, m, n, probes, side);
+	return r == 0 || any;
+}
+
+/* What could not be had now: nobody else would ask again. */
+static void try_again(struct core *c, struct target_custom *x)
+{
+	x->pause_ns = x->pause_ns ? 2 * x->pause_ns : MIN_AGAIN_NS;
+	if (x->pause_ns > MAX_AGAIN_NS)
+		x->pause_ns = MAX_AGAIN_NS;
+	x->again_ns = monotonic_ns() + x->pause_ns;
+	core_wake(c);
 }
 
 static void attach(struct core *c, struct target *t)
 {
 	struct target_custom *x = &t->custom;
+	bool lacking = false;
 
 	if (x->paused)
 		return;
@@ -273,9 +288,13 @@ static void attach(struct core *c, struct target *t)
 	for (size_t i = 0; i < x->files.n; i++) {
 		if (x->files.data[i].attached)
 			continue;
-		x->files.data[i].attached = true;
-		attach_file(c, t, &x->files.data[i], 0);
+		x->files.data[i].attached = attach_file(c, t, &x->files.data[i], 0);
+		lacking |= !x->files.data[i].attached;
 	}
+	if (lacking)
+		try_again(c, x);
+	else if (x->pause_ns)
+		*x->why = '\0', x->pause_ns = 0;
 	if (x->files.n && !x->armed_ns)
 		x->armed_ns = monotonic_ns();
 	__atomic_store_n(&c->custom.states[t->index].probed, x->files.n != 0, __ATOMIC_SEQ_CST);
@@ -362,7 +381,8 @@ static void load_soon(struct core *c)
 
 	pthread_attr_init(&detached);
 	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	pthread_create(&thread, &detached, load_now, c); /* if it cannot: the next file tries again */
+	if (pthread_create(&thread, &detached, load_now, c))
+		set_state(c, CUSTOM_UNUSED);
 	pthread_attr_destroy(&detached);
 }
 
@@ -375,11 +395,20 @@ void custom_follow(struct core *c, struct target *t, bool new_image)
 		set_state(c, CUSTOM_WANTED);
 		if (c->started)
 			load_soon(c);
+		if (c->custom.state == CUSTOM_UNUSED)
+			try_again(c, &t->custom);
 	}
 	if (c->custom.state == CUSTOM_READY)
 		attach(c, t);
 	else if (c->custom.state == CUSTOM_FAILED)
 		say(&t->custom, "%s", c->custom.error);
+}
+
+void custom_again(struct core *c, struct target *t)
+{
+	t->custom.again_ns = 0;
+	if (t->published)
+		custom_follow(c, t, false);
 }
 
 void custom_start(struct core *c)

@@ -131,17 +131,22 @@ static void say_target(const struct core *c, const struct target *t, struct capt
 {
 	const struct target_custom *x = &t->custom;
 	const struct pp_custom *state = c->custom.state == CUSTOM_READY ? &c->custom.states[t->index] : NULL;
+	uint32_t n_reserved = 0, n_full = 0;
 
+	for (size_t i = 0; i < x->files.n; i++) {
+		n_reserved += x->files.data[i].n_reserved;
+		n_full += x->files.data[i].n_full;
+	}
 	if (*x->why)
 		capture_comment(to, "limit: %s", x->why);
 	if (x->n_lost)
 		capture_comment(to, "limit: %u sites past the bound of a file", x->n_lost);
-	if (x->n_reserved)
+	if (n_reserved)
 		capture_comment(to, "program error: %u sites add to profiles that have the name of one of pprofd's own: "
-				"refused", x->n_reserved);
-	if (x->n_full || (state && state->n_profiles_full))
+				"refused", n_reserved);
+	if (n_full || (state && state->n_profiles_full))
 		capture_comment(to, "limit: %u profiles of a process: %u sites and %llu calls named one more",
-				PP_MAX_CUSTOM, x->n_full,
+				PP_MAX_CUSTOM, n_full,
 				state ? (unsigned long long)state->n_profiles_full : 0ull);
 	if (state && state->n_bad_names)
 		capture_comment(to, "program error: %llu calls had a name that is empty, longer than %d bytes, or "

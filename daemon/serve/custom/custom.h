@@ -43,6 +43,8 @@ struct custom {
 struct custom_file {
 	uint32_t object;
 	bool attached;
+	uint32_t n_reserved; /* sites that add to names that are pprofd's own */
+	uint32_t n_full;     /* sites of names past PP_MAX_CUSTOM */
 };
 
 /* What probes may cost a target: it grows with time and with the target's CPU time, up to a bound. */
@@ -58,10 +60,9 @@ struct custom_account {
 struct target_custom {
 	VEC(struct custom_file) files; /* that have such notes */
 	int64_t armed_ns;	       /* monotonic: since when values are seen; 0: not yet */
-	uint32_t n_reserved;	       /* names that are pprofd's own */
-	uint32_t n_full;	       /* names past PP_MAX_CUSTOM */
 	uint32_t n_lost;	       /* sites past a file's bound */
-	int64_t clean_ns, cleaned_ns;  /* as of struct target_heap */
+	int64_t clean_ns, cleaned_ns;  /* as of struct target_heap, these and the next */
+	int64_t again_ns, pause_ns;
 	struct custom_account account;
 	bool paused;		       /* nothing is looked at */
 	uint32_t n_pauses;
@@ -84,6 +85,8 @@ struct custom_listing {
 struct symbolizer_track custom_track(const struct broker_track *from);
 /* Finds the notes of files that are new to the target, and probes them. The scan lock is held. */
 void custom_follow(struct core *c, struct target *t, bool new_image);
+/* again_ns has come: what could not be probed. The scan lock is held. */
+void custom_again(struct core *c, struct target *t);
 /* The target's slot becomes another's. The scan lock is held. */
 void custom_leave(struct core *c, struct target *t);
 /* Loads the programs if somebody wants them, and probes; waits for it. No lock is held. */
