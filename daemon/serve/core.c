@@ -175,8 +175,8 @@ static void on_notice(void *context, const struct pp_notice *n)
 	if (!t)
 		return;
 	pthread_mutex_lock(&c->scan_lock);
-	if (!t->published)
-		; /* the slot has been left in the meantime */
+	if (!t->published || target_of_image(c, n->target) != t)
+		; /* the slot has been left in the meantime, or is another's */
 	else if (n->type == PP_NOTICE_HEAP)
 		heap_govern(c, t);
 	else if (n->type == PP_NOTICE_FORK)
