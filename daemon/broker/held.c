@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/broker/held.h"
 
+#include <errno.h>
 #include <stdbool.h>
 
 #include "base/hash.h"
@@ -13,15 +14,18 @@ struct looking {
 	uint32_t slot;
 	held_read_fn *reads;
 	void *context;
+	bool over; /* the process has ended: what was held is held, for its last word */
 };
 
 /* Of both ends, PP_PRINT_TAKEN; PP_PRINT_NONE: all zeros; 0: they cannot be read. */
-static uint32_t print_of(const struct looking *l, uint64_t pointer, uint64_t size)
+static uint32_t print_of(struct looking *l, uint64_t pointer, uint64_t size)
 {
 	uint64_t w[2 * HELD_END_BYTES / 8] = { 0 }, hash = l->h->seed, any = 0;
 	unsigned n = size < HELD_END_BYTES ? (unsigned)size : HELD_END_BYTES;
+	int r = n ? l->reads(l->context, pointer, size, w, n) : -EFAULT;
 
-	if (!n || l->reads(l->context, pointer, size, w, n) < 0)
+	l->over |= r == -ESRCH;
+	if (r < 0)
 		return 0;
 	for (unsigned i = 0; i < sizeof(w) / sizeof(w[0]); i++) {
 		hash = hash_u64(hash, w[i]);
@@ -38,7 +42,7 @@ static bool is_time(const struct looking *l, uint64_t born)
 					  pp_size_class((l->then - born) >> 24) >> 2;
 }
 
-static bool is_held(const struct looking *l, struct pp_live *e, uint64_t pointer, uint64_t born)
+static bool is_held(struct looking *l, struct pp_live *e, uint64_t pointer, uint64_t born)
 {
 	uint32_t was = __atomic_load_n(&e->print, __ATOMIC_RELAXED), is;
 
@@ -50,6 +54,8 @@ static bool is_held(const struct looking *l, struct pp_live *e, uint64_t pointer
 	if (was != PP_PRINT_NONE && !is_time(l, born))
 		return true;
 	is = print_of(l, pointer, __atomic_load_n(&e->size, __ATOMIC_RELAXED));
+	if (l->over)
+		return true;
 	if (is == PP_PRINT_NONE && was == PP_PRINT_NONE)
 		l->heap->n_blank++;
 	if (is == PP_PRINT_NONE || !is)
@@ -76,7 +82,7 @@ static void count_changed(const struct looking *l, uint64_t stack)
 	}
 }
 
-static bool look_at(const struct looking *l, __u64 *key, struct pp_live *e)
+static bool look_at(struct looking *l, __u64 *key, struct pp_live *e)
 {
 	__u64 k = __atomic_load_n(key, __ATOMIC_ACQUIRE), born, was;
 	uint64_t stack;
@@ -103,12 +109,14 @@ static bool look_at(const struct looking *l, __u64 *key, struct pp_live *e)
 void held_look(const struct held *h, uint32_t slot, uint64_t now_ns, held_read_fn *reads, void *context)
 {
 	struct pp_heap *heap = &h->heaps[slot];
-	struct looking l = { h, heap, now_ns, heap->looked_ns, slot, reads, context };
+	struct looking l = { h, heap, now_ns, heap->looked_ns, slot, reads, context, false };
 	uint64_t n = 0;
 
-	for (uint32_t b = 0; b < 1u << PP_LIVE_BUCKET_BITS; b++)
+	for (uint32_t b = 0; b < 1u << PP_LIVE_BUCKET_BITS && !l.over; b++)
 		for (unsigned i = 0; i < PP_LIVE_WAYS; i++)
 			n += look_at(&l, &h->keys[b].key[i], &h->live[b * PP_LIVE_WAYS + i]);
+	if (l.over)
+		return;
 	__atomic_store_n(&heap->n_held, n, __ATOMIC_RELAXED);
 	heap->looked_ns = now_ns;
 }

@@ -25,7 +25,7 @@ struct held {
 	uint64_t seed; /* secret */
 };
 
-/* Both ends of an object, n bytes each. 0 or -errno. */
+/* Both ends of an object, n bytes each. 0 or -errno; -ESRCH: the process has ended, which says nothing of the object. */
 typedef int held_read_fn(void *context, uint64_t pointer, uint64_t size, void *to, unsigned n);
 
 /* Looks at the objects of windows of the process in `slot`. now_ns: monotonic. */

@@ -440,7 +440,9 @@ static int read_ends(void *context, uint64_t pointer, uint64_t size, void *to, u
 	struct iovec there[] = { { (void *)(uintptr_t)pointer, n },
 				 { (void *)(uintptr_t)(pointer + size - n), n } };
 
-	return process_vm_readv(l->process.pid, &here, 1, there, 2, 0) == 2 * (ssize_t)n ? 0 : -EFAULT;
+	ssize_t got = process_vm_readv(l->process.pid, &here, 1, there, 2, 0);
+
+	return got == 2 * (ssize_t)n ? 0 : got < 0 && errno == ESRCH ? -ESRCH : -EFAULT;
 }
 
 static void *look_later(void *context)

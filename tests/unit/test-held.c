@@ -52,12 +52,14 @@ static int teardown(void **state)
 	return 0;
 }
 
+static bool ended;
+
 static int read_ends(void *context, uint64_t pointer, uint64_t size, void *to, unsigned n)
 {
 	int r = bpf_probe_read_user(to, n, (void *)pointer) ||
 		bpf_probe_read_user((char *)to + n, n, (void *)(pointer + size - n));
 
-	return r ? -14 : 0;
+	return ended ? -3 : r ? -14 : 0;
 }
 
 static void look(uint64_t ns)
@@ -142,6 +144,21 @@ static void test_what_cannot_be_read_leaves(void **state)
 	look(S / 100);
 	assert_int_equal(heap->n_held, 0);
 	assert_int_equal(heap->n_changed, 3);
+}
+
+/* It ends while it is looked at: its last word tells of what it held. */
+static void test_the_end_is_no_change(void **state)
+{
+	put(AT, 1000);
+	look(S / 100);
+	look(S);
+	assert_true(is_seen(AT));
+	ended = true;
+	look(100 * S);
+	ended = false;
+	assert_true(is_seen(AT));
+	assert_int_equal(heap->n_held, 1);
+	assert_int_equal(heap->n_changed, 0);
 }
 
 static void test_zeros_tell_nothing(void **state)
@@ -261,6 +278,7 @@ int main(void)
 		TEST(test_what_stays_the_same_is_held),
 		TEST(test_what_changes_at_an_end_leaves),
 		TEST(test_what_cannot_be_read_leaves),
+		TEST(test_the_end_is_no_change),
 		TEST(test_zeros_tell_nothing),
 		TEST(test_small_objects),
 		TEST(test_what_was_not_looked_at_in_time_leaves),
