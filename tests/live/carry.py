@@ -96,6 +96,20 @@ def test_what_is_no_use():
     check(out.returncode == 0 and b"files of counts removed" in out.stderr and not os.listdir(state), str(out))
 
 
+def test_two_at_once():
+    """The files are the first one's; the second says that its counts are its own alone."""
+    t = lib.start("heap", "600", "2", "50")
+    options = (*PLAIN, "--state-dir", lib.directory())
+    first, second = lib.Daemon(t, arguments=options), None
+    eventually(lambda: first.get("/debug/pprof/growth").status == 200, "no growth")
+    second = lib.Daemon(t, arguments=options)
+    said = "^these counts would not survive pprofd: "
+    eventually(lambda: lib.comments(sums(second, "growth")[1], said), "the second does not say it")
+    check(not lib.comments(sums(first, "growth")[1], said), "the first says it")
+    first.stop()
+    second.stop()
+
+
 def test_stopped():
     """Without a directory of one's own choice nothing stays of a pprofd that was stopped; others' directories are refused."""
     t = lib.start("heap", "600", "2", "50")
