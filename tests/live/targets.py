@@ -135,7 +135,7 @@ def test_newcomers_are_told_of():
     for n in (1, 2):
         eventually(lambda: len([1 for r in listed(d).values() if not r[2]]) == n, "they are not found")
         got = []
-        t = threading.Thread(target=lambda: got.append(profile(d, named(program, "profile?seconds=3"))))
+        t = threading.Thread(target=lambda: got.append(profile(d, named(program, "profile?seconds=2"))))
         t.start()
         eventually(lambda: 'pprofd_captures_in_progress{profile="profile"} %d\n' % n in d.get("/metrics").text(), "it does not run")
         start(program, "threads", "5", ready="^threads", stdin=subprocess.PIPE)
