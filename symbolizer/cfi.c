@@ -16,6 +16,7 @@
 #define MAX_PADDING 16
 /* What an entry point without an FDE is given: it calls and never returns. */
 #define ENTRY_SIZE 64
+static const struct unwind_rule outermost = { .kind = UNWIND_OUTERMOST };
 /* Gaps are searched for code that is known (musl's signal trampoline has no FDE), up to this much in all. */
 #define MAX_SEARCH (1u << 20)
 
@@ -286,18 +287,23 @@ static int by_start(const void *a, const void *b)
 	return x->program < y->program ? -1 : x->program > y->program;
 }
 
+static int push_rule(struct builder *b, uint64_t at, const struct unwind_rule *q)
+{
+	uint32_t rule;
+	int r = intern(b->out, q, &rule);
+
+	return r < 0 ? r : push(b->out, at, rule);
+}
+
 /* A function of makecontext's has no call in front of what it returns to: the look-up, a byte before, finds the room
  * between two functions. */
 static int emit_context_end(struct builder *b, const struct fde *f)
 {
 	static const struct unwind_rule end = { .kind = UNWIND_OUTERMOST, .aux = 1 };
-	uint32_t rule;
-	int r;
 
 	if (!b->contexts || f->start <= b->from || !cfi_is_context_end(b->contexts, f->start))
 		return 0;
-	r = intern(b->out, &end, &rule);
-	return r < 0 ? r : push(b->out, f->start - 1, rule);
+	return push_rule(b, f->start - 1, &end);
 }
 
 static int emit_fdes(struct builder *b, struct elf_file *file)
@@ -326,8 +332,11 @@ static int emit_fdes(struct builder *b, struct elf_file *file)
 		if (f->start > b->from)
 			b->from = f->start;
 		s = b->cie->initial;
-		r = cfi_run(b->cie, cursor_over(f->program, (size_t)(f->program_end - f->program)),
-			    &at, f->end, &s, on_row, b);
+		if (file->program && f->start == file->entry) /* argc is there, not a return address: Zig's FDE does not say so */
+			r = push_rule(b, b->from, &outermost);
+		else
+			r = cfi_run(b->cie, cursor_over(f->program, (size_t)(f->program_end - f->program)),
+				    &at, f->end, &s, on_row, b);
 		if (r == -EBADMSG) { /* what it told before that stands; the rest is not known */
 			out->n_bad_fdes++;
 			r = at < f->end ? push(out, at < b->from ? b->from : at, b->gap) : 0;
@@ -435,8 +444,6 @@ static int on_leaf(void *context, uint64_t start, uint64_t end)
 
 static int fill_entry(struct builder *b, const struct elf_file *f)
 {
-	static const struct unwind_rule outermost = { .kind = UNWIND_OUTERMOST };
-
 	return f->entry ? fill_gap(b, f->entry, f->entry + ENTRY_SIZE, &outermost) : 0;
 }
 

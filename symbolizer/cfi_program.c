@@ -409,6 +409,9 @@ struct unwind_rule cfi_rule(const struct cfi_cie *cie, const struct cfi_state *s
 	}
 	if (q.kind == UNWIND_UNSUPPORTED)
 		return unsupported;
+	/* The return address was popped, and the caller's frame pointer cleared: musl's clone, where a thread begins. */
+	if (!g->link && !q.reg && q.kind == UNWIND_SP && q.cfa_offset < 8 && s->fp.how == CFI_UNDEFINED)
+		return (struct unwind_rule){ .kind = UNWIND_OUTERMOST };
 	rule_saved(g, s, &q);
 	return g->link && !rule_link(s, &q) ? unsupported : q;
 }

@@ -43,6 +43,8 @@ static void read_program_headers(struct elf_file *f)
 			f->segments[f->n_segments++] = (struct elf_segment){
 				p.p_vaddr, p.p_offset, p.p_filesz, p.p_memsz, p.p_flags
 			};
+		else if (p.p_type == PT_INTERP)
+			f->program = true;
 		else if (p.p_type == PT_GNU_EH_FRAME)
 			f->eh_frame_hdr = p.p_vaddr;
 		else if (p.p_type == PT_TLS) {
@@ -74,6 +76,7 @@ static int read_headers(struct elf_file *f)
 	    !gelf_getehdr(f->elf, &e) || e.e_ident[EI_DATA] != ELFDATA2LSB)
 		return -ENOEXEC;
 	f->type = e.e_type;
+	f->program = e.e_type == ET_EXEC;
 	f->machine = e.e_machine;
 	f->entry = e.e_entry;
 	read_program_headers(f);

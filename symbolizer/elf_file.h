@@ -41,6 +41,7 @@ struct elf_file {
 	uint64_t size;
 	uint16_t type, machine; /* ET_*, EM_* */
 	uint64_t entry;
+	bool program; /* the entry point is one: ET_EXEC, or with an interpreter */
 	struct elf_segment segments[ELF_MAX_SEGMENTS];
 	unsigned n_segments;
 	uint64_t eh_frame_hdr; /* address of PT_GNU_EH_FRAME, 0: none */

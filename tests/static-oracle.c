@@ -327,6 +327,12 @@ static void without_frame(const struct file *f, uint64_t pc, const struct unwind
 	}
 }
 
+/* There is argc where its FDE has a return address. */
+static bool is_entry(const struct file *f, uint64_t pc, const struct unwind_rule *q)
+{
+	return q->kind == UNWIND_OUTERMOST && f->elf->program && pc - f->elf->entry < ENTRY_SIZE;
+}
+
 /* Compares at pc; returns where libdw's row ends, or pc when it has none. */
 static uint64_t check_at(const struct file *f, uint64_t pc, const struct unwind_rule *q)
 {
@@ -342,6 +348,8 @@ static uint64_t check_at(const struct file *f, uint64_t pc, const struct unwind_
 	}
 	if (same_frame(d, q, &what)) {
 		tally.same++;
+	} else if (is_entry(f, pc, q)) {
+		tally.filled++;
 	} else if (is_allowed(f->path, bytes_text(&what))) {
 		tally.allowed++;
 	} else {

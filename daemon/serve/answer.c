@@ -530,6 +530,7 @@ static void answer_path(struct answers *a, const struct http_request *q, struct 
 	struct asking s = { .a = a, .q = q, .ret = ret };
 	const char *name, *old;
 	struct place_found found;
+	struct known_watch newcomers = { 0 };
 	struct place p;
 
 	place_parse(q->path, &p);
@@ -538,7 +539,7 @@ static void answer_path(struct answers *a, const struct http_request *q, struct 
 	if (old)
 		old = asking_gperftools(&s, old);
 	if (p.kind == PLACE_NAME)
-		s.place = p.name;
+		s.place = p.name, s.newcomers = &newcomers;
 	if (!name && !old && page_answer(&s, &p))
 		return;
 	if (q->post && !name && !old) {
@@ -557,6 +558,7 @@ static void answer_path(struct answers *a, const struct http_request *q, struct 
 		answer_found(&s, &found, name, place_wish(name));
 	if (s.target)
 		lease_end(s.a->core, s.target);
+	known_unwatch(&a->core->known, &newcomers);
 	free(found.several);
 }
 

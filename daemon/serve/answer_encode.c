@@ -110,6 +110,14 @@ int asking_write(const struct asking *s, const struct capture *capture, const st
 	return r;
 }
 
+int asking_say_newcomers(const struct asking *s, struct capture *capture)
+{
+	uint64_t n = s->newcomers ? known_watched(&s->a->core->known, s->newcomers) : 0;
+
+	return n ? capture_comment(capture, "pprofd: not in it: %llu that came to be called so after it had begun",
+				   (unsigned long long)n) : 0;
+}
+
 void asking_encode(const struct asking *s, struct capture *capture, struct naming *n)
 {
 	struct http_response *ret = s->ret;
@@ -117,6 +125,8 @@ void asking_encode(const struct asking *s, struct capture *capture, struct namin
 	int r = asking_spell(s, n);
 
 	sources_say(s->a->core, s->target, capture);
+	if (r == 0 && !s->merge)
+		r = asking_say_newcomers(s, capture);
 	ret->status = 200;
 	ret->kind = HTTP_TEXT;
 	snprintf(filename, sizeof(filename), "%s%s", capture->profile->name, suffix_of(s, capture));

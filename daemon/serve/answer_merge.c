@@ -65,7 +65,7 @@ static void start(struct part *p)
 }
 
 /* What it says of itself comes first. */
-static int say(struct merge *m, struct part *parts, const struct place_found *f)
+static int say(const struct asking *s, struct merge *m, struct part *parts, const struct place_found *f)
 {
 	int r = capture_comment(m->sum, "pprofd: %u of %zu processes added up; the label pid tells whose a sample is", m->n,
 				f->n_all);
@@ -74,7 +74,7 @@ static int say(struct merge *m, struct part *parts, const struct place_found *f)
 		if (parts[i].gone || parts[i].ret.status != 200)
 			r = capture_comment(m->sum, "pid %d is not in it: %.200s", f->several[i].pid,
 					    parts[i].gone ? "it has ended" : http_said(&parts[i].ret));
-	return r;
+	return r == 0 ? asking_say_newcomers(s, m->sum) : r;
 }
 
 static void encode(const struct asking *s, struct merge *m, const char *name)
@@ -129,7 +129,7 @@ static void ask_all(const struct asking *s, const struct place_found *f, const c
 		if (parts[i].started)
 			pthread_join(parts[i].thread, NULL);
 	if (m.sum)
-		r = say(&m, parts, f);
+		r = say(s, &m, parts, f);
 	if (m.sum && r == 0)
 		encode(s, &m, name);
 	else if (r < 0)

@@ -153,7 +153,7 @@ static void find_name(const struct asking *s, const struct place *p, enum lease_
 		return;
 	}
 	known_wait(&c->known);
-	ret->n_all = known_named(&c->known, p->name, all, PLACE_MAX);
+	ret->n_all = known_named(&c->known, p->name, all, PLACE_MAX, s->newcomers);
 	ret->n = ret->n_all < PLACE_MAX ? ret->n_all : PLACE_MAX;
 	if (!ret->n)
 		http_error(s->ret, 404, "no process is called so: / lists those that there are");

@@ -9,6 +9,7 @@
 #include "daemon/serve/answer.h"
 #include "daemon/serve/capture.h"
 #include "daemon/serve/index.h"
+#include "daemon/serve/known.h"
 #include "daemon/serve/naming.h"
 #include "daemon/serve/profile.h"
 
@@ -22,6 +23,7 @@ struct asking {
 	int64_t *waited_ns; /* for its window to end */
 	struct merge *merge; /* not NULL: the capture is a part of it, and is not written */
 	const char *place; /* NAME, where it is /t/NAME/...; else NULL */
+	struct known_watch *newcomers; /* of that name; NULL: it was not asked for by one */
 	bool cursor;	 /* delta_...: since this client has asked last */
 };
 
@@ -44,6 +46,8 @@ bool asking_demangle(struct asking *s);
 int asking_spell(const struct asking *s, struct naming *n);
 /* In the format that was asked for; spells the names. */
 void asking_encode(const struct asking *s, struct capture *capture, struct naming *n);
+/* Who came to be called so too late to be in the capture, if anybody. 0 or -ENOMEM. */
+int asking_say_newcomers(const struct asking *s, struct capture *capture);
 /* What is left of that: the bytes, and a copy into the history, if it says keep. 0 or -errno. */
 int asking_write(const struct asking *s, const struct capture *capture, const struct naming *n, const char *filename);
 /* Whether a text is wanted of a profile that has one, where 0 and less mean none. */

@@ -117,13 +117,47 @@ static void remove_at(struct known *k, size_t at)
 	memmove(k->all.data + at, k->all.data + at + 1, (--k->all.n - at) * sizeof(*k->all.data));
 }
 
+enum by { BY_DESCRIPTION, BY_UNIT, BY_CONTAINER, BY_COMM, N_BYS };
+
+static bool is_called(const struct known *k, const struct known_process *p, enum by by, const char *name)
+{
+	bool is = false;
+
+	switch (by) {
+	case BY_DESCRIPTION:
+		for (uint32_t i = 0; i < k->n_descriptions; i++)
+			is |= p->matches >> i & 1 && !strcmp(k->descriptions[i].name, name);
+		return is;
+	case BY_UNIT:
+		return *p->unit && (!strcmp(p->unit, name) || (!strncmp(p->unit, name, short_unit(p->unit)) &&
+							      !name[short_unit(p->unit)]));
+	case BY_CONTAINER:
+		return strlen(name) >= SHORT_ID && !strncmp(p->container, name, strlen(name));
+	case BY_COMM:
+		return !strcmp(p->comm, name);
+	case N_BYS:
+		break;
+	}
+	return false;
+}
+
+/* For whoever watches: `p` was not called so, or not there, `before` it was told again. */
+static void tell_watches(struct known *k, const struct known_process *before, const struct known_process *p)
+{
+	for (struct known_watch *w = k->watches; w; w = w->next)
+		w->n += is_called(k, p, (enum by)w->by, w->name) &&
+			!(before && is_called(k, before, (enum by)w->by, w->name));
+}
+
 static void put(struct known *k, const struct broker_known *from)
 {
 	size_t at = place_of(k, from->id);
-	struct known_process *p;
+	struct known_process *p, before;
 
 	if (at < k->all.n && k->all.data[at]->id == from->id) {
+		before = *k->all.data[at];
 		translate(k, from, k->all.data[at]);
+		tell_watches(k, &before, k->all.data[at]);
 		return;
 	}
 	p = k->all.n < BROKER_MAX_KNOWN && vec_reserve(&k->all, k->all.n + 1) == 0 ? malloc(sizeof(*p)) : NULL;
@@ -132,6 +166,7 @@ static void put(struct known *k, const struct broker_known *from)
 	translate(k, from, p);
 	memmove(k->all.data + at + 1, k->all.data + at, (k->all.n++ - at) * sizeof(*k->all.data));
 	k->all.data[at] = p;
+	tell_watches(k, NULL, p);
 }
 
 void known_gone(struct known *k, uint64_t id)
@@ -249,30 +284,6 @@ bool known_find_id(struct known *k, uint64_t id, struct known_process *ret)
 	return found;
 }
 
-enum by { BY_DESCRIPTION, BY_UNIT, BY_CONTAINER, BY_COMM, N_BYS };
-
-static bool is_called(const struct known *k, const struct known_process *p, enum by by, const char *name)
-{
-	bool is = false;
-
-	switch (by) {
-	case BY_DESCRIPTION:
-		for (uint32_t i = 0; i < k->n_descriptions; i++)
-			is |= p->matches >> i & 1 && !strcmp(k->descriptions[i].name, name);
-		return is;
-	case BY_UNIT:
-		return *p->unit && (!strcmp(p->unit, name) || (!strncmp(p->unit, name, short_unit(p->unit)) &&
-							      !name[short_unit(p->unit)]));
-	case BY_CONTAINER:
-		return strlen(name) >= SHORT_ID && !strncmp(p->container, name, strlen(name));
-	case BY_COMM:
-		return !strcmp(p->comm, name);
-	case N_BYS:
-		break;
-	}
-	return false;
-}
-
 static bool is_described(const struct known *k, const char *name)
 {
 	for (uint32_t i = 0; i < k->n_descriptions; i++)
@@ -281,15 +292,24 @@ static bool is_described(const struct known *k, const char *name)
 	return false;
 }
 
-size_t known_named(struct known *k, const char *name, struct known_process *ret, size_t max)
+static void begin_watch(struct known *k, struct known_watch *w, const char *name, enum by by)
 {
-	enum by last = is_described(k, name) ? BY_DESCRIPTION : BY_COMM;
+	if (w->on || strlen(name) >= sizeof(w->name))
+		return;
+	*w = (struct known_watch){ .next = k->watches, .by = by, .on = true };
+	snprintf(w->name, sizeof(w->name), "%s", name);
+	k->watches = w;
+}
+
+size_t known_named(struct known *k, const char *name, struct known_process *ret, size_t max, struct known_watch *watch)
+{
+	enum by last = is_described(k, name) ? BY_DESCRIPTION : BY_COMM, by;
 	size_t n = 0;
 
 	if (!*name)
 		return 0;
 	pthread_mutex_lock(&k->lock);
-	for (enum by by = BY_DESCRIPTION; by <= last && !n; by++)
+	for (by = BY_DESCRIPTION; by <= last && !n; by++)
 		for (size_t i = 0; i < k->all.n; i++) {
 			if (!is_called(k, k->all.data[i], by, name))
 				continue;
@@ -297,6 +317,32 @@ size_t known_named(struct known *k, const char *name, struct known_process *ret,
 				ret[n] = *k->all.data[i];
 			n++;
 		}
+	if (n && watch)
+		begin_watch(k, watch, name, by - 1);
 	pthread_mutex_unlock(&k->lock);
 	return n;
+}
+
+uint64_t known_watched(struct known *k, const struct known_watch *watch)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&k->lock);
+	n = watch->n;
+	pthread_mutex_unlock(&k->lock);
+	return n;
+}
+
+void known_unwatch(struct known *k, struct known_watch *watch)
+{
+	if (!watch->on)
+		return;
+	pthread_mutex_lock(&k->lock);
+	for (struct known_watch **at = &k->watches; *at; at = &(*at)->next)
+		if (*at == watch) {
+			*at = watch->next;
+			break;
+		}
+	watch->on = false;
+	pthread_mutex_unlock(&k->lock);
 }

@@ -34,11 +34,22 @@ struct known_process {
 	char service[128];
 };
 
+/* Who comes to be called so, while an answer about those that are is in the making. The caller's, zeroed at first; what is in
+ * it is this file's. */
+struct known_watch {
+	struct known_watch *next;
+	char name[256];
+	int by;
+	uint64_t n;
+	bool on;
+};
+
 struct known {
 	pthread_mutex_t lock; /* guards what follows; never held while anything is waited for */
 	pthread_cond_t changed;
 	VEC(struct known_process *) all; /* by id, ascending */
 	struct broker_counts counts;
+	struct known_watch *watches;
 	/* these never change once there is another thread */
 	struct broker_description descriptions[BROKER_MAX_DESCRIPTIONS];
 	uint32_t n_descriptions;
@@ -71,5 +82,8 @@ bool known_find_id(struct known *k, uint64_t id, struct known_process *ret);
 
 /* Those that are called so, at most `max`; how many there are in all. A name of a description counts first; if no
  * description is called so, it is a unit (with .service or without), or else a container (12 digits of its id, or more), or
- * else a comm. */
-size_t known_named(struct known *k, const char *name, struct known_process *ret, size_t max);
+ * else a comm. `watch` (or NULL) begins with the same look, if there is one, and counts whoever comes to be called so after it,
+ * whether or not it lives on, until known_unwatch. */
+size_t known_named(struct known *k, const char *name, struct known_process *ret, size_t max, struct known_watch *watch);
+uint64_t known_watched(struct known *k, const struct known_watch *watch);
+void known_unwatch(struct known *k, struct known_watch *watch); /* of one that never began, too */

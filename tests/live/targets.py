@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import lib
 import pprof
@@ -123,6 +124,26 @@ def test_children_are_followed():
     check(d.get("/pid/%d/debug/pprof/goroutine?debug=2" % pid).status == 200, "no answer of the child")
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: pid not in listed(d) or listed(d)[pid][2], "its end is not seen")
+    d.stop()
+
+
+def test_newcomers_are_told_of():
+    """Who comes to be called so while a window is open is not in it, and the answer says so, of one process and of two."""
+    program = unique("many")
+    start(program, "threads", "3", ready="^threads", stdin=subprocess.PIPE)
+    d = daemon("--comm", program.name)
+    for n in (1, 2):
+        eventually(lambda: len([1 for r in listed(d).values() if not r[2]]) == n, "they are not found")
+        got = []
+        t = threading.Thread(target=lambda: got.append(profile(d, named(program, "profile?seconds=2"))))
+        t.start()
+        eventually(lambda: 'pprofd_captures_in_progress{profile="profile"} %d\n' % n in d.get("/metrics").text(), "it does not run")
+        start(program, "threads", "5", ready="^threads", stdin=subprocess.PIPE)
+        t.join()
+        check(got and "pprofd: not in it: 1 that came to be called so after it had begun" in got[0].comments,
+              "%d: %s" % (n, got and got[0].comments[-3:]))
+    p = profile(d, named(program, "profile?seconds=1"))
+    check(not any("not in it" in c for c in p.comments), str(p.comments[-3:]))
     d.stop()
 
 

@@ -223,7 +223,7 @@ void image_finish(struct image *m)
 {
 	Elf64_Ehdr e = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
 				      EV_CURRENT },
-			 .e_type = ET_DYN,
+			 .e_type = m->program ? ET_EXEC : ET_DYN,
 			 .e_machine = EM_X86_64,
 			 .e_version = EV_CURRENT,
 			 .e_entry = m->entry,

@@ -34,6 +34,7 @@ struct image {
 	struct image_section sections[IMAGE_MAX_SECTIONS];
 	unsigned n_sections;
 	bool stripped; /* without section headers */
+	bool program;  /* ET_EXEC */
 	bool exact;    /* .eh_frame without a terminator behind it */
 	struct bytes file;
 };

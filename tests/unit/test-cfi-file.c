@@ -346,7 +346,7 @@ static void test_entry_point_without_fde_is_the_outermost_frame(void **state)
 	KIND(x, 0x120, UNWIND_SP);
 }
 
-static void test_entry_point_with_an_fde_keeps_it(void **state)
+static void test_entry_point_of_a_library_with_an_fde_keeps_it(void **state)
 {
 	struct fixture *x = *state;
 
@@ -355,6 +355,24 @@ static void test_entry_point_with_an_fde_keeps_it(void **state)
 	build(x);
 	KIND(x, 16, UNWIND_SP);
 	assert_int_equal(x->c.rows.n, 2);
+}
+
+/* Zig's _start has an FDE that takes argc for a return address. */
+static void test_entry_point_of_a_program_is_the_outermost_frame(void **state)
+{
+	struct fixture *x = *state;
+	size_t cie = image_cie(&x->m.eh_frame, &(struct image_cie){ 0 });
+
+	x->m.program = true;
+	x->m.entry = IMAGE_TEXT + 64;
+	fde(x, cie, 0, 64, NULL, 0);
+	fde(x, cie, 64, 32, NULL, 0);
+	fde(x, cie, 96, 64, NULL, 0);
+	build(x);
+	KIND(x, 63, UNWIND_SP);
+	KIND(x, 64, UNWIND_OUTERMOST);
+	KIND(x, 95, UNWIND_OUTERMOST);
+	KIND(x, 96, UNWIND_SP);
 }
 
 static void test_entry_points_far_out_change_nothing(void **state)
@@ -708,7 +726,8 @@ int main(void)
 		TEST(test_debug_frame_fills_what_eh_frame_leaves),
 		TEST(test_debug_frame_alone),
 		TEST(test_entry_point_without_fde_is_the_outermost_frame),
-		TEST(test_entry_point_with_an_fde_keeps_it),
+		TEST(test_entry_point_of_a_library_with_an_fde_keeps_it),
+		TEST(test_entry_point_of_a_program_is_the_outermost_frame),
 		TEST(test_entry_points_far_out_change_nothing),
 		TEST(test_entry_point_at_the_end_of_the_text),
 		TEST(test_stubs_of_lld_without_cfi),

@@ -288,6 +288,18 @@ static void test_undefined_return_address_is_the_outermost_frame(void **state)
 	IS(x, 0, .kind = UNWIND_OUTERMOST);
 }
 
+/* As musl's table for clone has it: pop %rdi; call *%r9, with rbp cleared. vfork pops it, too, and comes back. */
+static void test_popped_return_address_without_a_frame_pointer_is_the_outermost_frame(void **state)
+{
+	struct fixture *x = *state;
+
+	one(x, PROGRAM(ADVANCE(1), DW_CFA_def_cfa_offset, 0, ADVANCE(1), DW_CFA_undefined, RBP, ADVANCE(1), DW_CFA_def_cfa_offset, 8));
+	KIND(x, 0, UNWIND_SP);
+	IS(x, 1, .kind = UNWIND_SP, .cfa_offset = 0);
+	IS(x, 2, .kind = UNWIND_OUTERMOST);
+	KIND(x, 3, UNWIND_SP);
+}
+
 static void test_return_address_elsewhere(void **state)
 {
 	struct fixture *x = *state;
@@ -363,6 +375,7 @@ int main(void)
 		TEST(test_numbers_too_large_for_a_rule_are_unsupported),
 		TEST(test_saved_registers_out_of_reach_are_lost),
 		TEST(test_undefined_return_address_is_the_outermost_frame),
+		TEST(test_popped_return_address_without_a_frame_pointer_is_the_outermost_frame),
 		TEST(test_return_address_elsewhere),
 		TEST(test_return_address_in_a_register_where_aux_is_taken),
 		TEST(test_return_address_column_must_be_rip),

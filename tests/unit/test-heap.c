@@ -273,7 +273,7 @@ static void test_comments_of_what_is_missing(void **state)
 	state_of->n_unknown = 7;
 	state_of->n_live_full = 8;
 	state_of->n_pending_full = 9;
-	state_of->n_hits = 640;
+	on_cpu(w, 0)->n_hits = 640;
 	capture(w, (struct heap_question){ 0 });
 	assert_true(says(w, "probes were on for 1.5 s in all"));
 	assert_true(says(w, "changed 4 times"));
@@ -281,10 +281,15 @@ static void test_comments_of_what_is_missing(void **state)
 	assert_true(says(w, "8 live samples found no room, 9 calls"));
 	assert_true(says(w, "cost: 640 probe hits of some 1.00 us"));
 	assert_false(says(w, "no call of these functions was seen"));
-	state_of->n_hits = 0;
+	on_cpu(w, 0)->n_hits = 0;
 	capture(w, (struct heap_question){ 0 });
 	assert_false(says(w, "no call of these functions was seen")); /* nobody looked */
 	w->t->heap.level = HEAP_ALL;
+	on_cpu(w, 1)->n_hits = PP_HEAP_BATCH - 1; /* fewer than a CPU tells the others */
+	capture(w, (struct heap_question){ 0 });
+	assert_true(says(w, "cost: 63 probe hits"));
+	assert_false(says(w, "no call of these functions was seen"));
+	on_cpu(w, 1)->n_hits = 0;
 	capture(w, (struct heap_question){ 0 });
 	assert_true(says(w, "no call of these functions was seen"));
 }

@@ -82,17 +82,47 @@ static void test_names(void **state)
 	come(k, 1, 10, 3, "redis", "db.service");
 	come(k, 2, 20, 2, "redis", "other.service");
 	come(k, 3, 30, 2, "cache", "");
-	assert_int_equal(known_named(k, "cache", p, 2), 1); /* a description's name is nothing else's */
+	assert_int_equal(known_named(k, "cache", p, 2, NULL), 1); /* a description's name is nothing else's */
 	assert_int_equal(p[0].pid, 10);
-	assert_int_equal(known_named(k, "db", p, 2), 1);
-	assert_int_equal(known_named(k, "other.service", p, 2), 1);
+	assert_int_equal(known_named(k, "db", p, 2, NULL), 1);
+	assert_int_equal(known_named(k, "other.service", p, 2, NULL), 1);
 	assert_int_equal(p[0].pid, 20);
-	assert_int_equal(known_named(k, "redis", p, 1), 2);
+	assert_int_equal(known_named(k, "redis", p, 1, NULL), 2);
 	assert_int_equal(p[0].pid, 10);
-	assert_int_equal(known_named(k, "d", p, 2), 0);
-	assert_int_equal(known_named(k, "", p, 2), 0);
+	assert_int_equal(known_named(k, "d", p, 2, NULL), 0);
+	assert_int_equal(known_named(k, "", p, 2, NULL), 0);
 	assert_true(known_find(k, 20, p));
 	assert_string_equal(p[0].service, "other");
+}
+
+static void test_newcomers(void **state)
+{
+	struct known *k = *state;
+	struct known_watch w = { 0 }, other = { 0 };
+	struct known_process p;
+	uint64_t id = 2;
+
+	come(k, 1, 10, 2, "web", "");
+	assert_int_equal(known_named(k, "none", &p, 1, &w), 0);
+	known_unwatch(k, &w); /* nobody is called so: it has not begun */
+	assert_int_equal(known_named(k, "web", &p, 1, &w), 1);
+	assert_int_equal(known_named(k, "cache", &p, 1, &other), 0);
+	come(k, 1, 10, 2, "web", ""); /* told again */
+	assert_int_equal(known_watched(k, &w), 0);
+	come(k, 2, 20, 2, "web", "");
+	hear(k, BROKER_NEWS_GONE, &id, sizeof(id)); /* and gone before anybody asks */
+	come(k, 3, 30, 2, "sh", "");
+	come(k, 3, 30, 2, "web", ""); /* an exec */
+	come(k, 4, 40, 3, "redis", ""); /* called otherwise */
+	assert_int_equal(known_watched(k, &w), 2);
+	known_unwatch(k, &w);
+	come(k, 5, 50, 2, "web", "");
+	assert_int_equal(known_watched(k, &w), 2);
+	assert_int_equal(known_named(k, "cache", &p, 1, &other), 1); /* by the description, as it will be counted */
+	come(k, 6, 60, 2, "cache", "");
+	come(k, 7, 70, 3, "redis", "");
+	assert_int_equal(known_watched(k, &other), 1);
+	known_unwatch(k, &other);
 }
 
 static void test_containers(void **state)
@@ -104,11 +134,11 @@ static void test_containers(void **state)
 	hear(k, BROKER_NEWS_KNOWN, &in, sizeof(in));
 	assert_true(known_find(k, 10, &p));
 	assert_string_equal(p.service, "0123456789ab");
-	assert_int_equal(known_named(k, p.service, &p, 1), 1);
-	assert_int_equal(known_named(k, "0123456789abcdef", &p, 1), 1);
-	assert_int_equal(known_named(k, "0123456789a", &p, 1), 0); /* too short to be one */
-	assert_int_equal(known_named(k, "0123456789abd", &p, 1), 0);
-	assert_int_equal(known_named(k, "redis", &p, 1), 1);
+	assert_int_equal(known_named(k, p.service, &p, 1, NULL), 1);
+	assert_int_equal(known_named(k, "0123456789abcdef", &p, 1, NULL), 1);
+	assert_int_equal(known_named(k, "0123456789a", &p, 1, NULL), 0); /* too short to be one */
+	assert_int_equal(known_named(k, "0123456789abd", &p, 1, NULL), 0);
+	assert_int_equal(known_named(k, "redis", &p, 1, NULL), 1);
 }
 
 static void test_strangers_words(void **state)
@@ -166,7 +196,7 @@ static void test_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_come_change_and_go), TEST(test_names), TEST(test_containers), TEST(test_strangers_words), TEST(test_nonsense),
+		TEST(test_come_change_and_go), TEST(test_names), TEST(test_newcomers), TEST(test_containers), TEST(test_strangers_words), TEST(test_nonsense),
 		TEST(test_bounded),
 	};
 

@@ -135,6 +135,7 @@ static void say_level(const struct core *c, const struct target *t, struct captu
 {
 	const struct target_heap *h = &t->heap;
 	int64_t now = monotonic_ns();
+	struct heap_counters n;
 	unsigned n_others;
 	char shared[64];
 	double hit_ns;
@@ -157,12 +158,13 @@ static void say_level(const struct core *c, const struct target *t, struct captu
 				(double)(now - h->epoch_ns) / 1e9);
 	if (heap_holds(c, t))
 		say_held(&c->heap.states[t->index], to);
+	heap_count(c, t, &n);
 	hit_ns = heap_hit_ns(c, t, &n_others);
 	snprintf(shared, sizeof(shared), " (%u other processes probe the same file)", n_others);
 	capture_comment(to, "cost: %llu probe hits of some %.2f us%s; with their samples %.1f ms in all",
-			(unsigned long long)c->heap.states[t->index].n_hits, hit_ns / 1000,
+			(unsigned long long)n.n_hits, hit_ns / 1000,
 			n_others ? shared : "", (double)c->heap.states[t->index].spent_ns / 1e6);
-	if (!c->heap.states[t->index].n_hits && h->level != HEAP_OFF && covered >= 1)
+	if (!n.n_hits && h->level != HEAP_OFF && covered >= 1)
 		capture_comment(to, "no call of these functions was seen; what a program takes from memory that it maps itself (the "
 				"heaps of Go, Java, PHP and the like) is not in here: growth shows who touches it first");
 	if (h->n_changes)

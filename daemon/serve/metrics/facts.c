@@ -110,9 +110,11 @@ static void read_waits(const struct core *c, uint32_t slot, struct facts_target 
 static void read_heap(const struct core *c, const struct target *t, struct facts_target *ret)
 {
 	const struct pp_heap *s = &c->heap.states[t->index];
+	struct heap_counters n;
 
+	heap_count(c, t, &n);
 	ret->heap_s = (double)load(&s->spent_ns) / 1e9;
-	ret->n_heap_hits = load(&s->n_hits);
+	ret->n_heap_hits = n.n_hits; /* of all CPUs: what they tell comes in batches */
 	ret->n_heap_forks = load(&s->n_forks);
 	ret->lost[FACTS_LIVE_ROOM] = load(&s->n_live_full);
 	ret->lost[FACTS_CALL_ROOM] = load(&s->n_pending_full);

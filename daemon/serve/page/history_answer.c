@@ -26,7 +26,7 @@ static void scope_init(const struct asking *s, const struct place *p, struct sco
 		return;
 	ret->named = calloc(PLACE_MAX, sizeof(*ret->named));
 	if (ret->named)
-		ret->n_named = known_named(&s->a->core->known, p->name, ret->named, PLACE_MAX);
+		ret->n_named = known_named(&s->a->core->known, p->name, ret->named, PLACE_MAX, NULL);
 	if (ret->n_named > PLACE_MAX)
 		ret->n_named = PLACE_MAX;
 }

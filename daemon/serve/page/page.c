@@ -96,7 +96,7 @@ bool page_find(const struct asking *s, const struct place *p, struct page_found 
 	else if (p->kind == PLACE_PID)
 		found = find_pid(s, p, ret);
 	else
-		ret->n_all = known_named(&s->a->core->known, p->name, ret->all, PLACE_MAX);
+		ret->n_all = known_named(&s->a->core->known, p->name, ret->all, PLACE_MAX, NULL);
 	ret->n = ret->n_all < PLACE_MAX ? ret->n_all : PLACE_MAX;
 	if (ret->n_all == 1 && ret->all[0].pid) {
 		ret->pid = ret->all[0].pid;
