@@ -68,6 +68,23 @@ def test_programs_behave():
     check(not bad, " | ".join(bad))
 
 
+def test_two_of_a_kind():
+    """Two processes with one allocator, which throw: the kernel puts the return probes of the one's session into the
+    other, too."""
+    targets = [(a, Told("heap-safety", 0.1, allocator=a)) for a in installed() for _ in range(2)]
+    d = lib.Daemon(*[t for _, t in targets], arguments=heaplib.EVERYTHING)
+    for allocator, t in targets:
+        what = heaplib.attached(d, pid=t.pid)
+        check(what.startswith("uprobes"), "%s: source: %s" % (allocator, what))
+    for _, t in targets:
+        t.say()
+    for allocator, t in targets:
+        code = t.wait()
+        t.read(1)
+        check(code == 0 and t.lines[-1] == "OK", "%s: status %d: %s" % (allocator, code, t.lines[-2:]))
+    d.stop()
+
+
 def test_probes_come_and_go():
     """Programs run on while they are attached to and left, again and again."""
     targets = {a: Told("heap-safety", SECONDS, allocator=a) for a in installed()}
