@@ -261,18 +261,21 @@ static int check(int fd, const struct broker_probe *p, uint32_t side)
 	return 0;
 }
 
-/* On sessions only: perf's probes are detached too slowly to try one. */
-static int attach_free(void *context, int file, uint64_t offset, pid_t pid)
+/* On sessions only: perf's probes are detached too slowly to try one. Those of others are the dearest: a session's return
+ * probe is hit by whoever uses the file. */
+static int attach_one(void *context, int file, uint64_t offset, pid_t pid)
 {
 	struct uprobes *h = context;
 	struct broker_probe p = { .offset = offset };
 	const uint64_t cookie = 0;
+	bool other = pid == getpid();
 	char path[32];
 
 	if (!h->sessions)
 		return -ENOTSUP;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	return create_link(program(h, "pp_heap_free"), TRACE_UPROBE_MULTI, path, &p, &cookie, 1, pid);
+	return create_link(program(h, other ? "pp_heap_session" : "pp_heap_free"), other ? TRACE_UPROBE_SESSION : TRACE_UPROBE_MULTI,
+			   path, &p, &cookie, 1, pid);
 }
 
 uint32_t uprobes_hit_ns(struct uprobes *h, uint32_t n_others)
@@ -282,7 +285,7 @@ uint32_t uprobes_hit_ns(struct uprobes *h, uint32_t n_others)
 
 	if (*to)
 		return *to;
-	ns = calibrate_hit(attach_free, h, n_others);
+	ns = calibrate_hit(attach_one, h, n_others);
 	*to = ns < MIN_HIT_NS ? ns < 0 ? USUAL_HIT_NS : MIN_HIT_NS : (uint32_t)ns;
 	*to += *to / 8; /* what our programs do for a process that is a target */
 	if (n_others && *to < h->hit_ns[0]) /* noise */
