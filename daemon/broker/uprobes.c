@@ -217,7 +217,7 @@ void uprobes_loading_free(struct uprobes_loading *l)
 static void close_links(struct links *l)
 {
 	for (size_t i = 0; i < l->all.n; i++) {
-		close_fd(&l->all.data[i].fd);
+		uprobe_link_close(l->all.data[i].fd);
 		bpf_link__destroy(l->all.data[i].perf);
 	}
 	vec_deinit(&l->all);
@@ -297,7 +297,7 @@ static int keep(struct links *l, struct link link)
 {
 	if (vec_push(&l->all, link) == 0)
 		return 0;
-	close_fd(&link.fd);
+	uprobe_link_close(link.fd);
 	bpf_link__destroy(link.perf);
 	return -ENOMEM;
 }
