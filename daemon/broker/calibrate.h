@@ -14,5 +14,6 @@ typedef int calibrate_attach_fn(void *context, int file, uint64_t offset, pid_t 
  * there, and the file, which is the caller's. 0 or -errno. */
 int calibrate_place(int *ret_file, uint64_t *ret_offset);
 
-/* CPU time of one hit in nanoseconds, the dearest of 1 to 4 threads at once; or -errno. */
+/* CPU time of one hit in nanoseconds, the dearest of 1 to 4 threads at once, where so many others, which are attached for
+ * ourselves, share the place; or -errno. */
 int calibrate_hit(calibrate_attach_fn *attach, void *context, unsigned n_others);

@@ -169,7 +169,7 @@ int customs_map(const struct customs *c, enum pp_custom_map map)
 
 static void close_link(struct link *l)
 {
-	close_fd(&l->fd);
+	uprobe_link_close(l->fd);
 	bpf_link__destroy(l->perf);
 }
 

@@ -204,7 +204,7 @@ static int attach_sites(struct traces *t, const struct uprobe_place *places, uin
 	int r = t->sessions ? uprobe_link(bpf_program__fd(said), TRACE_UPROBE_MULTI, path, places, n, pid) : 0;
 
 	if (t->sessions && r >= 0 && vec_push(&t->multi, r) < 0) {
-		close(r);
+		uprobe_link_close(r);
 		return -ENOMEM;
 	}
 	for (uint32_t i = 0; i < n && r == 0 && !t->sessions; i++) {
@@ -263,7 +263,7 @@ int traces_probe(struct traces *t, const struct process *p, int fd, const struct
 static void detach_sites(struct traces *t)
 {
 	for (size_t i = 0; i < t->multi.n; i++)
-		close(t->multi.data[i]);
+		uprobe_link_close(t->multi.data[i]);
 	for (size_t i = 0; i < t->perf.n; i++)
 		bpf_link__destroy(t->perf.data[i]);
 	vec_deinit(&t->multi);

@@ -2,8 +2,10 @@
 #include "daemon/broker/uprobe_link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -37,6 +39,51 @@ int uprobe_link(int program, int type, const char *path, const struct uprobe_pla
 	}
 	fd = syscall(SYS_bpf, BPF_LINK_CREATE, &a, sizeof(a) - sizeof(a.pad));
 	return fd < 0 ? -errno : (int)fd;
+}
+
+static void close_all_but(unsigned a, unsigned b)
+{
+	unsigned low = a < b ? a : b, high = a < b ? b : a;
+
+	if (low)
+		syscall(SYS_close_range, 0, low - 1, 0);
+	if (high - low > 1)
+		syscall(SYS_close_range, low + 1, high - 1, 0);
+	syscall(SYS_close_range, high + 1, ~0u, 0);
+}
+
+/* Ends when the other side of the pipe is closed, and then nobody else has the link. */
+static void __attribute__((noreturn)) outlive(int fd, const int pipe[2])
+{
+	char none;
+
+	close_all_but((unsigned)fd, (unsigned)pipe[0]);
+	while (read(pipe[0], &none, 1) < 0 && errno == EINTR)
+		;
+	_exit(0);
+}
+
+/* Where SIGKILL is pending the kernel takes no breakpoint out, and never tries again: who was probed would pay for each
+ * call as long as it lives. A process that is ending already is past that. So the last descriptor goes with one that ends. */
+void uprobe_link_close(int fd)
+{
+	int pair[2];
+	pid_t pid = -1;
+
+	if (fd < 0)
+		return;
+	if (pipe2(pair, O_CLOEXEC) == 0) {
+		pid = fork();
+		if (pid == 0)
+			outlive(fd, pair);
+		close(pair[0]);
+		close(fd);
+		close(pair[1]);
+	} else {
+		close(fd);
+	}
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 }
 
 bool uprobe_link_has_sessions(void)

@@ -22,5 +22,8 @@ struct uprobe_place {
 int uprobe_link(int program, int type, const char *path, const struct uprobe_place *places, uint32_t n,
 		pid_t pid);
 
+/* Takes the probes out, whatever becomes of us meanwhile. -1: there is none. Waits for the kernel: some hundredths of a second. */
+void uprobe_link_close(int fd);
+
 /* Whether the kernel has links of uprobe sessions: tried with a program that does nothing. */
 bool uprobe_link_has_sessions(void);

@@ -81,7 +81,7 @@ static int load(struct uprobes *h, const struct kernel *k)
 	if (!h->o)
 		return -errno;
 	choose_program(h->o, "pp_heap_session", h->sessions, TRACE_UPROBE_SESSION);
-	choose_program(h->o, "pp_heap_enter", !h->sessions, 0);
+	choose_program(h->o, "pp_heap_enter", true, multi);
 	choose_program(h->o, "pp_heap_return", !h->sessions, 0);
 	choose_program(h->o, "pp_heap_free", true, multi);
 	choose_program(h->o, "pp_heap_told", true, multi);
@@ -217,7 +217,7 @@ void uprobes_loading_free(struct uprobes_loading *l)
 static void close_links(struct links *l)
 {
 	for (size_t i = 0; i < l->all.n; i++) {
-		close_fd(&l->all.data[i].fd);
+		uprobe_link_close(l->all.data[i].fd);
 		bpf_link__destroy(l->all.data[i].perf);
 	}
 	vec_deinit(&l->all);
@@ -261,18 +261,21 @@ static int check(int fd, const struct broker_probe *p, uint32_t side)
 	return 0;
 }
 
-/* On sessions only: perf's probes are detached too slowly to try one. */
-static int attach_free(void *context, int file, uint64_t offset, pid_t pid)
+/* On sessions only: perf's probes are detached too slowly to try one. Those of others are the dearest: a session's return
+ * probe is hit by whoever uses the file. */
+static int attach_one(void *context, int file, uint64_t offset, pid_t pid)
 {
 	struct uprobes *h = context;
 	struct broker_probe p = { .offset = offset };
 	const uint64_t cookie = 0;
+	bool other = pid == getpid();
 	char path[32];
 
 	if (!h->sessions)
 		return -ENOTSUP;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	return create_link(program(h, "pp_heap_free"), TRACE_UPROBE_MULTI, path, &p, &cookie, 1, pid);
+	return create_link(program(h, other ? "pp_heap_session" : "pp_heap_free"), other ? TRACE_UPROBE_SESSION : TRACE_UPROBE_MULTI,
+			   path, &p, &cookie, 1, pid);
 }
 
 uint32_t uprobes_hit_ns(struct uprobes *h, uint32_t n_others)
@@ -282,7 +285,7 @@ uint32_t uprobes_hit_ns(struct uprobes *h, uint32_t n_others)
 
 	if (*to)
 		return *to;
-	ns = calibrate_hit(attach_free, h, n_others);
+	ns = calibrate_hit(attach_one, h, n_others);
 	*to = ns < MIN_HIT_NS ? ns < 0 ? USUAL_HIT_NS : MIN_HIT_NS : (uint32_t)ns;
 	*to += *to / 8; /* what our programs do for a process that is a target */
 	if (n_others && *to < h->hit_ns[0]) /* noise */
@@ -294,7 +297,7 @@ static int keep(struct links *l, struct link link)
 {
 	if (vec_push(&l->all, link) == 0)
 		return 0;
-	close_fd(&link.fd);
+	uprobe_link_close(link.fd);
 	bpf_link__destroy(link.perf);
 	return -ENOMEM;
 }
@@ -315,41 +318,63 @@ static int attach_perf(struct uprobes *h, struct links *to, const char *name, co
 	return keep(to, (struct link){ q->target, q->side, -1, l });
 }
 
+/* What attaches to the entry of what has no return probe. */
+static const char *const entries[] = { [BROKER_SIDE_ALLOC] = "pp_heap_enter",
+				       [BROKER_SIDE_FREE] = "pp_heap_free",
+				       [BROKER_SIDE_TOLD] = "pp_heap_told" };
+
+static bool returns(const struct broker_probes *q, const struct broker_probe *p)
+{
+	return q->side == BROKER_SIDE_ALLOC && !(p->probe.flags & PP_PROBE_ENTRY_ONLY);
+}
+
 static int attach_each(struct uprobes *h, struct links *to, const char *path,
 		       const struct broker_probes *q, const struct broker_probe *probes,
 		       const uint64_t *cookies, pid_t pid)
 {
-	static const char *const names[] = { [BROKER_SIDE_ALLOC] = "pp_heap_enter",
-					     [BROKER_SIDE_FREE] = "pp_heap_free",
-					     [BROKER_SIDE_TOLD] = "pp_heap_told" };
 	int r = 0;
 
 	for (uint32_t i = 0; i < q->n && r == 0; i++) {
-		bool both = q->side == BROKER_SIDE_ALLOC &&
-			    !(probes[i].probe.flags & PP_PROBE_ENTRY_ONLY);
-
-		if (both) /* first, so that no entry is without its return */
+		if (returns(q, &probes[i])) /* first, so that no entry is without its return */
 			r = attach_perf(h, to, "pp_heap_return", path, q, &probes[i], cookies[i],
 					pid);
 		if (r == 0)
-			r = attach_perf(h, to, names[q->side], path, q, &probes[i], cookies[i], pid);
+			r = attach_perf(h, to, entries[q->side], path, q, &probes[i], cookies[i], pid);
 	}
 	return r;
+}
+
+/* Those that have a return probe, or those that have none. Never both by a session: the kernel runs a link's program in its
+ * process alone, but puts the return probe of a session into every process that has a breakpoint there, and a throw through
+ * it ends the program. */
+static int attach_some(struct uprobes *h, struct links *to, const char *path, const struct broker_probes *q,
+		       const struct broker_probe *probes, const uint64_t *cookies, pid_t pid, bool session)
+{
+	struct broker_probe some[BROKER_MAX_PROBES];
+	uint64_t numbers[BROKER_MAX_PROBES];
+	uint32_t n = 0;
+	int fd;
+
+	for (uint32_t i = 0; i < q->n; i++) {
+		if (returns(q, &probes[i]) != session)
+			continue;
+		some[n] = probes[i];
+		numbers[n++] = cookies[i];
+	}
+	if (!n)
+		return 0;
+	fd = create_link(program(h, session ? "pp_heap_session" : entries[q->side]),
+			 session ? TRACE_UPROBE_SESSION : TRACE_UPROBE_MULTI, path, some, numbers, n, pid);
+	return fd < 0 ? fd : keep(to, (struct link){ q->target, q->side, fd, NULL });
 }
 
 static int attach_together(struct uprobes *h, struct links *to, const char *path,
 			   const struct broker_probes *q, const struct broker_probe *probes,
 			   const uint64_t *cookies, pid_t pid)
 {
-	static const char *const names[] = { [BROKER_SIDE_ALLOC] = "pp_heap_session",
-					     [BROKER_SIDE_FREE] = "pp_heap_free",
-					     [BROKER_SIDE_TOLD] = "pp_heap_told" };
-	int type = q->side == BROKER_SIDE_ALLOC ? TRACE_UPROBE_SESSION : TRACE_UPROBE_MULTI;
-	int fd = create_link(program(h, names[q->side]), type, path, probes, cookies, q->n, pid);
+	int r = attach_some(h, to, path, q, probes, cookies, pid, false);
 
-	if (fd < 0)
-		return fd;
-	return keep(to, (struct link){ q->target, q->side, fd, NULL });
+	return r < 0 ? r : attach_some(h, to, path, q, probes, cookies, pid, true);
 }
 
 static int publish(struct uprobes *h, const struct broker_probes *q, const struct broker_probe *probes,
@@ -414,6 +439,8 @@ int uprobes_probe(struct uprobes *h, const struct process *p, int fd, const stru
 	if (r == 0)
 		r = h->sessions ? attach_together(h, &made, path, q, probes, cookies, p->pid) :
 				  attach_each(h, &made, path, q, probes, cookies, p->pid);
+	if (r == 0)
+		r = vec_reserve(&h->links.all, h->links.all.n + made.all.n);
 	for (size_t i = 0; i < made.all.n && r == 0; i++)
 		r = keep(&h->links, made.all.data[i]);
 	if (r == 0)

@@ -3,7 +3,10 @@
 """heap_safety.py - nothing that programs do with their allocator and their stack ends otherwise because
 pprofd looks at it: exceptions, jumps, cancellation, signals, threads, forks, a seccomp filter."""
 
+import os
+import pathlib
 import re
+import time
 
 import heaplib
 import lib
@@ -68,6 +71,23 @@ def test_programs_behave():
     check(not bad, " | ".join(bad))
 
 
+def test_two_of_a_kind():
+    """Two processes with one allocator, which throw: the kernel puts the return probes of the one's session into the
+    other, too."""
+    targets = [(a, Told("heap-safety", 0.1, allocator=a)) for a in installed() for _ in range(2)]
+    d = lib.Daemon(*[t for _, t in targets], arguments=heaplib.EVERYTHING)
+    for allocator, t in targets:
+        what = heaplib.attached(d, pid=t.pid)
+        check(what.startswith("uprobes"), "%s: source: %s" % (allocator, what))
+    for _, t in targets:
+        t.say()
+    for allocator, t in targets:
+        code = t.wait()
+        t.read(1)
+        check(code == 0 and t.lines[-1] == "OK", "%s: status %d: %s" % (allocator, code, t.lines[-2:]))
+    d.stop()
+
+
 def test_probes_come_and_go():
     """Programs run on while they are attached to and left, again and again."""
     targets = {a: Told("heap-safety", SECONDS, allocator=a) for a in installed()}
@@ -87,6 +107,41 @@ def test_probes_come_and_go():
         code = t.wait()
         t.read(1)
         check(code == 0 and t.lines[-1] == "OK", "%s: status %d: %s" % (allocator, code, t.lines[-2:]))
+
+
+def breakpoints(pid):
+    """The mappings of files that are not what the files are."""
+    found = []
+    with open("/proc/%d/mem" % pid, "rb", 0) as memory:
+        for line in pathlib.Path("/proc/%d/maps" % pid).read_text().splitlines():
+            span, rights, offset, _, _, *path = line.split(maxsplit=5)
+            if "x" not in rights or not path or not path[0].startswith("/"):
+                continue
+            start, end = (int(n, 16) for n in span.split("-"))
+            with open(path[0], "rb") as f:
+                there = os.pread(f.fileno(), end - start, int(offset, 16))
+            if os.pread(memory.fileno(), len(there), start) != there:
+                found.append(path[0])
+    return found
+
+
+def test_killed_while_probes_go():
+    """The kernel takes no breakpoint out for a process that is being killed, and never tries again: pprofd sees to it that
+    none of its own does it then."""
+    if tuple(int(n) for n in re.findall(r"\d+", os.uname().release)[:2]) < (6, 13):
+        lib.skip("without sessions of uprobes it is not seen to")
+    allocator = installed()[:2][-1]
+    for wait in (0.002, 0.005, 0.01, 0.02):
+        t = Told("heap-loop", "slices", 60, allocator=allocator)
+        d = lib.Daemon(t)
+        heaplib.attached(d)
+        check(breakpoints(t.pid), "no breakpoints are found")
+        t.say()
+        d.line("its allocator is probed (for moments only|without frees) from now on")
+        time.sleep(wait)  # it goes about it
+        d.kill()
+        lib.eventually(lambda p=t: not breakpoints(p.pid), "breakpoints stay", timeout=5)
+        t.kill()
 
 
 if __name__ == "__main__":

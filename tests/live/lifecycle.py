@@ -4,6 +4,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -143,6 +144,22 @@ def test_a_zombie_is_gone():
     go(p)
     lib.eventually(lambda: lib.stat_field(p.pid, 3) == "Z", "no zombie")
     check_gone(d, p.pid)
+    d.stop()
+
+
+def test_the_list_knows_at_once():
+    """Whoever has seen a process end does not find it among those that run."""
+    several = [lib.Process("sleep", "600") for _ in range(40)]
+    d = lib.Daemon(*several)
+    d.get("/")
+    connection = d.connect()
+    for n, p in enumerate(several, 1):
+        ended = os.pidfd_open(p.pid)
+        p.popen.send_signal(signal.SIGKILL)
+        select.select([ended], [], [])  # its parent has not asked: its number is there still
+        os.close(ended)
+        rows = re.findall(r"<tr><td.*</tr>", d.get("/", connection=connection).text())
+        check(len(rows) == len(several) and sum("(ended)" in r for r in rows) == n, "of %d that have ended: %s" % (n, rows))
     d.stop()
 
 

@@ -263,6 +263,23 @@ static void test_what_a_hit_costs_among_others(void **state)
 }
 
 /* When frees are seen again, what was live before may have gone unseen. */
+/* A request may come while the tables are being mapped: how many CPUs there are is known first. */
+static void test_nothing_is_counted_before_the_tables_are_there(void **state)
+{
+	struct world *w = *state;
+	struct pp_heap_cpu *cpus = TAKE_PTR(w->c.heap.cpus);
+	struct heap_counters n;
+
+	cpus[SLOT].n_allocs = 3;
+	w->c.heap.loaded = false;
+	heap_count(&w->c, w->t, &n);
+	assert_int_equal(n.n_allocs, 0);
+	w->c.heap.cpus = cpus;
+	w->c.heap.loaded = true;
+	heap_count(&w->c, w->t, &n);
+	assert_int_equal(n.n_allocs, 3);
+}
+
 static void test_a_new_epoch(void **state)
 {
 	struct world *w = *state;
@@ -385,6 +402,7 @@ int main(void)
 		TEST(test_the_process_samples_itself),
 		TEST(test_only_allocations_are_wanted),
 		TEST(test_what_a_hit_costs_among_others),
+		TEST(test_nothing_is_counted_before_the_tables_are_there),
 		TEST(test_a_new_epoch),
 		TEST(test_exec),
 		TEST(test_what_cannot_be_probed_is_tried_again),

@@ -21,7 +21,7 @@
 static void count(const struct heap *h, const struct target *t, struct heap_counters *ret)
 {
 	*ret = (struct heap_counters){ 0 };
-	for (uint32_t cpu = 0; cpu < h->n_cpus; cpu++) {
+	for (uint32_t cpu = 0; h->loaded && cpu < h->n_cpus; cpu++) { /* not while the tables are being mapped */
 		const struct pp_heap_cpu *p = &h->cpus[cpu * PP_MAX_PROCESSES + t->index];
 
 		ret->n_allocs += __atomic_load_n(&p->n_allocs, __ATOMIC_RELAXED);

@@ -50,6 +50,16 @@ static bool find_ended(struct core *c, int32_t pid, struct page_found *ret)
 	return found;
 }
 
+/* Whoever was told that a process has ended is not shown it as one that runs: the watcher may be a moment behind. */
+static void forget_ended(struct core *c)
+{
+	pthread_mutex_lock(&c->lease_lock);
+	for (uint32_t i = 0; i < c->n_targets; i++)
+		if (c->targets[i].pid && !target_alive(&c->targets[i]))
+			known_gone(&c->known, c->targets[i].known);
+	pthread_mutex_unlock(&c->lease_lock);
+}
+
 /* Of those that --pid names, which the list tells of for ever. */
 static size_t count_ended(struct core *c)
 {
@@ -91,6 +101,7 @@ bool page_find(const struct asking *s, const struct place *p, struct page_found 
 	if (!ret->all)
 		return false;
 	known_wait(&s->a->core->known);
+	forget_ended(s->a->core);
 	if (p->kind == PLACE_ALONE)
 		found = find_alone(s, ret);
 	else if (p->kind == PLACE_PID)
