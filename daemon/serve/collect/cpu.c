@@ -130,8 +130,8 @@ static void say_losses(const struct session *s, struct capture *to, const struct
 				"(kernel.perf_event_max_sample_rate), or a CPU came on",
 				(double)(a[PP_STAT_CLOCK_NS] - b[PP_STAT_CLOCK_NS]) / 1e9);
 	if (now.n_stale > then->n_stale)
-		capture_comment(to, "mappings: %llu samples were taken while the process was "
-				"mapping or unmapping code",
+		capture_comment(to, "mappings: %llu events of any kind (samples, allocations, waits, faults) came while the "
+				"process was mapping or unmapping code",
 				(unsigned long long)(now.n_stale - then->n_stale));
 	label_say(to, a[PP_STAT_LABELS_FULL] - b[PP_STAT_LABELS_FULL] + now.n_unlabelled - then->n_unlabelled,
 		  a[PP_STAT_LABEL_IDS] - b[PP_STAT_LABEL_IDS], &s->target->labels);
