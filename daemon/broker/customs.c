@@ -184,6 +184,7 @@ static void *close_later(void *links)
 {
 	close_links(links);
 	free(links);
+	uprobe_links_end();
 	return NULL;
 }
 
@@ -200,6 +201,7 @@ static void close_soon(struct links *l)
 		return;
 	}
 	*gone = *l;
+	uprobe_links_begin();
 	pthread_attr_init(&detached);
 	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
 	r = pthread_create(&thread, &detached, close_later, gone);

@@ -24,6 +24,7 @@
 #include "daemon/broker/diagnose.h"
 #include "daemon/broker/procfs.h"
 #include "daemon/broker/remote.h"
+#include "daemon/broker/uprobe_link.h"
 
 /* Serve is started again when it dies, but not for ever. */
 #define MAX_RESTARTS 5
@@ -462,6 +463,7 @@ static void end(struct broker *b)
 			unlink(b->listeners[i].shown + 5);
 	if (b->options->output && b->status && fstat(b->output, &st) == 0 && st.st_size == 0)
 		unlink(b->options->output);
+	uprobe_links_wait();
 	if (uprobes_are_loading(b->loading) || waits_are_loading(b->waits) ||
 	    traces_are_loading(b->traces) || customs_are_loading(b->customs))
 		return; /* the end of the process ends that, too, and nothing of it stays */

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -84,6 +86,39 @@ void uprobe_link_close(int fd)
 	}
 	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
+}
+
+#define MAX_WAIT_S 10 /* systemd waits for 15 */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t none_left = PTHREAD_COND_INITIALIZER;
+static unsigned n_taking;
+
+void uprobe_links_begin(void)
+{
+	pthread_mutex_lock(&lock);
+	n_taking++;
+	pthread_mutex_unlock(&lock);
+}
+
+void uprobe_links_end(void)
+{
+	pthread_mutex_lock(&lock);
+	if (!--n_taking)
+		pthread_cond_broadcast(&none_left);
+	pthread_mutex_unlock(&lock);
+}
+
+void uprobe_links_wait(void)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += MAX_WAIT_S;
+	pthread_mutex_lock(&lock);
+	while (n_taking && pthread_cond_clockwait(&none_left, &lock, CLOCK_MONOTONIC, &end) == 0)
+		;
+	pthread_mutex_unlock(&lock);
 }
 
 bool uprobe_link_has_sessions(void)

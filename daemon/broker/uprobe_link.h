@@ -2,7 +2,7 @@
 #pragma once
 
 /* uprobe_link.h - uprobes of one file in one link (BPF_LINK_CREATE with uprobe_multi), which libbpf 1.1 does
- * not know. Owns nothing. */
+ * not know. Owns the number of threads that take probes out. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,6 +24,12 @@ int uprobe_link(int program, int type, const char *path, const struct uprobe_pla
 
 /* Takes the probes out, whatever becomes of us meanwhile. -1: there is none. Waits for the kernel: some hundredths of a second. */
 void uprobe_link_close(int fd);
+
+/* Around what takes probes out in a thread of its own, of whatever kind they are: when the process ends meanwhile, they may stay
+ * in the target. Whoever is about to end waits, 10 seconds at most. */
+void uprobe_links_begin(void);
+void uprobe_links_end(void);
+void uprobe_links_wait(void);
 
 /* Whether the kernel has links of uprobe sessions: tried with a program that does nothing. */
 bool uprobe_link_has_sessions(void);

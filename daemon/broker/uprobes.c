@@ -543,6 +543,7 @@ static void *close_later(void *links)
 {
 	close_links(links);
 	free(links);
+	uprobe_links_end();
 	return NULL;
 }
 
@@ -556,6 +557,7 @@ static void close_rest(struct links *l)
 		return;
 	}
 	*gone = *l;
+	uprobe_links_begin();
 	if (start_detached(close_later, gone))
 		close_later(gone);
 }
@@ -573,6 +575,7 @@ static void close_soon(struct links *l)
 		}
 		l->all.data[i].fd = -1;
 		*gone = one;
+		uprobe_links_begin();
 		if (start_detached(close_later, gone))
 			close_later(gone);
 	}

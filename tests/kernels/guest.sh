@@ -209,7 +209,38 @@ try_oracle() {
 	kill $target
 }
 
+# Whether libc's code in memory is what the file has.
+untouched() { # PID
+	line=$(grep -m 1 'r-xp .*/libc.so.6' /proc/$1/maps)
+	range=${line%% *}
+	from=$((0x${range%-*} / 4096))
+	n=$((0x${range#*-} / 4096 - from))
+	offset=$(echo "$line" | cut -d ' ' -f 3)
+	dd if=/proc/$1/mem bs=4096 skip=$from count=$n of=/tmp/there 2>/dev/null
+	dd if="/${line#*/}" bs=4096 skip=$((0x$offset / 4096)) count=$n of=/tmp/file 2>/dev/null
+	[ -s /tmp/there ] && cmp -n "$(stat -c %s /tmp/file)" /tmp/there /tmp/file >/dev/null
+}
+
+# It is ended while it takes its probes out, which are many.
+try_stop() {
+	for i in 1 2 3; do
+		(sleep 8; echo; sleep 3000) 2>/dev/null | ./heap-loop slices 3000 >/dev/null &
+		sleep 1
+		loop=$(pidof heap-loop)
+		./pprofd --pid $loop 2>/tmp/stopped &
+		pprofd=$!
+		ready
+		until [ $i -ne 1 ] || ! untouched $loop; do sleep 1; done
+		until grep -q 'from now on' /tmp/stopped; do sleep 0.1; done
+		kill $pprofd
+		wait $pprofd
+		check "no breakpoint stays" untouched $loop
+		kill $loop
+		sleep 1
+	done
+}
+
 uname -rm
-[ $# -gt 0 ] || set -- cpu signed heap sampler labels things track threads waits trace oracle
+[ $# -gt 0 ] || set -- cpu signed heap sampler labels things track threads waits stop trace oracle
 for section; do "try_$section"; done
 exit $failed

@@ -121,7 +121,7 @@ make_root() {
 	for applet in $(busybox --list | grep -vx busybox); do ln -sf busybox "$work/root/bin/$applet"; done
 	printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$work/root/etc/passwd"
 	echo '127.0.0.1 localhost' >"$work/root/etc/hosts"
-	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes tests/targets/heap \
+	for program in pprofd pprofd-serve pprofd-symbolizer oracle tests/targets/deep tests/targets/shapes tests/targets/heap tests/targets/heap-loop \
 		tests/targets/labels tests/targets/custom-gcc-o3 tests/targets/said tests/targets/threads tests/targets/waits tests/targets/traced tests/targets/track tests/trace-check tests/ask-http libpprofd-alloc.so; do
 		put "$build/$program"
 		cp "$build/$program" "$work/root/t/"
