@@ -223,7 +223,7 @@ untouched() { # PID
 
 # It is ended while it takes its probes out, which are many.
 try_stop() {
-	for i in 1 2 3; do
+	for i in 1 2 3 4 5 6; do
 		(sleep 8; echo; sleep 3000) 2>/dev/null | ./heap-loop slices 3000 >/dev/null &
 		sleep 1
 		loop=$(pidof heap-loop)
@@ -231,7 +231,7 @@ try_stop() {
 		pprofd=$!
 		ready
 		until [ $i -ne 1 ] || ! untouched $loop; do sleep 1; done
-		until grep -q 'from now on' /tmp/stopped; do sleep 0.1; done
+		until grep -q 'from now on' /tmp/stopped; do usleep 10000; done
 		kill $pprofd
 		wait $pprofd
 		check "no breakpoint stays" untouched $loop
